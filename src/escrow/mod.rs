@@ -1,0 +1,69 @@
+//! Users' private keys: read from any container, proven to work, kept with their history, and used to
+//! undo one wrap at a time.
+
+use crate::mail::keyops::{KeyHint, KeyRefusal, SessionKey, Wrapped};
+use crate::secret::SecretBytes;
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The public facts about a user's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyInfo {
+    /// SHA-256 of the certificate (S/MIME) or the OpenPGP fingerprint of the primary key; lower-case hexadecimal.
+    pub fingerprint: String,
+    /// "S/MIME" or "OpenPGP".
+    pub format: String,
+    /// "RSA-2048", "P-256", "X25519", "ML-KEM-768+X25519", ….
+    pub algorithm: String,
+    /// Addresses in the certificate (rfc822Name, emailAddress) or user ids, lower case.
+    pub addresses: Vec<String>,
+    /// Subject or primary user id.
+    pub name: String,
+    /// Start of validity.
+    pub valid_from: Option<Timestamp>,
+    /// End of validity.
+    pub valid_until: Option<Timestamp>,
+    /// The key may also sign (no key usage, or both usages). It is never used to; its release warns.
+    pub dual_use: bool,
+    /// All hints by which a message may name this key.
+    pub hints: Vec<KeyHint>,
+    /// The public part: certificate (DER), or OpenPGP certificate (binary). Used to verify signatures.
+    #[serde(with = "serde_bytes")]
+    pub certificate: Vec<u8>,
+}
+
+/// Why a key was not taken. The text is shown to the person who brought it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyProblem {
+    /// Not a key in any known container.
+    #[error("not a PKCS#12, PEM, DER or OpenPGP private key: {0}")]
+    Unreadable(String),
+    /// No passphrase given opens it.
+    #[error("the passphrase does not open it")]
+    WrongPassphrase,
+    /// Key and certificate are of different pairs.
+    #[error("the private key does not belong to the certificate {0}")]
+    Mismatch(String),
+    /// There is a key but no certificate to name it by.
+    #[error("a private key without its certificate: give both, in one file or as NAME.pem and NAME.crt")]
+    NoCertificate,
+    /// A certificate says that the key only signs.
+    #[error("a pure signing key is not escrowed: that would end its value as proof ({0})")]
+    SigningOnly(String),
+    /// The test decryption failed.
+    #[error("a test message encrypted to the certificate does not decrypt with the key")]
+    ProofFailed,
+    /// The algorithm is not supported.
+    #[error("unsupported: {0}")]
+    Unsupported(String),
+}
+
+/// A user's private key that has been read and unlocked.
+pub trait UserKey: Send + Sync {
+    /// The public facts.
+    fn info(&self) -> &KeyInfo;
+    /// Undoes one wrap.
+    fn unwrap_session_key(&self, wrapped: &Wrapped) -> Result<SessionKey, KeyRefusal>;
+    /// The form that is stored sealed; the reader of the same format takes it back.
+    fn to_secret_bytes(&self) -> SecretBytes;
+}

@@ -1,0 +1,12 @@
+//! Strongroom: the firmware of an archive box that keeps encrypted mail readable.
+//!
+//! Start with `docs/architecture.md`. Arrows between the modules point one way only, and
+//! `tests/architecture.rs` checks them.
+
+pub mod crypto;
+pub mod durable;
+pub mod escrow;
+pub mod id;
+pub mod mail;
+pub mod secret;
+pub mod time;

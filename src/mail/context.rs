@@ -1,0 +1,152 @@
+//! What the openers of both formats are given, and what they give back.
+
+use super::bounds::Bounds;
+use super::keyops::{KeyHint, KeyOps};
+use super::model::{Layer, Signature};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::cell::Cell;
+use std::collections::BTreeSet;
+
+/// Certificates and revocation data to judge signatures with. All public.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trust {
+    /// Trust anchors for S/MIME, DER.
+    pub anchors: Vec<serde_bytes::ByteBuf>,
+    /// Further certificates (intermediates, correspondents), DER. Not trusted by themselves.
+    pub certificates: Vec<serde_bytes::ByteBuf>,
+    /// Certificate revocation lists, DER.
+    pub crls: Vec<serde_bytes::ByteBuf>,
+    /// OpenPGP certificates that somebody vouches for, with where they come from.
+    pub openpgp: Vec<OpenPgpCertificate>,
+}
+
+/// A vouched-for OpenPGP certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenPgpCertificate {
+    /// Transferable public key, binary.
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
+    /// "escrow" or "directory".
+    pub source: String,
+}
+
+/// What policy says about algorithms, and the bounds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OpenPolicy {
+    /// Costs allowed for one mail.
+    pub bounds: Bounds,
+    /// Algorithms that are not opened (outcome `refused`). Empty by default: an archive reads what a client would refuse.
+    pub refuse: BTreeSet<String>,
+    /// Algorithms whose signatures are `valid-but` (weak). Default: BSI TR-02102-1, see `keys-policy/`.
+    pub weak: BTreeSet<String>,
+}
+
+/// Everything one opening needs.
+pub struct Context<'a> {
+    /// Private-key operations.
+    pub keys: &'a dyn KeyOps,
+    /// For signatures.
+    pub trust: &'a Trust,
+    /// Algorithms and bounds.
+    pub policy: &'a OpenPolicy,
+    /// When the mail arrived; verdicts are computed for this time.
+    pub arrived: Timestamp,
+    /// Addresses in the innermost From seen so far, lower case, to compare with signers' addresses.
+    pub from: Vec<String>,
+    /// What has been spent of the bounds.
+    pub budget: &'a Budget,
+}
+
+/// Counters of what one mail has cost so far, shared by all its layers.
+#[derive(Debug, Default)]
+pub struct Budget {
+    expanded: Cell<u64>,
+    parts: Cell<u32>,
+    key_operations: Cell<u32>,
+}
+
+impl Budget {
+    /// Counts plaintext bytes; an error names the bound.
+    pub fn expand(&self, bytes: u64, bounds: &Bounds) -> Result<(), Failure> {
+        self.expanded.set(self.expanded.get().saturating_add(bytes));
+        within(self.expanded.get() <= bounds.expanded_bytes, "expanded_bytes", bounds.expanded_bytes)
+    }
+
+    /// Plaintext bytes that may still come.
+    #[must_use]
+    pub fn expandable(&self, bounds: &Bounds) -> u64 {
+        bounds.expanded_bytes.saturating_sub(self.expanded.get())
+    }
+
+    /// Counts one MIME part.
+    pub fn part(&self, bounds: &Bounds) -> Result<(), Failure> {
+        self.parts.set(self.parts.get().saturating_add(1));
+        within(self.parts.get() <= bounds.parts, "parts", u64::from(bounds.parts))
+    }
+
+    /// Counts one private-key operation.
+    pub fn key_operation(&self, bounds: &Bounds) -> Result<(), Failure> {
+        self.key_operations.set(self.key_operations.get().saturating_add(1));
+        let ok = self.key_operations.get() <= bounds.key_operations;
+        within(ok, "key_operations", u64::from(bounds.key_operations))
+    }
+}
+
+fn within(ok: bool, bound: &'static str, limit: u64) -> Result<(), Failure> {
+    if ok { Ok(()) } else { Err(Failure::OverBound { bound, limit }) }
+}
+
+/// Why a cryptographic object could not be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// No key here fits any recipient.
+    #[error("no escrowed key opens it")]
+    NoKey {
+        /// The keys it waits for.
+        waiting_for: Vec<KeyHint>,
+    },
+    /// A key fits, but is locked by a passphrase that was not given.
+    #[error("the key that opens it is locked by a passphrase that was not given")]
+    Locked,
+    /// Policy or the implementation refuses the algorithm.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// A bound was passed.
+    #[error("over the bound {bound} = {limit}")]
+    OverBound {
+        /// The policy key.
+        bound: &'static str,
+        /// Its value.
+        limit: u64,
+    },
+    /// Broken structure, or a failed integrity check.
+    #[error("damaged: {0}")]
+    Damaged(String),
+}
+
+/// One cryptographic object, opened as far as it goes.
+#[derive(Debug, Clone)]
+pub struct Unwrapped {
+    /// What is inside. For a detached signature or a clear-signed part, empty.
+    pub plaintext: Vec<u8>,
+    /// True if the plaintext is again a bare CMS object (content type other than `id-data`).
+    pub inner_is_cms: bool,
+    /// The layers that were peeled (OpenPGP: encryption, compression and signature are one object), outermost
+    /// first, their `depth` counted from 0; the caller adds its own depth.
+    pub layers: Vec<Layer>,
+    /// Signatures found in these layers, `depth` as above.
+    pub signatures: Vec<Signature>,
+}
+
+/// An object that did not open. The layers that are known all the same (recipients, algorithms) are kept.
+#[derive(Debug, Clone)]
+pub struct Unopened {
+    /// Why.
+    pub failure: Failure,
+    /// What is known of the layers, the failed one last.
+    pub layers: Vec<Layer>,
+    /// Signatures found before the failure.
+    pub signatures: Vec<Signature>,
+}

@@ -1,0 +1,157 @@
+//! The one thing a worker asks for: "undo this wrap". The keeper does the private-key operation and
+//! answers with that message's session key only; no parser shares memory with a private key.
+
+use crate::secret::SecretBytes;
+use serde::{Deserialize, Serialize};
+
+/// How a message names the key that opens it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum KeyHint {
+    /// CMS `IssuerAndSerialNumber`: the issuer's Name in DER, the serial's content octets.
+    IssuerSerial {
+        /// Name, DER.
+        #[serde(with = "serde_bytes")]
+        issuer: Vec<u8>,
+        /// INTEGER content octets, big-endian.
+        #[serde(with = "serde_bytes")]
+        serial: Vec<u8>,
+    },
+    /// CMS subject key identifier.
+    SubjectKeyId(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// OpenPGP key id (8 bytes) or fingerprint (20 or 32 bytes).
+    OpenPgp(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// The sender hid the recipient (OpenPGP key id 0): every suitable key is tried.
+    Hidden,
+    /// A passphrase or a pre-shared key, which only `inspect` can be given.
+    Passphrase,
+}
+
+/// Digest algorithms named in key-transport parameters, by their usual names ("SHA-1", "SHA-256", …).
+pub type DigestName = String;
+
+/// A wrapped session key, taken apart by the worker into plain values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wrapped {
+    /// RSAES-PKCS1-v1_5 of a CMS content-encryption key. Implicit rejection: a wrong key gives a clean
+    /// "no" or random bytes, never a padding oracle.
+    RsaPkcs1 {
+        /// `encryptedKey`.
+        #[serde(with = "serde_bytes")]
+        ciphertext: Vec<u8>,
+    },
+    /// RSAES-OAEP (RFC 8017) with its parameters.
+    RsaOaep {
+        /// `encryptedKey`.
+        #[serde(with = "serde_bytes")]
+        ciphertext: Vec<u8>,
+        /// OAEP digest.
+        digest: DigestName,
+        /// MGF1 digest.
+        mgf_digest: DigestName,
+        /// `pSource` label.
+        #[serde(with = "serde_bytes")]
+        label: Vec<u8>,
+    },
+    /// Key agreement (RFC 5753, RFC 8418): ECDH with the recipient's key, then KDF, then key unwrap. The
+    /// keeper only returns the unwrapped key.
+    Ecdh {
+        /// Originator's ephemeral public key: SubjectPublicKeyInfo, DER.
+        #[serde(with = "serde_bytes")]
+        originator: Vec<u8>,
+        /// How the key-encryption key comes from the shared secret.
+        kdf: AgreementKdf,
+        /// `ECC-CMS-SharedInfo` or HKDF info, DER, as the RFC wants it.
+        #[serde(with = "serde_bytes")]
+        shared_info: Vec<u8>,
+        /// Length of the key-encryption key in bytes; the wrap is AES key wrap (RFC 3394) or 3DES (RFC 3217).
+        kek_bytes: u8,
+        /// True for 3DES wrap.
+        triple_des_wrap: bool,
+        /// The wrapped content-encryption key.
+        #[serde(with = "serde_bytes")]
+        wrapped: Vec<u8>,
+    },
+    /// KEM recipient (RFC 9629): ML-KEM decapsulation, KDF, AES key wrap.
+    Kem {
+        /// `kemct`.
+        #[serde(with = "serde_bytes")]
+        ciphertext: Vec<u8>,
+        /// HKDF digest.
+        kdf_digest: DigestName,
+        /// `CMSORIforKEMOtherInfo`, DER.
+        #[serde(with = "serde_bytes")]
+        info: Vec<u8>,
+        /// Length of the key-encryption key in bytes.
+        kek_bytes: u8,
+        /// The wrapped content-encryption key.
+        #[serde(with = "serde_bytes")]
+        wrapped: Vec<u8>,
+    },
+    /// An OpenPGP public-key encrypted session key: the body of a PKESK packet (without its header), which the
+    /// worker has parsed once already. The keeper parses this bounded, flat structure again (at most 16 KiB).
+    OpenPgpPkesk {
+        /// Packet body.
+        #[serde(with = "serde_bytes")]
+        body: Vec<u8>,
+        /// Of a SEIPDv1 or older message: the cipher is inside the wrap; of SEIPDv2: it is not.
+        cipher_inside: bool,
+    },
+}
+
+/// KDFs of [`Wrapped::Ecdh`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AgreementKdf {
+    /// ANSI X9.63 with this digest (RFC 5753).
+    X963(DigestName),
+    /// HKDF with this digest (RFC 8418).
+    Hkdf(DigestName),
+}
+
+/// A session key, and which escrowed key opened it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SessionKey {
+    /// The content-encryption or session key. For OpenPGP with `cipher_inside`, without the leading
+    /// algorithm octet and the checksum.
+    #[serde(with = "crate::secret::on_the_wire")]
+    pub key: SecretBytes,
+    /// OpenPGP with `cipher_inside`: the symmetric algorithm's number (RFC 9580 §9.3).
+    pub cipher: Option<u8>,
+    /// Fingerprint of the key that opened it: SHA-256 of the certificate (S/MIME) or the OpenPGP
+    /// fingerprint, lower-case hexadecimal.
+    pub opened_by: String,
+}
+
+/// Why no session key came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum KeyRefusal {
+    /// No key that fits the hint.
+    #[error("no key here fits")]
+    NoKey,
+    /// A key fits, but its passphrase is not known (`inspect` only).
+    #[error("the key is locked by a passphrase that was not given")]
+    Locked,
+    /// A key fits, but the wrap does not open with it.
+    #[error("the key does not open it")]
+    DoesNotOpen,
+    /// The mail has asked too often.
+    #[error("too many key operations for one mail")]
+    TooMany,
+}
+
+/// Private-key operations, done elsewhere.
+pub trait KeyOps {
+    /// Unwraps a session key with a key that fits `hint`. `accept` is not called across processes: a
+    /// keeper with several fitting keys returns each candidate in turn, `attempt` counting from 0, and
+    /// `DoesNotOpen` or `NoKey` after the last.
+    fn unwrap_session_key(
+        &self,
+        hint: &KeyHint,
+        wrapped: &Wrapped,
+        attempt: u32,
+    ) -> Result<SessionKey, KeyRefusal>;
+
+    /// Passphrases to try on password-encrypted layers. Empty in the keeper; `inspect --passphrase-file` gives some.
+    fn passphrases(&self) -> Vec<SecretBytes> {
+        Vec::new()
+    }
+}
