@@ -8,5 +8,6 @@ pub mod durable;
 pub mod escrow;
 pub mod id;
 pub mod mail;
+pub mod policy;
 pub mod secret;
 pub mod time;
