@@ -42,8 +42,10 @@ pub enum Label {
     OfficerFile,
     /// Keyring to the seed of the ledger's Ed25519 note key.
     NoteKey,
-    /// Keyring to the authorisation value of TPM objects.
+    /// Sealed secret or keyring to the authorisation value of TPM objects.
     TpmAuth,
+    /// Recovery key's seed to the check that travels with it through the shares.
+    ShareCheck,
 }
 
 impl Label {
@@ -67,6 +69,7 @@ impl Label {
             Self::OfficerFile => "officer file",
             Self::NoteKey => "note key",
             Self::TpmAuth => "tpm auth",
+            Self::ShareCheck => "share check",
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod hpke;
 pub mod kdf;
 pub mod random;
+pub mod shares;
 pub mod sign;
 pub mod stream;
 pub mod wrap;
