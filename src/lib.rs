@@ -8,6 +8,7 @@ pub mod crypto;
 pub mod durable;
 pub mod escrow;
 pub mod id;
+pub mod intake;
 pub mod keyring;
 pub mod mail;
 pub mod officer;

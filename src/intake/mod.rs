@@ -1,0 +1,9 @@
+//! Mail comes in here: over SMTP, LMTP and the import socket, and lies in the spool until the keeper
+//! has archived it.
+//!
+//! This part of the box faces the network. It knows the spool's *public* key only, so whoever takes
+//! it over sees what passes through, never what was accepted before (requirement I5). It works
+//! whether or not the box is unlocked.
+
+pub mod envelope;
+pub mod spool;

@@ -1,0 +1,371 @@
+//! Reads the spool for the keeper: every whole mail once, in order, while the writer goes on.
+//!
+//! A mail is given out only when its closing frame is there. Where one folder's copy is missing or
+//! damaged, the other serves; what neither has is named by file and offset, and reading goes on
+//! behind it. Private keys stay with the caller, behind [`SpoolKeys`].
+
+use super::body::{Body, Gathered};
+use super::copies::{Copies, Found};
+use super::format::{Closing, HEADER, INFO, Kind, PREAMBLE, Preamble, Ratchet};
+use super::{SUFFIX, SpoolError, path_of};
+use crate::crypto::hpke::HpkeError;
+use crate::durable::{self, at};
+use crate::id::{Digest, SpoolFileId, SpoolId};
+use crate::intake::envelope::Envelope;
+use crate::secret::{Key, SecretBytes};
+use crate::time::Timestamp;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Opens what is sealed to one of the box's spool keys.
+pub trait SpoolKeys {
+    /// HPKE-opens `sealed` with the key of this `fingerprint`; `None` where there is no such key.
+    fn open(
+        &self,
+        fingerprint: &Digest,
+        info: &[u8],
+        associated: &[u8],
+        sealed: &[u8],
+    ) -> Option<Result<SecretBytes, HpkeError>>;
+}
+
+impl<F> SpoolKeys for F
+where
+    F: Fn(&Digest, &[u8], &[u8], &[u8]) -> Option<Result<SecretBytes, HpkeError>>,
+{
+    fn open(
+        &self,
+        key: &Digest,
+        info: &[u8],
+        associated: &[u8],
+        sealed: &[u8],
+    ) -> Option<Result<SecretBytes, HpkeError>> {
+        self(key, info, associated, sealed)
+    }
+}
+
+/// One accepted mail.
+pub struct SpooledMail {
+    /// Its queue id.
+    pub id: SpoolId,
+    /// Its envelope.
+    pub envelope: Envelope,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Its SHA-256, already checked.
+    pub sha256: Digest,
+    /// Its bytes.
+    pub body: Body,
+}
+
+/// Bytes of the spool that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("spool file {} at offset {offset}: {what}{}", path.display(), if *.recovered { " (read from the other folder's copy)" } else { "" })]
+pub struct SpoolDamage {
+    /// The damaged copy.
+    pub path: PathBuf,
+    /// Where the damaged frame begins.
+    pub offset: u64,
+    /// What is wrong.
+    pub what: &'static str,
+    /// True where the other copy was sound, so that nothing is lost.
+    pub recovered: bool,
+}
+
+/// What the spool has to tell.
+pub enum SpoolEvent {
+    /// The next mail.
+    Mail(Box<SpooledMail>),
+    /// Everything in this file has been given out and nothing follows: once its mails are archived it
+    /// can be removed.
+    FileDone {
+        /// The file.
+        file: SpoolFileId,
+        /// True if no part of it was lost; otherwise keep it for the operator.
+        sound: bool,
+    },
+    /// Something cannot be read. Reading goes on behind it.
+    Damage(SpoolDamage),
+    /// The file is sealed to a spool key that the box does not have.
+    NoKey {
+        /// The file; it is looked at again by a new reader.
+        file: SpoolFileId,
+        /// The key's fingerprint.
+        key: Digest,
+    },
+    /// Nothing more for now.
+    Idle,
+}
+
+/// Reads all spool files, oldest first.
+pub struct SpoolReader {
+    folders: Vec<PathBuf>,
+    files: BTreeMap<(Timestamp, SpoolFileId), Progress>,
+}
+
+enum Progress {
+    Reading(Box<FileReader>),
+    Over,
+}
+
+impl SpoolReader {
+    /// A reader over these folders; it begins with everything that lies there.
+    #[must_use]
+    pub const fn new(folders: Vec<PathBuf>) -> Self {
+        Self {
+            folders,
+            files: BTreeMap::new(),
+        }
+    }
+
+    /// The next thing to know. [`SpoolEvent::Idle`] means: ask again later.
+    pub fn next(&mut self, keys: &dyn SpoolKeys) -> Result<SpoolEvent, SpoolError> {
+        if let Some(event) = self.advance()? {
+            return Ok(event);
+        }
+        if let Some(event) = self.find_files(keys)? {
+            return Ok(event);
+        }
+        Ok(self.advance()?.unwrap_or(SpoolEvent::Idle))
+    }
+
+    fn advance(&mut self) -> Result<Option<SpoolEvent>, SpoolError> {
+        for progress in self.files.values_mut() {
+            let Progress::Reading(reader) = progress else {
+                continue;
+            };
+            let event = reader.next()?;
+            if matches!(event, SpoolEvent::FileDone { .. }) {
+                *progress = Progress::Over;
+            }
+            if !matches!(event, SpoolEvent::Idle) {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Opens files that are new; returns what went wrong with the first that does not open.
+    fn find_files(&mut self, keys: &dyn SpoolKeys) -> Result<Option<SpoolEvent>, SpoolError> {
+        let known: Vec<SpoolFileId> = self.files.keys().map(|(_, id)| *id).collect();
+        for id in list(&self.folders)?
+            .into_iter()
+            .filter(|id| !known.contains(id))
+        {
+            let copies = Copies::open(self.folders.iter().map(|folder| path_of(folder, id)))?;
+            if copies.is_empty() {
+                continue; // its writer took it back: nothing in it was acknowledged
+            }
+            match begin(&copies, id, keys)? {
+                Begun::Open(created, ratchet) => {
+                    let reader = FileReader::new(id, copies, ratchet);
+                    self.files
+                        .insert((created, id), Progress::Reading(Box::new(reader)));
+                }
+                Begun::Not(event) => {
+                    self.files.insert((Timestamp(0), id), Progress::Over);
+                    return Ok(Some(event));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Removes a file durably from every folder. Only for files whose mails are all archived.
+    pub fn remove(&mut self, file: SpoolFileId) -> Result<(), SpoolError> {
+        for folder in &self.folders {
+            durable::remove(&path_of(folder, file))?;
+        }
+        self.files.retain(|(_, id), _| *id != file);
+        Ok(())
+    }
+}
+
+/// The ids of all files in any folder.
+fn list(folders: &[PathBuf]) -> Result<Vec<SpoolFileId>, SpoolError> {
+    let mut ids = Vec::new();
+    for folder in folders {
+        for entry in std::fs::read_dir(folder).map_err(at("list", folder))? {
+            let name = PathBuf::from(entry.map_err(at("list", folder))?.file_name());
+            let stem = name.file_stem().unwrap_or_default().to_string_lossy();
+            if name.extension().is_some_and(|suffix| suffix == SUFFIX) {
+                ids.extend(stem.parse::<SpoolFileId>());
+            }
+        }
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
+enum Begun {
+    Open(Timestamp, Ratchet),
+    Not(SpoolEvent),
+}
+
+/// Reads the header from the first copy whose header opens.
+fn begin(copies: &Copies, id: SpoolFileId, keys: &dyn SpoolKeys) -> Result<Begun, SpoolError> {
+    let mut no_key = None;
+    for header in copies.headers::<HEADER>()? {
+        let Some(preamble) = Preamble::decode(&header).filter(|preamble| preamble.file == id)
+        else {
+            continue;
+        };
+        let (associated, sealed) = header.split_at(PREAMBLE);
+        match keys.open(&preamble.key, INFO, associated, sealed) {
+            None => {
+                no_key = Some(SpoolEvent::NoKey {
+                    file: id,
+                    key: preamble.key,
+                })
+            }
+            Some(Err(_)) => {}
+            Some(Ok(chain)) => {
+                if let Some(chain) = Key::from_slice(chain.expose()) {
+                    return Ok(Begun::Open(preamble.created, Ratchet::new(chain)));
+                }
+            }
+        }
+    }
+    let damage = || {
+        SpoolEvent::Damage(copies.damage(
+            0,
+            "the header does not open; no mail in it can be read",
+            false,
+        ))
+    };
+    Ok(Begun::Not(no_key.unwrap_or_else(damage)))
+}
+
+struct FileReader {
+    id: SpoolFileId,
+    copies: Copies,
+    ratchet: Ratchet,
+    offset: u64,
+    gathered: Option<Gathered>,
+    /// The previous frame could not be read.
+    lost_before: bool,
+    /// Nothing behind `offset` can be read.
+    cut_off: bool,
+    sound: bool,
+    /// Damage already found, to be told before anything else.
+    pending: Vec<SpoolDamage>,
+}
+
+impl FileReader {
+    const fn new(id: SpoolFileId, copies: Copies, ratchet: Ratchet) -> Self {
+        let offset = HEADER as u64;
+        Self {
+            id,
+            copies,
+            ratchet,
+            offset,
+            gathered: None,
+            lost_before: false,
+            cut_off: false,
+            sound: true,
+            pending: Vec::new(),
+        }
+    }
+
+    fn next(&mut self) -> Result<SpoolEvent, SpoolError> {
+        loop {
+            if let Some(damage) = self.pending.pop() {
+                return Ok(SpoolEvent::Damage(damage));
+            }
+            if self.cut_off {
+                return Ok(self.done());
+            }
+            let before = self.ratchet.duplicate();
+            let key = self.ratchet.next_key();
+            let found = self.copies.frame(self.offset, &key)?;
+            match found {
+                Found::Frame {
+                    head,
+                    plain,
+                    damaged,
+                } => {
+                    self.pending.extend(damaged);
+                    let start = (self.offset, before);
+                    self.offset += head.span();
+                    self.lost_before = false;
+                    match head.kind {
+                        Kind::Data => self.gather(head.mail, start, plain),
+                        Kind::Close => {
+                            if let Some(event) = self.close(head.mail, &plain) {
+                                return Ok(event);
+                            }
+                        }
+                        Kind::End => return Ok(self.done()),
+                    }
+                }
+                Found::NotYet => {
+                    self.ratchet = before;
+                    return Ok(SpoolEvent::Idle);
+                }
+                Found::Over => return Ok(self.done()),
+                Found::Damaged { damage, skip } => {
+                    self.sound = false;
+                    self.gathered = None;
+                    // Twice in a row: where the next frame begins is lost, and all behind it.
+                    match skip.filter(|_| !self.lost_before) {
+                        Some(span) => self.offset += span,
+                        None => self.cut_off = true,
+                    }
+                    self.lost_before = true;
+                    return Ok(SpoolEvent::Damage(damage));
+                }
+            }
+        }
+    }
+
+    const fn done(&self) -> SpoolEvent {
+        SpoolEvent::FileDone {
+            file: self.id,
+            sound: self.sound,
+        }
+    }
+
+    fn gather(&mut self, mail: u32, start: (u64, Ratchet), plain: SecretBytes) {
+        match self
+            .gathered
+            .take()
+            .filter(|gathered| gathered.mail() == mail)
+        {
+            Some(mut gathered) => {
+                gathered.push(plain);
+                self.gathered = Some(gathered);
+            }
+            None => self.gathered = Some(Gathered::new(mail, start, plain)),
+        }
+    }
+
+    /// The mail that this closing frame completes, if all its frames were there.
+    fn close(&mut self, mail: u32, plain: &SecretBytes) -> Option<SpoolEvent> {
+        let gathered = self
+            .gathered
+            .take()
+            .filter(|gathered| gathered.mail() == mail);
+        let closing = Closing::decode(plain.expose());
+        if let (Some(gathered), Some(closing)) = (gathered, closing)
+            && gathered.length() == closing.length
+            && gathered.sha256() == closing.sha256
+        {
+            return Some(SpoolEvent::Mail(Box::new(SpooledMail {
+                id: SpoolId {
+                    file: self.id,
+                    number: mail,
+                },
+                envelope: closing.envelope,
+                length: closing.length,
+                sha256: closing.sha256,
+                body: gathered.into_body(&self.copies, closing.length),
+            })));
+        }
+        self.sound = false;
+        let what = "the mail closed here lacks frames that are damaged";
+        self.pending
+            .push(self.copies.damage(self.offset, what, false));
+        None
+    }
+}
