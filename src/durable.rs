@@ -95,6 +95,20 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Makes the file's content and length durable (fdatasync). A new file's name needs
+/// [`sync_folder_of`] too.
+pub fn sync_data(file: &File, path: &Path) -> Result<(), FileError> {
+    #[cfg(test)]
+    DATA_SYNCS.set(DATA_SYNCS.get() + 1);
+    file.sync_data().map_err(at("sync", path))
+}
+
+#[cfg(test)]
+std::thread_local! {
+    /// How often this thread called [`sync_data`]: group commit is proved by counting.
+    pub static DATA_SYNCS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 /// Reads a whole file of at most `limit` bytes.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let size = fs::metadata(path).map_err(at("read", path))?.len();

@@ -15,3 +15,4 @@ pub mod officer;
 pub mod policy;
 pub mod secret;
 pub mod time;
+pub mod vault;

@@ -2,6 +2,8 @@
 
 pub mod hpke;
 pub mod kdf;
+pub mod merkle;
+pub mod note;
 pub mod random;
 pub mod shares;
 pub mod sign;
