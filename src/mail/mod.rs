@@ -7,6 +7,7 @@ pub mod bounds;
 pub mod context;
 pub mod keyops;
 pub mod model;
+pub mod openpgp;
 
 pub use bounds::Bounds;
 pub use keyops::KeyOps;

@@ -1,0 +1,196 @@
+//! ASCII armor (RFC 9580 §6) as mail really carries it: quoted, indented, with lost blank lines, broken
+//! checksums and text around it. Integrity is the packets' business, so the armor checksum is not looked at.
+
+use data_encoding::{BASE64_NOPAD, Encoding};
+use std::ops::Range;
+use std::sync::LazyLock;
+
+/// One armored block found in a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// The label after `BEGIN PGP `, such as `MESSAGE`, `SIGNATURE`, `PUBLIC KEY BLOCK`.
+    pub label: String,
+    /// The bytes inside.
+    pub bytes: Vec<u8>,
+    /// Where the block lies in the text, its BEGIN and END lines included.
+    pub span: Range<usize>,
+}
+
+/// The label of the cleartext signature framework.
+pub const SIGNED_MESSAGE: &str = "SIGNED MESSAGE";
+
+const BEGIN: &[u8] = b"-----BEGIN PGP ";
+const END: &[u8] = b"-----END PGP ";
+
+/// Finds the next armored block from byte `from` on. The `SIGNED MESSAGE` framework is reported with its
+/// whole span and no bytes; its text is taken apart by [`super::cleartext`].
+#[must_use]
+pub fn next_block(text: &[u8], from: usize) -> Option<Block> {
+    let begin = from + find(text.get(from..)?, BEGIN)?;
+    let (header, mut at) = line(text, begin);
+    let label = label_of(&header[BEGIN.len()..])?;
+    if label == SIGNED_MESSAGE {
+        return Some(Block {
+            label,
+            bytes: Vec::new(),
+            span: begin..at,
+        });
+    }
+    let mut digits = Vec::new();
+    let mut in_headers = true;
+    while at < text.len() {
+        let (current, next) = line(text, at);
+        if find(current, END).is_some() {
+            return Some(Block {
+                label,
+                bytes: decode(&digits),
+                span: begin..next,
+            });
+        }
+        if find(current, BEGIN).is_some() {
+            break;
+        }
+        in_headers = in_headers && (digits.is_empty() && is_header(current));
+        if !in_headers && !is_checksum(current) {
+            digits.extend(current.iter().copied().filter(|c| is_digit(*c)));
+        }
+        at = next;
+    }
+    Some(Block {
+        label,
+        bytes: decode(&digits),
+        span: begin..at,
+    })
+}
+
+/// All armored blocks of a text, in order.
+pub fn blocks(text: &[u8]) -> impl Iterator<Item = Block> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let block = next_block(text, at)?;
+        at = block.span.end;
+        Some(block)
+    })
+}
+
+/// Wraps `bytes` in armor with CRLF line ends, 64 characters a line, no checksum (RFC 9580 §6.1).
+#[must_use]
+pub fn armored(label: &str, bytes: &[u8]) -> String {
+    let mut out = format!("-----BEGIN PGP {label}-----\r\n\r\n");
+    for chunk in bytes.chunks(48) {
+        data_encoding::BASE64.encode_append(chunk, &mut out);
+        out.push_str("\r\n");
+    }
+    out.push_str(&format!("-----END PGP {label}-----\r\n"));
+    out
+}
+
+/// `MESSAGE-----` (or `MESSAGE, PART 1/2-----`) → `MESSAGE`.
+fn label_of(rest: &[u8]) -> Option<String> {
+    let end = rest
+        .iter()
+        .position(|c| !(c.is_ascii_uppercase() || c.is_ascii_digit() || *c == b' '))?;
+    let label = std::str::from_utf8(&rest[..end]).ok()?.trim_end();
+    (!label.is_empty()).then(|| label.to_owned())
+}
+
+/// Armor headers are `Key: value`; an empty line, however decorated, ends them by not being base64.
+fn is_header(line: &[u8]) -> bool {
+    !line.iter().any(|c| is_digit(*c))
+        || find(line, b": ").is_some()
+        || line.trim_ascii_end().ends_with(b":")
+}
+
+/// `=` and four digits: the CRC-24 of old armor.
+fn is_checksum(line: &[u8]) -> bool {
+    let start = line
+        .iter()
+        .position(|c| is_digit(*c) || *c == b'=')
+        .unwrap_or(0);
+    let rest = line[start..].trim_ascii_end();
+    rest.first() == Some(&b'=') && rest.len() <= 5
+}
+
+fn is_digit(c: u8) -> bool {
+    c.is_ascii_alphanumeric() || c == b'+' || c == b'/'
+}
+
+/// Base64 without padding that forgives a last quantum with stray bits.
+fn decode(digits: &[u8]) -> Vec<u8> {
+    static LENIENT: LazyLock<Encoding> = LazyLock::new(|| {
+        let mut spec = BASE64_NOPAD.specification();
+        spec.check_trailing_bits = false;
+        spec.encoding().unwrap_or(BASE64_NOPAD)
+    });
+    let whole = if digits.len() % 4 == 1 {
+        digits.len() - 1
+    } else {
+        digits.len()
+    };
+    LENIENT.decode(&digits[..whole]).unwrap_or_default()
+}
+
+/// The line that starts at `at`, without its end, and where the next one starts.
+pub(super) fn line(text: &[u8], at: usize) -> (&[u8], usize) {
+    let rest = &text[at..];
+    match rest.iter().position(|c| *c == b'\n') {
+        Some(end) => (
+            rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]),
+            at + end + 1,
+        ),
+        None => (rest, text.len()),
+    }
+}
+
+/// Where `needle` first occurs.
+pub(super) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    let first = *needle.first()?;
+    let mut at = 0;
+    while let Some(step) = haystack.get(at..)?.iter().position(|c| *c == first) {
+        at += step;
+        if haystack[at..].starts_with(needle) {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn forgives_what_mail_does_to_armor() {
+        for text in [
+            "-----BEGIN PGP MESSAGE-----\n\naGVsbG8=\n=abcd\n-----END PGP MESSAGE-----\n",
+            "Hi!\r\n-----BEGIN PGP MESSAGE-----\r\nVersion: 1\r\nComment:\r\n\r\naGVs\r\nbG8=\r\n-----END PGP MESSAGE-----",
+            "> -----BEGIN PGP MESSAGE-----\n> Version: x\n> \n> aGVsbG8=\n> =abcd\n> -----END PGP MESSAGE-----\n",
+            "-----BEGIN PGP MESSAGE-----\naGVsbG8\n-----END PGP MESSAGE-----\n",
+            "-----BEGIN PGP MESSAGE-----  \n \t\n  aGVs \n bG8=\n",
+        ] {
+            let block = next_block(text.as_bytes(), 0).expect("a block");
+            assert_eq!(
+                (block.label.as_str(), block.bytes.as_slice()),
+                ("MESSAGE", &b"hello"[..]),
+                "{text}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn armor_comes_back(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let text = armored("MESSAGE", &bytes);
+            prop_assert_eq!(next_block(text.as_bytes(), 0).unwrap().bytes, bytes);
+        }
+
+        #[test]
+        fn any_text_is_survived(text in "(-----(BEGIN|END) PGP [A-Z ]{0,9}-----|[a-zA-Z=:/ \r\n>]{0,9}){0,20}") {
+            for block in blocks(text.as_bytes()) {
+                prop_assert!(block.span.end <= text.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Peels one OpenPGP message, level by level: session keys and container, compressed data, signatures around
+//! a literal. Iterative, so depth costs no stack, and a level's bytes are dropped before the next is judged.
+
+use super::compression::inflate;
+use super::container::{Container, NotOpened};
+use super::packets::{Framing, packets, tag};
+use super::session::SessionKeys;
+use super::signature::{self, Reading};
+use crate::id::Digest;
+use crate::mail::context::{Context, Failure, Unopened, Unwrapped};
+use crate::mail::model::{Format, Integrity, Layer, Outcome, Signature};
+
+/// The packets of one level, sorted.
+#[derive(Default)]
+struct Level {
+    session_keys: SessionKeys,
+    /// Announced by one-pass signature packets.
+    announced: usize,
+    signatures: Vec<Vec<u8>>,
+    content: Option<Content>,
+}
+
+enum Content {
+    Encrypted(u8, Vec<u8>),
+    Compressed(Vec<u8>),
+    Literal(Vec<u8>),
+}
+
+/// The layers met so far, and the signatures that wait for the literal data.
+struct Peel<'a, 'c> {
+    ctx: &'a Context<'c>,
+    layers: Vec<Layer>,
+    /// Signature packets by the index of their layer.
+    signed: Vec<(usize, Vec<Vec<u8>>)>,
+    inflated: bool,
+}
+
+/// Opens a binary OpenPGP message.
+pub fn peel(message: Vec<u8>, ctx: &Context) -> Result<Unwrapped, Unopened> {
+    let mut peel = Peel {
+        ctx,
+        layers: Vec::new(),
+        signed: Vec::new(),
+        inflated: false,
+    };
+    match peel.to_the_literal(message) {
+        Ok(plaintext) => Ok(peel.unwrapped(plaintext)),
+        Err(failure) => Err(peel.unopened(failure)),
+    }
+}
+
+impl Peel<'_, '_> {
+    fn to_the_literal(&mut self, message: Vec<u8>) -> Result<Vec<u8>, Failure> {
+        let bounds = &self.ctx.policy.bounds;
+        let mut bytes = message;
+        for _ in 0..bounds.depth {
+            let level = Level::read(&bytes, bounds.recipients)?;
+            drop(bytes);
+            bytes = match self.next(level)? {
+                Step::Inside(inner) => inner,
+                Step::Literal(plaintext) => {
+                    if !self.inflated {
+                        self.ctx.budget.expand(plaintext.len() as u64, bounds)?;
+                    }
+                    return Ok(plaintext);
+                }
+            };
+        }
+        Err(Failure::OverBound {
+            bound: "depth",
+            limit: u64::from(bounds.depth),
+        })
+    }
+
+    fn next(&mut self, level: Level) -> Result<Step, Failure> {
+        if level.announced > 0 || !level.signatures.is_empty() {
+            self.signed.push((self.layers.len(), level.signatures));
+            self.layers
+                .push(layer("signed", Vec::new(), Integrity::None));
+        }
+        match level.content {
+            Some(Content::Encrypted(packet_tag, body)) => self
+                .decrypt(level.session_keys, packet_tag, body)
+                .map(Step::Inside),
+            Some(Content::Compressed(body)) => {
+                let (inner, name) = inflate(&body, self.ctx.budget, &self.ctx.policy.bounds)?;
+                self.inflated = true;
+                self.layers
+                    .push(layer("compressed", vec![name.to_owned()], Integrity::None));
+                Ok(Step::Inside(inner))
+            }
+            Some(Content::Literal(body)) => literal(body).map(Step::Literal),
+            None => Err(Failure::Damaged(
+                "no encrypted, compressed or literal data in it".to_owned(),
+            )),
+        }
+    }
+
+    fn decrypt(
+        &mut self,
+        keys: SessionKeys,
+        packet_tag: u8,
+        body: Vec<u8>,
+    ) -> Result<Vec<u8>, Failure> {
+        let mut layer = layer("encrypted", Vec::new(), Integrity::None);
+        layer.recipients = keys.recipients();
+        let container = Container::new(packet_tag, body).map_err(|e| match e {
+            NotOpened::Unsupported(what) => Failure::Refused(format!("unsupported {what}")),
+            other => Failure::Damaged(other.to_string()),
+        });
+        let opened = container.and_then(|container| {
+            layer.algorithms = container.algorithms();
+            layer.algorithms.extend(keys.algorithms());
+            self.refuse(&layer.algorithms)?;
+            let unlocked = keys.open(&container, self.ctx)?;
+            self.refuse(unlocked.cipher.as_slice())?;
+            Ok((unlocked, container.integrity()))
+        });
+        match opened {
+            Ok((unlocked, integrity)) => {
+                if let Some(cipher) = unlocked.cipher
+                    && !layer.algorithms.contains(&cipher)
+                {
+                    layer.algorithms.insert(1, cipher);
+                }
+                layer.key = unlocked.key;
+                layer.integrity = integrity;
+                self.layers.push(layer);
+                Ok(unlocked.plaintext)
+            }
+            Err(failure) => {
+                layer.outcome = outcome(&failure);
+                layer.reason = Some(failure.to_string());
+                if layer.outcome == Outcome::Damaged {
+                    layer.integrity = Integrity::Broken;
+                }
+                self.layers.push(layer);
+                Err(failure)
+            }
+        }
+    }
+
+    fn refuse(&self, algorithms: &[String]) -> Result<(), Failure> {
+        match algorithms
+            .iter()
+            .find(|name| self.ctx.policy.refuse.contains(*name))
+        {
+            Some(name) => Err(Failure::Refused(format!("policy refuses {name}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn unwrapped(mut self, plaintext: Vec<u8>) -> Unwrapped {
+        if self.layers.is_empty() {
+            self.layers
+                .push(layer("literal", Vec::new(), Integrity::None));
+        }
+        let (raw, folded) = digests(&plaintext);
+        for layer in &mut self.layers {
+            layer.plaintext_sha256 = Some(raw);
+            layer.plaintext_lf_sha256 = Some(folded);
+        }
+        let readings = [Reading::exact(&plaintext)];
+        let mut signatures: Vec<Signature> = Vec::new();
+        for (index, packets) in &self.signed {
+            let depth = u32::try_from(*index).unwrap_or(u32::MAX);
+            let judged = signature::judge(packets, &readings, depth, self.ctx);
+            self.layers[*index].algorithms = signature::algorithms(&judged);
+            signatures.extend(judged);
+        }
+        Unwrapped {
+            plaintext,
+            inner_is_cms: false,
+            layers: self.layers,
+            signatures,
+        }
+    }
+
+    /// Whatever came before the failure was taken off, but its plaintext ends in something unreadable.
+    fn unopened(mut self, failure: Failure) -> Unopened {
+        if self.layers.is_empty() {
+            self.layers
+                .push(layer("literal", Vec::new(), Integrity::None));
+        }
+        if let Some(last) = self.layers.last_mut()
+            && last.reason.is_none()
+        {
+            last.outcome = outcome(&failure);
+            last.reason = Some(failure.to_string());
+        }
+        Unopened {
+            failure,
+            layers: self.layers,
+            signatures: Vec::new(),
+        }
+    }
+}
+
+enum Step {
+    Inside(Vec<u8>),
+    Literal(Vec<u8>),
+}
+
+impl Level {
+    fn read(bytes: &[u8], recipients: u32) -> Result<Self, Failure> {
+        let mut level = Self::default();
+        let mut sequence = packets(bytes);
+        while let Some(packet) = sequence.next() {
+            let packet = match packet {
+                Ok(packet) => packet,
+                Err(Framing::NotAPacket(at))
+                    if level.content.is_some() && is_filler(&bytes[at..]) =>
+                {
+                    break;
+                }
+                Err(error) => return Err(Failure::Damaged(error.to_string())),
+            };
+            level.sort(packet.tag, packet.body.into_owned())?;
+            if level.session_keys.len() > recipients as usize {
+                return Err(Failure::OverBound {
+                    bound: "recipients",
+                    limit: u64::from(recipients),
+                });
+            }
+        }
+        Ok(level)
+    }
+
+    fn sort(&mut self, packet_tag: u8, body: Vec<u8>) -> Result<(), Failure> {
+        match packet_tag {
+            tag::PKESK | tag::SKESK if self.content.is_none() => {
+                self.session_keys.push(packet_tag, body)
+            }
+            tag::ONE_PASS if self.content.is_none() => self.announced += 1,
+            tag::SIGNATURE => self.signatures.push(body),
+            tag::SED | tag::SEIPD | tag::GNUPG_AEAD => {
+                self.content(Content::Encrypted(packet_tag, body))?
+            }
+            tag::COMPRESSED => self.content(Content::Compressed(body))?,
+            tag::LITERAL => self.content(Content::Literal(body))?,
+            tag::MARKER | tag::PADDING | tag::TRUST | 40.. => {}
+            other => {
+                return Err(Failure::Damaged(format!(
+                    "unexpected packet of type {other}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// A second content after the first is how one message is smuggled into another.
+    fn content(&mut self, content: Content) -> Result<(), Failure> {
+        match self.content.replace(content) {
+            None => Ok(()),
+            Some(_) => Err(Failure::Damaged("more than one message in it".to_owned())),
+        }
+    }
+}
+
+/// Line ends and zeros after a message.
+fn is_filler(rest: &[u8]) -> bool {
+    rest.iter().all(|b| b.is_ascii_whitespace() || *b == 0)
+}
+
+/// Literal data (RFC 9580 §5.9): format, file name, date, then the data.
+fn literal(mut body: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    let header = body.get(1).map(|name| 2 + usize::from(*name) + 4);
+    match header {
+        Some(header) if header <= body.len() => {
+            body.drain(..header);
+            Ok(body)
+        }
+        _ => Err(Failure::Damaged("literal data packet too short".to_owned())),
+    }
+}
+
+/// A layer that opened; digests and the rest are filled in later.
+pub(super) fn layer(kind: &str, algorithms: Vec<String>, integrity: Integrity) -> Layer {
+    Layer {
+        depth: 0,
+        format: Format::Openpgp,
+        kind: kind.to_owned(),
+        algorithms,
+        recipients: Vec::new(),
+        key: None,
+        integrity,
+        outcome: Outcome::Opened,
+        reason: None,
+        plaintext_sha256: None,
+        plaintext_lf_sha256: None,
+    }
+}
+
+/// SHA-256 of the bytes, and of the bytes after CRLF → LF.
+pub(super) fn digests(plaintext: &[u8]) -> (Digest, Digest) {
+    (
+        Digest::of(plaintext),
+        Digest::of(&super::line_ends::to_lf(plaintext)),
+    )
+}
+
+fn outcome(failure: &Failure) -> Outcome {
+    match failure {
+        Failure::NoKey { .. } => Outcome::NoKey,
+        Failure::Locked => Outcome::LockedKey,
+        Failure::Refused(_) | Failure::OverBound { .. } => Outcome::Refused,
+        Failure::Damaged(_) => Outcome::Damaged,
+    }
+}

@@ -1,0 +1,301 @@
+//! From the wrapped session keys of a message to an opened container: asks [`KeyOps`] for each public-key
+//! wrap, tries passphrases on the others, and says what is missing if nothing fits.
+
+use super::container::{Container, NotOpened, cipher_name};
+use super::packets::tag;
+use crate::mail::context::{Context, Failure};
+use crate::mail::keyops::{KeyHint, KeyRefusal, Wrapped};
+use crate::secret::SecretBytes;
+use data_encoding::HEXLOWER;
+use pgp::composed::{PlainSessionKey, decrypt_session_key_with_password};
+use pgp::packet::{PacketHeader, SymKeyEncryptedSessionKey};
+use pgp::types::{Password, Tag};
+
+/// Packet bodies of the encrypted session keys before a container.
+#[derive(Debug, Default)]
+pub struct SessionKeys {
+    pkesks: Vec<Vec<u8>>,
+    skesks: Vec<Vec<u8>>,
+}
+
+/// A container opened.
+pub struct Unlocked {
+    /// The packets inside.
+    pub plaintext: Vec<u8>,
+    /// The key that opened it, `None` for a passphrase.
+    pub key: Option<String>,
+    /// The cipher, where the wrap named it.
+    pub cipher: Option<String>,
+}
+
+/// How a public-key wrap names its key and algorithm.
+struct Addressee {
+    hint: KeyHint,
+    version: u8,
+    algorithm: u8,
+}
+
+impl SessionKeys {
+    /// Keeps a wrapped session key for the container that follows.
+    pub fn push(&mut self, packet_tag: u8, body: Vec<u8>) {
+        if packet_tag == tag::PKESK {
+            &mut self.pkesks
+        } else {
+            &mut self.skesks
+        }
+        .push(body);
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pkesks.len() + self.skesks.len()
+    }
+
+    /// Recipients as the layer shows them: key id or fingerprint in hex, `hidden`, `passphrase`.
+    #[must_use]
+    pub fn recipients(&self) -> Vec<String> {
+        let named = self
+            .pkesks
+            .iter()
+            .filter_map(|body| addressee(body))
+            .map(|a| match a.hint {
+                KeyHint::OpenPgp(id) => HEXLOWER.encode(&id),
+                _ => "hidden".to_owned(),
+            });
+        named
+            .chain(self.skesks.iter().map(|_| "passphrase".to_owned()))
+            .collect()
+    }
+
+    /// Names of the wrapping algorithms, each once.
+    #[must_use]
+    pub fn algorithms(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for addressee in self.pkesks.iter().filter_map(|body| addressee(body)) {
+            let name = public_key_name(addressee.algorithm);
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// Tries every wrap until the container opens.
+    pub fn open(&self, container: &Container, ctx: &Context) -> Result<Unlocked, Failure> {
+        let mut search = Search {
+            container,
+            ctx,
+            broken: None,
+            locked: false,
+            waiting_for: Vec::new(),
+        };
+        for body in &self.pkesks {
+            if let Some(unlocked) = search.with_keys(body)? {
+                return Ok(unlocked);
+            }
+        }
+        let passphrases = ctx.keys.passphrases();
+        for passphrase in &passphrases {
+            for key in self.passphrase_keys(container, passphrase) {
+                if let Some(plaintext) = search.attempt(key.bytes.expose(), key.cipher, false) {
+                    let cipher = key.cipher.map(cipher_name);
+                    return Ok(Unlocked {
+                        plaintext,
+                        key: None,
+                        cipher,
+                    });
+                }
+            }
+        }
+        if !self.skesks.is_empty() || self.len() == 0 {
+            search.waiting_for.push(KeyHint::Passphrase);
+        }
+        Err(search.failure())
+    }
+
+    /// Session keys that a passphrase gives. Without any wrap, PGP 2 used IDEA under the passphrase's MD5 (RFC 4880 §5.7).
+    fn passphrase_keys(
+        &self,
+        container: &Container,
+        passphrase: &SecretBytes,
+    ) -> Vec<PassphraseKey> {
+        if self.len() == 0 && container.cipher_inside() {
+            let digest =
+                openssl::hash::hash(openssl::hash::MessageDigest::md5(), passphrase.expose());
+            let bytes = digest.map(|d| SecretBytes::new(d.to_vec())).ok();
+            return bytes
+                .map(|bytes| PassphraseKey {
+                    bytes,
+                    cipher: Some(1),
+                })
+                .into_iter()
+                .collect();
+        }
+        self.skesks
+            .iter()
+            .filter_map(|body| from_passphrase(body, passphrase))
+            .collect()
+    }
+}
+
+struct PassphraseKey {
+    bytes: SecretBytes,
+    cipher: Option<u8>,
+}
+
+fn from_passphrase(skesk: &[u8], passphrase: &SecretBytes) -> Option<PassphraseKey> {
+    let header = PacketHeader::new_fixed(
+        Tag::SymKeyEncryptedSessionKey,
+        u32::try_from(skesk.len()).ok()?,
+    );
+    let packet = SymKeyEncryptedSessionKey::try_from_reader(header, skesk).ok()?;
+    let password = Password::from(passphrase.expose());
+    let unwrapped = decrypt_session_key_with_password(&packet, &password).ok()?;
+    let (PlainSessionKey::V3_4 { key, .. }
+    | PlainSessionKey::V5 { key }
+    | PlainSessionKey::V6 { key }) = &unwrapped;
+    let cipher = unwrapped.sym_algorithm().map(u8::from);
+    Some(PassphraseKey {
+        bytes: SecretBytes::new(key.as_ref().to_vec()),
+        cipher,
+    })
+}
+
+/// The state of one search: what has been tried decides what is reported at the end.
+struct Search<'a, 'c> {
+    container: &'a Container,
+    ctx: &'a Context<'c>,
+    broken: Option<NotOpened>,
+    locked: bool,
+    waiting_for: Vec<KeyHint>,
+}
+
+impl Search<'_, '_> {
+    /// All keys that fit one public-key wrap, in turn.
+    fn with_keys(&mut self, body: &[u8]) -> Result<Option<Unlocked>, Failure> {
+        let Some(addressee) = addressee(body) else {
+            return Ok(None);
+        };
+        let cipher_inside = self.container.cipher_inside();
+        if cipher_inside == (addressee.version == 6) {
+            return Ok(None);
+        }
+        let wrapped = Wrapped::OpenPgpPkesk {
+            body: body.to_vec(),
+            cipher_inside,
+        };
+        for attempt in 0.. {
+            self.ctx.budget.key_operation(&self.ctx.policy.bounds)?;
+            match self
+                .ctx
+                .keys
+                .unwrap_session_key(&addressee.hint, &wrapped, attempt)
+            {
+                Ok(found) => {
+                    let named = addressee.hint != KeyHint::Hidden;
+                    if let Some(plaintext) = self.attempt(found.key.expose(), found.cipher, named) {
+                        let cipher = found.cipher.map(cipher_name);
+                        return Ok(Some(Unlocked {
+                            plaintext,
+                            key: Some(found.opened_by),
+                            cipher,
+                        }));
+                    }
+                }
+                Err(refusal) => {
+                    self.locked |= refusal == KeyRefusal::Locked;
+                    if !self.waiting_for.contains(&addressee.hint) {
+                        self.waiting_for.push(addressee.hint);
+                    }
+                    break;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// One session key. A key that the message names must fit; one that was guessed need not.
+    fn attempt(&mut self, key: &[u8], cipher: Option<u8>, named: bool) -> Option<Vec<u8>> {
+        match self.container.decrypt(key, cipher) {
+            Ok(plaintext) => return Some(plaintext),
+            Err(NotOpened::WrongKey) if !named => {}
+            Err(NotOpened::Broken) => self.broken = Some(NotOpened::Broken),
+            Err(other) => {
+                self.broken.get_or_insert(other);
+            }
+        }
+        None
+    }
+
+    fn failure(self) -> Failure {
+        match self.broken {
+            Some(NotOpened::Unsupported(what)) => Failure::Refused(format!("unsupported {what}")),
+            Some(other) => Failure::Damaged(other.to_string()),
+            None if self.locked => Failure::Locked,
+            None => Failure::NoKey {
+                waiting_for: self.waiting_for,
+            },
+        }
+    }
+}
+
+/// Reads the fixed fields of a PKESK (RFC 9580 §5.1; version 2 is PGP 2's number for version 3).
+fn addressee(body: &[u8]) -> Option<Addressee> {
+    match *body.first()? {
+        version @ (2 | 3) => {
+            let id = body.get(1..9)?;
+            let hidden = id.iter().all(|b| *b == 0);
+            let hint = if hidden {
+                KeyHint::Hidden
+            } else {
+                KeyHint::OpenPgp(id.to_vec())
+            };
+            Some(Addressee {
+                hint,
+                version,
+                algorithm: *body.get(9)?,
+            })
+        }
+        6 => {
+            let named = usize::from(*body.get(1)?);
+            let id = body.get(2..2 + named)?;
+            let hint = id
+                .get(1..)
+                .map_or(KeyHint::Hidden, |id| KeyHint::OpenPgp(id.to_vec()));
+            Some(Addressee {
+                hint,
+                version: 6,
+                algorithm: *body.get(2 + named)?,
+            })
+        }
+        _ => None,
+    }
+}
+
+/// The usual name of a public-key algorithm (RFC 9580 §9.1, and the post-quantum draft).
+#[must_use]
+pub fn public_key_name(number: u8) -> String {
+    let name = match number {
+        1..=3 => "RSA",
+        8 => "Kyber-GnuPG",
+        16 | 20 => "ElGamal",
+        17 => "DSA",
+        18 => "ECDH",
+        19 => "ECDSA",
+        22 => "EdDSA",
+        25 => "X25519",
+        26 => "X448",
+        27 => "Ed25519",
+        28 => "Ed448",
+        30 => "ML-DSA-65+Ed25519",
+        31 => "ML-DSA-87+Ed448",
+        32 => "SLH-DSA-SHAKE-128s",
+        33 => "SLH-DSA-SHAKE-128f",
+        34 => "SLH-DSA-SHAKE-256s",
+        35 => "ML-KEM-768+X25519",
+        36 => "ML-KEM-1024+X448",
+        other => return format!("public-key algorithm {other}"),
+    };
+    name.to_owned()
+}

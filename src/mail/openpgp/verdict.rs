@@ -1,0 +1,322 @@
+//! From a checked signature to a verdict: who vouches for the key, was it allowed to sign then, does it belong
+//! to the From address, and are the algorithms still believed in.
+
+use super::certs::FROM_MESSAGE;
+use super::session::public_key_name;
+use super::signature::{Candidate, timestamp};
+use crate::mail::context::{Context, OpenPolicy};
+use crate::mail::model::{Revocation, Signature, SignatureMath, Verdict};
+use crate::time::Timestamp;
+use openpgp::cert::ValidCert;
+use openpgp::cert::amalgamation::ValidAmalgamation;
+use openpgp::policy::Policy;
+use openpgp::types::{RevocationStatus, RevocationType};
+use sequoia_openpgp as openpgp;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Sequoia's own policy stays out of it: algorithms are rated by ours, and old certificates are read as they are.
+/// (The trait's default methods accept.)
+#[derive(Debug)]
+struct Everything;
+
+impl Policy for Everything {}
+
+const POLICY: &Everything = &Everything;
+
+/// A signature from the future is a wrong clock up to this many seconds.
+const CLOCK_SKEW: u64 = 24 * 3600;
+
+/// The signature fits no key it names.
+pub(super) fn bad(mut evidence: Signature, candidate: &Candidate, ctx: &Context) -> Signature {
+    describe(&mut evidence, candidate, ctx);
+    evidence.verdict = Verdict::Invalid;
+    evidence.math = SignatureMath::Bad;
+    evidence.reason = "bad: the signature does not fit the content".to_owned();
+    evidence
+}
+
+/// The signature fits; `reservation` says over which unusual form of the content.
+pub(super) fn good(
+    mut evidence: Signature,
+    signature: &openpgp::packet::Signature,
+    candidate: &Candidate,
+    reservation: Option<&str>,
+    ctx: &Context,
+) -> Signature {
+    describe(&mut evidence, candidate, ctx);
+    evidence.math = SignatureMath::Good;
+    let mut findings = Findings::default();
+    let signed = evidence.time.unwrap_or(ctx.arrived);
+    findings.packet(signature, signed, ctx.arrived);
+    findings.signer(&mut evidence, candidate, signed, ctx.arrived);
+    findings.trust(&evidence, ctx);
+    findings.algorithms(&evidence.algorithms, ctx.policy);
+    findings.reservations.extend(reservation.map(str::to_owned));
+    (evidence.verdict, evidence.reason) = findings.verdict();
+    evidence
+}
+
+/// What was found, by what it does to the verdict.
+#[derive(Default)]
+struct Findings {
+    invalid: Vec<String>,
+    unknown: Vec<String>,
+    reservations: Vec<String>,
+}
+
+impl Findings {
+    /// The worst kind decides; its reasons are told.
+    fn verdict(self) -> (Verdict, String) {
+        if !self.invalid.is_empty() {
+            (Verdict::Invalid, self.invalid.join("; "))
+        } else if !self.unknown.is_empty() {
+            (Verdict::UnknownSigner, self.unknown.join("; "))
+        } else if !self.reservations.is_empty() {
+            (Verdict::ValidBut, self.reservations.join("; "))
+        } else {
+            (
+                Verdict::Valid,
+                "good: by a key that is vouched for".to_owned(),
+            )
+        }
+    }
+
+    /// The signature packet's own conditions.
+    fn packet(
+        &mut self,
+        signature: &openpgp::packet::Signature,
+        signed: Timestamp,
+        arrived: Timestamp,
+    ) {
+        let unknown_critical = signature.hashed_area().iter().any(|subpacket| {
+            use openpgp::packet::signature::subpacket::SubpacketTag as Tag;
+            let unknown = matches!(
+                subpacket.tag(),
+                Tag::Unknown(_) | Tag::Private(_) | Tag::NotationData
+            );
+            subpacket.critical() && unknown
+        });
+        if unknown_critical {
+            self.invalid
+                .push("critical: the signature sets a condition that is not known here".to_owned());
+        }
+        if signed.seconds() > arrived.seconds() + CLOCK_SKEW {
+            self.reservations
+                .push(format!("future: made on {signed}, after it arrived"));
+        }
+        let expiry = signature.signature_expiration_time().map(timestamp);
+        if let Some(expiry) = expiry.filter(|expiry| *expiry <= arrived) {
+            self.reservations
+                .push(format!("expired: the signature itself ran out on {expiry}"));
+        }
+    }
+
+    /// The signing key at the time of signing and since.
+    fn signer(
+        &mut self,
+        evidence: &mut Signature,
+        candidate: &Candidate,
+        signed: Timestamp,
+        arrived: Timestamp,
+    ) {
+        let cert = &candidate.known.cert;
+        if timestamp(candidate.key.creation_time()) > signed {
+            self.invalid
+                .push("predates: made before its key was".to_owned());
+        }
+        let Some(valid) = self_signed(candidate, &[signed, arrived.max(signed)]) else {
+            self.invalid.push(
+                "unbound: the certificate has no valid self-signature for this key".to_owned(),
+            );
+            return;
+        };
+        let Some(key) = valid
+            .keys()
+            .find(|k| k.key().fingerprint() == candidate.key.fingerprint())
+        else {
+            self.invalid
+                .push("unbound: the key is not bound to its certificate".to_owned());
+            return;
+        };
+        if !key.for_signing() && !key.for_certification() {
+            self.invalid.push("usage: the key may not sign".to_owned());
+        }
+        let newest =
+            self_signed(candidate, &[arrived.max(signed), signed]).unwrap_or(valid.clone());
+        self.expiry(&newest, candidate, signed, arrived);
+        for (at, when) in [(signed, "then"), (arrived.max(signed), "since")] {
+            let subkey = cert
+                .keys()
+                .subkeys()
+                .find(|k| k.key().fingerprint() == candidate.key.fingerprint());
+            let of_subkey = subkey
+                .as_ref()
+                .map(|k| k.bundle().revocation_status(POLICY, system(at)));
+            for status in [Some(cert.revocation_status(POLICY, system(at))), of_subkey]
+                .into_iter()
+                .flatten()
+            {
+                if let RevocationStatus::Revoked(revocations) = status {
+                    self.revoked(evidence, candidate, &revocations, when);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn expiry(
+        &mut self,
+        newest: &ValidCert,
+        candidate: &Candidate,
+        signed: Timestamp,
+        arrived: Timestamp,
+    ) {
+        let of_key = newest
+            .keys()
+            .find(|k| k.key().fingerprint() == candidate.key.fingerprint())
+            .and_then(|k| k.key_expiration_time());
+        let of_primary = newest.primary_key().key_expiration_time();
+        let Some(expiry) = of_key.into_iter().chain(of_primary).min().map(timestamp) else {
+            return;
+        };
+        if expiry <= signed {
+            self.invalid.push(format!(
+                "expired: the key ran out on {expiry}, before it signed on {signed}"
+            ));
+        } else if expiry <= arrived {
+            self.reservations.push(format!(
+                "expired: the key ran out on {expiry}, after it signed"
+            ));
+        }
+    }
+
+    fn revoked(
+        &mut self,
+        evidence: &mut Signature,
+        candidate: &Candidate,
+        revocations: &[&openpgp::packet::Signature],
+        when: &str,
+    ) {
+        evidence.revocation = Revocation::Revoked;
+        evidence.revocation_source = Some(candidate.known.source.clone());
+        let reason = revocations.iter().find_map(|r| r.reason_for_revocation());
+        let hard = reason.is_none_or(|(code, _)| code.revocation_type() == RevocationType::Hard);
+        let why = reason.map_or_else(
+            || "no reason given".to_owned(),
+            |(code, _)| code.to_string(),
+        );
+        if hard || when == "then" {
+            self.invalid
+                .push(format!("revoked: the key is revoked ({why})"));
+        } else {
+            self.reservations.push(format!(
+                "revoked: the key was revoked after it signed ({why})"
+            ));
+        }
+    }
+
+    /// Whose key it is, and whether the mail claims to be from them.
+    fn trust(&mut self, evidence: &Signature, ctx: &Context) {
+        if evidence.key_source.as_deref() == Some(FROM_MESSAGE) {
+            self.unknown
+                .push("untrusted: checked with a key that came with the mail".to_owned());
+        }
+        if evidence.from_matches == Some(false) {
+            let from = ctx.from.join(", ");
+            self.unknown.push(format!(
+                "from-mismatch: mail from {from}, signed by {}",
+                evidence.signer
+            ));
+        }
+    }
+
+    fn algorithms(&mut self, algorithms: &[String], policy: &OpenPolicy) {
+        for name in algorithms.iter().filter(|name| is_weak(policy, name)) {
+            self.reservations.push(format!("weak: {name}"));
+        }
+    }
+}
+
+/// The certificate as valid at the first of `times` at which it is, else at the time of its newest self-signature:
+/// exported certificates often carry only that one.
+fn self_signed<'a>(candidate: &'a Candidate, times: &[Timestamp]) -> Option<ValidCert<'a>> {
+    let cert = &candidate.known.cert;
+    let newest = cert
+        .userids()
+        .flat_map(|u| u.self_signatures())
+        .chain(cert.primary_key().self_signatures())
+        .chain(cert.keys().subkeys().flat_map(|k| k.self_signatures()))
+        .filter_map(|s| s.signature_creation_time())
+        .max();
+    let times = times.iter().map(|t| system(*t)).chain(newest);
+    let has_key = |valid: &ValidCert| {
+        valid
+            .keys()
+            .any(|k| k.key().fingerprint() == candidate.key.fingerprint())
+    };
+    times
+        .filter_map(|t| cert.with_policy(POLICY, t).ok())
+        .find(has_key)
+}
+
+/// Who the signer is, from the certificate.
+fn describe(evidence: &mut Signature, candidate: &Candidate, ctx: &Context) {
+    let signed = evidence.time.unwrap_or(ctx.arrived);
+    let addresses = self_signed(candidate, &[signed, ctx.arrived.max(signed)])
+        .map_or_else(Vec::new, |v| addresses(&v));
+    evidence.fingerprint = Some(candidate.key.fingerprint().to_hex().to_lowercase());
+    evidence.key_source = Some(candidate.known.source.clone());
+    evidence.chain = vec![serde_bytes::ByteBuf::from(candidate.known.bytes.clone())];
+    evidence.from_matches = (!ctx.from.is_empty()).then(|| {
+        ctx.from
+            .iter()
+            .all(|from| addresses.contains(&from.to_lowercase()))
+    });
+    if !addresses.is_empty() {
+        evidence.signer = addresses.join(", ");
+    } else if let Some(user_id) = candidate.known.cert.userids().next() {
+        evidence.signer = String::from_utf8_lossy(user_id.userid().value()).into_owned();
+    }
+    let public = public_key_name(candidate.key.pk_algo().into());
+    if let Some(bits) = candidate
+        .key
+        .mpis()
+        .bits()
+        .filter(|_| matches!(public.as_str(), "RSA" | "DSA"))
+        && let Some(first) = evidence.algorithms.first_mut()
+    {
+        *first = format!("{public}-{bits}");
+    }
+}
+
+/// The addresses in self-signed, unrevoked user ids, lower case.
+fn addresses(valid: &ValidCert) -> Vec<String> {
+    let revoked = |status: RevocationStatus| matches!(status, RevocationStatus::Revoked(_));
+    let user_ids = valid.userids().filter(|u| !revoked(u.revocation_status()));
+    user_ids
+        .filter_map(|u| u.userid().email().ok().flatten().map(str::to_lowercase))
+        .collect()
+}
+
+/// Whether policy rates a name weak: named itself, or a shorter key of a family named with a size ("RSA-1024" names RSA-768 too).
+fn is_weak(policy: &OpenPolicy, name: &str) -> bool {
+    let sized = |name: &str| {
+        name.rsplit_once('-')
+            .and_then(|(f, bits)| Some((f.to_owned(), bits.parse::<u32>().ok()?)))
+    };
+    let key = sized(name).filter(|(family, _)| matches!(family.as_str(), "RSA" | "DSA"));
+    policy.weak.iter().any(|weak| {
+        weak == name
+            || match (&key, sized(weak)) {
+                (Some((family, bits)), Some((weak_family, most))) => {
+                    *family == weak_family && *bits <= most
+                }
+                (Some((family, _)), None) => family == weak,
+                _ => false,
+            }
+    })
+}
+
+fn system(time: Timestamp) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(time.0)
+}
