@@ -1,0 +1,340 @@
+//! The small files of the data folder, each with its type: one place for ceremonies, daemons and commands.
+
+use crate::crypto::hpke::{HpkeError, SealingKey};
+use crate::durable::{self, FileError};
+use crate::id::{BoxId, Digest};
+use crate::keyring::Officers;
+use crate::officer::pretty;
+use crate::policy::{PolicyError, ValidPolicy};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+const LARGEST: u64 = 1 << 20;
+
+/// Why a file of the data folder could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BoxFileError {
+    /// Reading or writing.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// There is no box.
+    #[error("{} holds no box (no {}): `strongroom ceremony found` makes one, or give the right --data", .0.display(), CONFIG)]
+    NoBox(PathBuf),
+    /// Not the JSON that is expected.
+    #[error("{}: {source}; put a copy from a backup in its place", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Not UTF-8.
+    #[error("{} is not UTF-8 text", .0.display())]
+    NotText(PathBuf),
+    /// Not the configuration that is expected.
+    #[error("{}: {source}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with line and key.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// The policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The spool's public key.
+    #[error("{}: {source}; the keeper writes it anew when the box is unlocked", path.display())]
+    SpoolKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: HpkeError,
+    },
+    /// A restore was cut off after its point of no return.
+    #[error("a restore was interrupted: run `strongroom ceremony restore --data {}` again, it goes on by itself", .0.display())]
+    RestorePending(PathBuf),
+}
+
+/// File name of the configuration.
+pub const CONFIG: &str = "strongroom.toml";
+/// File name of the policy.
+pub const POLICY: &str = "policy.toml";
+/// File name of what the TPM made.
+pub const TPM: &str = "tpm.json";
+/// File name of keyring and capsule.
+pub const KEYRING: &str = "keyring";
+/// File name of the static capsule.
+pub const STATIC_CAPSULE: &str = "static-capsule";
+/// File name of the spool's public key.
+pub const SPOOL_KEY: &str = "spool.pub";
+/// File name of the officers' public keys.
+pub const OFFICERS: &str = "officers.json";
+/// Folder of the signed transcripts.
+pub const TRANSCRIPTS: &str = "transcript";
+/// The founding's transcript in that folder.
+pub const CHARTER: &str = "transcript/charter.json";
+/// Folder of the ledger.
+pub const LEDGER: &str = "ledger";
+/// Folder of sockets and pid files.
+pub const RUN: &str = "run";
+/// What a restore has decided and not yet put in place.
+pub const RESTORED: &str = ".restored";
+
+/// `strongroom.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BoxConfig {
+    /// The TPM.
+    pub tpm: TpmConfig,
+    /// Where mail comes in.
+    pub listen: ListenConfig,
+    /// TLS for the listeners.
+    pub tls: TlsConfig,
+    /// Where accepted mail waits.
+    #[serde(default)]
+    pub spool: SpoolConfig,
+    /// Processes that open mail.
+    #[serde(default)]
+    pub workers: WorkerConfig,
+}
+
+/// `[tpm]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TpmConfig {
+    /// TCTI address: `device:/dev/tpmrm0`, or `swtpm:host=127.0.0.1,port=2321`.
+    pub tcti: String,
+}
+
+/// `[listen]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenConfig {
+    /// The name in greetings and in the certificate.
+    pub hostname: String,
+    /// SMTP with STARTTLS.
+    pub smtp: Option<SocketAddr>,
+    /// SMTP over implicit TLS.
+    pub smtps: Option<SocketAddr>,
+}
+
+/// `[tls]`; relative paths start at the data folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// Certificate and chain, PEM.
+    pub certificate: PathBuf,
+    /// Private key, PEM.
+    pub key: PathBuf,
+}
+
+/// `[spool]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpoolConfig {
+    /// One or two folders, best on different disks; relative paths start at the data folder.
+    pub folders: Vec<PathBuf>,
+}
+
+impl Default for SpoolConfig {
+    fn default() -> Self {
+        Self {
+            folders: vec![PathBuf::from("spool")],
+        }
+    }
+}
+
+/// `[workers]`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerConfig {
+    /// How many. Absent: one for each core.
+    pub count: Option<u16>,
+}
+
+impl BoxConfig {
+    /// What a founding writes: listeners on this machine only, until somebody who knows the network opens them.
+    #[must_use]
+    pub fn new(tcti: &str, hostname: &str) -> Self {
+        let local = |port| Some(SocketAddr::from(([127, 0, 0, 1], port)));
+        Self {
+            tpm: TpmConfig {
+                tcti: tcti.to_owned(),
+            },
+            listen: ListenConfig {
+                hostname: hostname.to_owned(),
+                smtp: local(2525),
+                smtps: local(2465),
+            },
+            tls: TlsConfig {
+                certificate: "tls/certificate.pem".into(),
+                key: "tls/key.pem".into(),
+            },
+            spool: SpoolConfig::default(),
+            workers: WorkerConfig::default(),
+        }
+    }
+
+    /// The file's text.
+    ///
+    /// # Panics
+    /// Never: paths and addresses become TOML strings.
+    #[must_use]
+    #[allow(clippy::expect_used)]
+    pub fn to_toml(&self) -> String {
+        let text = toml::to_string(self).expect("the configuration becomes TOML");
+        format!("# Configuration of this box; see docs/architecture.md. Read at start.\n\n{text}")
+    }
+}
+
+/// `officers.json`: public, for programs that check officers' signatures without the keyring.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfficersFile {
+    /// The box.
+    pub box_id: BoxId,
+    /// SHA-256 of the recovery key's public half.
+    pub recovery: Digest,
+    /// Officers and quorum.
+    pub officers: Officers,
+}
+
+/// A data folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataFolder(PathBuf);
+
+impl DataFolder {
+    /// The folder at `path`, without looking at it.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// The data folder of a box that is founded and not in the middle of a restore.
+    pub fn open(path: &Path) -> Result<Self, BoxFileError> {
+        if !path.join(CONFIG).is_file() {
+            return Err(BoxFileError::NoBox(path.to_owned()));
+        }
+        if path.join(RESTORED).exists() {
+            return Err(BoxFileError::RestorePending(path.to_owned()));
+        }
+        Ok(Self::at(path))
+    }
+
+    /// A file or folder in it; an absolute `name` stays as it is.
+    #[must_use]
+    pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// `strongroom.toml`.
+    pub fn config(&self) -> Result<BoxConfig, BoxFileError> {
+        let path = self.join(CONFIG);
+        let text = self.text(CONFIG)?;
+        toml::from_str(&text).map_err(|source| BoxFileError::Config {
+            path,
+            source: Box::new(source),
+        })
+    }
+
+    /// `policy.toml`.
+    pub fn policy(&self) -> Result<ValidPolicy, BoxFileError> {
+        let text = self.text(POLICY)?;
+        Ok(ValidPolicy::parse(
+            &text,
+            &self.join(POLICY).display().to_string(),
+        )?)
+    }
+
+    /// `officers.json`.
+    pub fn officers(&self) -> Result<OfficersFile, BoxFileError> {
+        self.json(OFFICERS)
+    }
+
+    /// The keyring file's bytes.
+    pub fn keyring(&self) -> Result<Vec<u8>, BoxFileError> {
+        Ok(durable::read(&self.join(KEYRING), crate::keyring::LARGEST)?)
+    }
+
+    /// Replaces the keyring file, which replaces the capsule with it.
+    pub fn write_keyring(&self, bytes: &[u8]) -> Result<(), BoxFileError> {
+        Ok(durable::replace(&self.join(KEYRING), bytes)?)
+    }
+
+    /// The key intake seals to: the 1216 bytes of an X-Wing public key.
+    pub fn spool_key(&self) -> Result<SealingKey, BoxFileError> {
+        let path = self.join(SPOOL_KEY);
+        let bytes = durable::read(&path, LARGEST)?;
+        SealingKey::from_bytes(&bytes).map_err(|source| BoxFileError::SpoolKey { path, source })
+    }
+
+    /// Gives intake a new key to seal to. The keyring that opens it must be written before.
+    pub fn write_spool_key(&self, key: &SealingKey) -> Result<(), BoxFileError> {
+        Ok(durable::replace(&self.join(SPOOL_KEY), key.as_bytes())?)
+    }
+
+    /// Writes a JSON file.
+    pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), BoxFileError> {
+        Ok(durable::replace(&self.join(name), &pretty(value))?)
+    }
+
+    fn text(&self, name: &str) -> Result<String, BoxFileError> {
+        let path = self.join(name);
+        String::from_utf8(durable::read(&path, LARGEST)?).map_err(|_| BoxFileError::NotText(path))
+    }
+
+    fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, BoxFileError> {
+        let path = self.join(name);
+        let bytes = durable::read(&path, LARGEST)?;
+        serde_json::from_slice(&bytes).map_err(|source| BoxFileError::Json { path, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_survives_its_text() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let config = BoxConfig::new("device:/dev/tpmrm0", "archive.example");
+        std::fs::write(folder.path().join(CONFIG), config.to_toml()).expect("write");
+        let data = DataFolder::open(folder.path()).expect("a box");
+        assert_eq!(data.config().expect("config"), config);
+        std::fs::write(
+            folder.path().join(CONFIG),
+            config.to_toml().replace("hostname", "host"),
+        )
+        .expect("write");
+        let error = data.config().expect_err("unknown key").to_string();
+        assert!(
+            error.contains("strongroom.toml") && error.contains("line"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_folder_without_box_or_with_half_a_restore_is_not_opened() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        assert!(matches!(
+            DataFolder::open(folder.path()),
+            Err(BoxFileError::NoBox(_))
+        ));
+        std::fs::write(folder.path().join(CONFIG), "").expect("write");
+        std::fs::create_dir(folder.path().join(RESTORED)).expect("folder");
+        assert!(matches!(
+            DataFolder::open(folder.path()),
+            Err(BoxFileError::RestorePending(_))
+        ));
+    }
+}
