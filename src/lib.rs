@@ -5,6 +5,7 @@
 
 pub mod boxfiles;
 pub mod catalog;
+pub mod ceremony;
 pub mod crypto;
 pub mod durable;
 pub mod escrow;
