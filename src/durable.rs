@@ -23,7 +23,10 @@ impl FileError {
     /// True where the disk or the quota is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        matches!(
+            self.source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
     }
 
     /// True where the file is not there.
@@ -36,7 +39,11 @@ impl FileError {
 /// Names the place in an `io::Error`: `file.sync_all().map_err(at("sync", path))`.
 pub fn at(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
     let path = path.to_owned();
-    move |source| FileError { doing, path, source }
+    move |source| FileError {
+        doing,
+        path,
+        source,
+    }
 }
 
 /// Replaces `path` by `content` atomically and durably, readable by the owner alone.
@@ -160,6 +167,9 @@ mod tests {
         assert_eq!(read(&path, 10).expect("read"), b"two");
         assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 1);
         assert!(read(&path, 2).is_err(), "the limit holds");
-        assert!(create_new(&path, b"three").is_err(), "create_new never overwrites");
+        assert!(
+            create_new(&path, b"three").is_err(),
+            "create_new never overwrites"
+        );
     }
 }

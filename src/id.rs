@@ -16,7 +16,11 @@ pub struct BadId {
 
 fn bad(text: &str, kind: &'static str, expected: &'static str) -> BadId {
     let text = text.chars().take(80).collect();
-    BadId { text, kind, expected }
+    BadId {
+        text,
+        kind,
+        expected,
+    }
 }
 
 /// A customer of the box. One to 32 of `a-z 0-9 -`, beginning with a letter; it is a folder name.
@@ -37,11 +41,17 @@ impl FromStr for TenantId {
     fn from_str(text: &str) -> Result<Self, BadId> {
         let ok = text.len() <= 32
             && text.starts_with(|c: char| c.is_ascii_lowercase())
-            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if ok {
             Ok(Self(text.to_owned()))
         } else {
-            Err(bad(text, "tenant name", "1 to 32 of a-z, 0-9 and -, beginning with a letter"))
+            Err(bad(
+                text,
+                "tenant name",
+                "1 to 32 of a-z, 0-9 and -, beginning with a letter",
+            ))
         }
     }
 }
@@ -244,7 +254,10 @@ mod tests {
     fn ids_survive_their_text_form() {
         let id = RecordId::random();
         assert_eq!(id.to_string().parse(), Ok(id));
-        let queue = SpoolId { file: SpoolFileId::random(), number: 7 };
+        let queue = SpoolId {
+            file: SpoolFileId::random(),
+            number: 7,
+        };
         assert_eq!(queue.to_string().parse(), Ok(queue));
         let digest = Digest::of(b"x");
         assert_eq!(digest.to_string().parse(), Ok(digest));

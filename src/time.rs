@@ -86,6 +86,9 @@ mod tests {
 
     #[test]
     fn shown_as_rfc_3339() {
-        assert_eq!(Timestamp::from_seconds(1_700_000_000).to_string(), "2023-11-14T22:13:20Z");
+        assert_eq!(
+            Timestamp::from_seconds(1_700_000_000).to_string(),
+            "2023-11-14T22:13:20Z"
+        );
     }
 }

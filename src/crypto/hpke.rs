@@ -64,7 +64,12 @@ impl OpeningKey {
     }
 
     /// Opens what was sealed to this key with the same `info` and `associated`.
-    pub fn open(&self, info: &[u8], associated: &[u8], sealed: &[u8]) -> Result<SecretBytes, HpkeError> {
+    pub fn open(
+        &self,
+        info: &[u8],
+        associated: &[u8],
+        sealed: &[u8],
+    ) -> Result<SecretBytes, HpkeError> {
         let (encapsulated, body) = sealed
             .split_at_checked(ENCAPSULATED)
             .ok_or(HpkeError::NotForThisKey)?;
@@ -84,7 +89,8 @@ impl OpeningKey {
 
     #[allow(clippy::expect_used)]
     fn private(&self) -> <XWing as Kem>::PrivateKey {
-        <XWing as Kem>::PrivateKey::from_bytes(self.0.expose()).expect("every 32-byte seed is a private key")
+        <XWing as Kem>::PrivateKey::from_bytes(self.0.expose())
+            .expect("every 32-byte seed is a private key")
     }
 }
 
@@ -115,7 +121,8 @@ impl SealingKey {
     #[must_use]
     #[allow(clippy::expect_used)]
     pub fn seal(&self, info: &[u8], associated: &[u8], plaintext: &[u8]) -> Vec<u8> {
-        let public = <XWing as Kem>::PublicKey::from_bytes(self.as_bytes()).expect("checked before");
+        let public =
+            <XWing as Kem>::PublicKey::from_bytes(self.as_bytes()).expect("checked before");
         let (encapsulated, body) = hpke::single_shot_seal::<AesGcm256, HkdfSha256, XWing>(
             &OpModeS::Base,
             &public,
@@ -153,7 +160,9 @@ impl<'de> serde::Deserialize<'de> for SealingKey {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         use serde::de::Error;
         let text = String::deserialize(from)?;
-        let bytes = data_encoding::BASE64.decode(text.as_bytes()).map_err(D::Error::custom)?;
+        let bytes = data_encoding::BASE64
+            .decode(text.as_bytes())
+            .map_err(D::Error::custom)?;
         Self::from_bytes(&bytes).map_err(D::Error::custom)
     }
 }
@@ -166,10 +175,19 @@ mod tests {
     fn opens_only_with_the_right_key_and_purpose() {
         let key = OpeningKey::generate();
         let sealed = key.sealing_key().seal(b"test", b"place", b"secret");
-        assert_eq!(key.open(b"test", b"place", &sealed).expect("opens").expose(), b"secret");
+        assert_eq!(
+            key.open(b"test", b"place", &sealed)
+                .expect("opens")
+                .expose(),
+            b"secret"
+        );
         assert!(key.open(b"other", b"place", &sealed).is_err());
         assert!(key.open(b"test", b"elsewhere", &sealed).is_err());
-        assert!(OpeningKey::generate().open(b"test", b"place", &sealed).is_err());
+        assert!(
+            OpeningKey::generate()
+                .open(b"test", b"place", &sealed)
+                .is_err()
+        );
         assert!(key.open(b"test", b"place", &sealed[..100]).is_err());
     }
 }

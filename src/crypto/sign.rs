@@ -36,7 +36,9 @@ impl SigningKey {
 
     /// The key of this scalar (32 bytes, big-endian).
     pub fn from_scalar(scalar: &Key) -> Result<Self, SignError> {
-        P256SigningKey::from_slice(scalar.expose()).map(Self).map_err(|_| SignError::BadKey)
+        P256SigningKey::from_slice(scalar.expose())
+            .map(Self)
+            .map_err(|_| SignError::BadKey)
     }
 
     /// The scalar, to be stored sealed.
@@ -62,7 +64,9 @@ impl SigningKey {
 impl VerifyingKey {
     /// Takes a SEC 1 point, compressed or not.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SignError> {
-        P256VerifyingKey::from_sec1_bytes(bytes).map(Self).map_err(|_| SignError::BadKey)
+        P256VerifyingKey::from_sec1_bytes(bytes)
+            .map(Self)
+            .map_err(|_| SignError::BadKey)
     }
 
     /// The compressed point, 33 bytes.
@@ -80,7 +84,9 @@ impl VerifyingKey {
     /// Checks `signature` (64 bytes, `r ‖ s`) over `message`.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), SignError> {
         let signature = Signature::from_slice(signature).map_err(|_| SignError::BadSignature)?;
-        self.0.verify(message, &signature).map_err(|_| SignError::BadSignature)
+        self.0
+            .verify(message, &signature)
+            .map_err(|_| SignError::BadSignature)
     }
 }
 
@@ -100,7 +106,9 @@ impl<'de> serde::Deserialize<'de> for VerifyingKey {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         use serde::de::Error;
         let text = String::deserialize(from)?;
-        let bytes = data_encoding::BASE64.decode(text.as_bytes()).map_err(D::Error::custom)?;
+        let bytes = data_encoding::BASE64
+            .decode(text.as_bytes())
+            .map_err(D::Error::custom)?;
         Self::from_bytes(&bytes).map_err(D::Error::custom)
     }
 }
@@ -116,7 +124,12 @@ mod tests {
         let public = VerifyingKey::from_bytes(&key.verifying_key().to_bytes()).expect("point");
         assert_eq!(public.verify(b"text", &signature), Ok(()));
         assert!(public.verify(b"Text", &signature).is_err());
-        assert!(SigningKey::generate().verifying_key().verify(b"text", &signature).is_err());
+        assert!(
+            SigningKey::generate()
+                .verifying_key()
+                .verify(b"text", &signature)
+                .is_err()
+        );
         assert!(public.verify(b"text", &signature[..63]).is_err());
     }
 }

@@ -25,7 +25,11 @@ const TAG: usize = 16;
 /// Length of the ciphertext of `plaintext` bytes.
 #[must_use]
 pub const fn sealed_len(plaintext: u64) -> u64 {
-    let chunks = if plaintext == 0 { 1 } else { plaintext.div_ceil(CHUNK as u64) };
+    let chunks = if plaintext == 0 {
+        1
+    } else {
+        plaintext.div_ceil(CHUNK as u64)
+    };
     HEADER as u64 + plaintext + chunks * TAG as u64
 }
 
@@ -59,7 +63,11 @@ fn derived(key: &Key, associated: &[u8], salt: &[u8; 32]) -> Derived {
     let mut commitment = [0; 32];
     prefix.copy_from_slice(&public[..7]);
     commitment.copy_from_slice(&public[7..]);
-    Derived { cipher: Aes256Gcm::new(chunk_key.expose().into()), prefix, commitment }
+    Derived {
+        cipher: Aes256Gcm::new(chunk_key.expose().into()),
+        prefix,
+        commitment,
+    }
 }
 
 /// Encrypts what is written to it into `to`. [`Sealer::finish`] must be called: without the last
@@ -78,7 +86,11 @@ impl<W: Write> Sealer<W> {
         to.write_all(&salt)?;
         to.write_all(&derived.commitment)?;
         let encryptor = EncryptorBE32::from_aead(derived.cipher, &derived.prefix.into());
-        Ok(Self { to, encryptor, chunk: Vec::new() })
+        Ok(Self {
+            to,
+            encryptor,
+            chunk: Vec::new(),
+        })
     }
 
     /// Writes the last chunk and gives the sink back.
@@ -111,7 +123,10 @@ impl<W: Write> Write for Sealer<W> {
 }
 
 fn too_long() -> io::Error {
-    io::Error::new(io::ErrorKind::FileTooLarge, "a part has at most 2^32 chunks of 64 KiB")
+    io::Error::new(
+        io::ErrorKind::FileTooLarge,
+        "a part has at most 2^32 chunks of 64 KiB",
+    )
 }
 
 /// Decrypts a stream that [`Sealer`] made, giving out only authenticated plaintext.
@@ -128,7 +143,8 @@ impl<R: Read> Opener<R> {
     /// Reads the header and checks the key commitment.
     pub fn new(mut from: R, key: &Key, associated: &[u8]) -> Result<Self, StreamError> {
         let mut header = [0u8; HEADER];
-        from.read_exact(&mut header).map_err(|_| StreamError::Altered { offset: 0 })?;
+        from.read_exact(&mut header)
+            .map_err(|_| StreamError::Altered { offset: 0 })?;
         let mut salt = [0; 32];
         salt.copy_from_slice(&header[..32]);
         let derived = derived(key, associated, &salt);
@@ -151,23 +167,33 @@ impl<R: Read> Opener<R> {
     /// Reads on until one byte more than a full chunk is there, which tells whether it is the last.
     fn fill_sealed(&mut self) -> io::Result<()> {
         let wanted = CHUNK + TAG + 1 - self.sealed.len();
-        (&mut self.from).take(wanted as u64).read_to_end(&mut self.sealed)?;
+        (&mut self.from)
+            .take(wanted as u64)
+            .read_to_end(&mut self.sealed)?;
         Ok(())
     }
 
     fn next_chunk(&mut self) -> Result<bool, StreamError> {
-        let Some(mut decryptor) = self.decryptor.take() else { return Ok(false) };
-        let altered = StreamError::Altered { offset: self.offset };
+        let Some(mut decryptor) = self.decryptor.take() else {
+            return Ok(false);
+        };
+        let altered = StreamError::Altered {
+            offset: self.offset,
+        };
         self.taken = 0;
         if self.sealed.len() > CHUNK + TAG {
             let following = self.sealed.split_off(CHUNK + TAG);
             self.plain = std::mem::replace(&mut self.sealed, following);
-            decryptor.decrypt_next_in_place(b"", &mut self.plain).map_err(|_| altered)?;
+            decryptor
+                .decrypt_next_in_place(b"", &mut self.plain)
+                .map_err(|_| altered)?;
             self.decryptor = Some(decryptor);
             self.fill_sealed()?;
         } else {
             self.plain = std::mem::take(&mut self.sealed);
-            decryptor.decrypt_last_in_place(b"", &mut self.plain).map_err(|_| altered)?;
+            decryptor
+                .decrypt_last_in_place(b"", &mut self.plain)
+                .map_err(|_| altered)?;
         }
         self.offset += self.plain.len() as u64;
         Ok(!self.plain.is_empty())
@@ -206,10 +232,18 @@ pub fn seal(key: &Key, associated: &[u8], plaintext: &[u8]) -> io::Result<Vec<u8
 }
 
 /// Decrypts a part of at most `limit` plaintext bytes into memory.
-pub fn open(key: &Key, associated: &[u8], sealed: &[u8], limit: u64) -> Result<Vec<u8>, StreamError> {
+pub fn open(
+    key: &Key,
+    associated: &[u8],
+    sealed: &[u8],
+    limit: u64,
+) -> Result<Vec<u8>, StreamError> {
     let opener = Opener::new(sealed, key, associated)?;
     let mut out = Vec::new();
-    opener.take(limit + 1).read_to_end(&mut out).map_err(from_io)?;
+    opener
+        .take(limit + 1)
+        .read_to_end(&mut out)
+        .map_err(from_io)?;
     if out.len() as u64 > limit {
         let message = format!("the part is longer than the {limit} bytes expected");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message).into());
@@ -237,8 +271,14 @@ mod tests {
             let plain: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
             let sealed = seal(&key, b"a", &plain).expect("seal");
             assert_eq!(sealed.len() as u64, sealed_len(length as u64));
-            assert_eq!(open(&key, b"a", &sealed, length as u64).expect("open"), plain);
-            assert!(matches!(open(&key, b"b", &sealed, u64::MAX - 1), Err(StreamError::WrongKey)));
+            assert_eq!(
+                open(&key, b"a", &sealed, length as u64).expect("open"),
+                plain
+            );
+            assert!(matches!(
+                open(&key, b"b", &sealed, u64::MAX - 1),
+                Err(StreamError::WrongKey)
+            ));
         }
     }
 
@@ -247,7 +287,10 @@ mod tests {
         let key = crate::crypto::random::key();
         let sealed = seal(&key, b"a", &vec![1; 3 * CHUNK]).expect("seal");
         for cut in [0, 10, HEADER, HEADER + CHUNK + TAG, sealed.len() - 1] {
-            assert!(open(&key, b"a", &sealed[..cut], 1 << 20).is_err(), "cut at {cut}");
+            assert!(
+                open(&key, b"a", &sealed[..cut], 1 << 20).is_err(),
+                "cut at {cut}"
+            );
         }
         let mut swapped = sealed.clone();
         let size = CHUNK + TAG;

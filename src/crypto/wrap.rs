@@ -22,7 +22,10 @@ pub struct NotAuthentic;
 #[allow(clippy::expect_used)]
 pub fn seal(key: &Key, associated: &[u8], plaintext: &[u8]) -> Vec<u8> {
     let nonce: [u8; 12] = super::random::bytes();
-    let payload = Payload { msg: plaintext, aad: associated };
+    let payload = Payload {
+        msg: plaintext,
+        aad: associated,
+    };
     let sealed = cipher(key)
         .encrypt(&Nonce::from(nonce), payload)
         .expect("the plaintext is shorter than AES-GCM's limit");
@@ -35,7 +38,10 @@ pub fn seal(key: &Key, associated: &[u8], plaintext: &[u8]) -> Vec<u8> {
 /// Decrypts what [`seal`] made with the same key and `associated`.
 pub fn open(key: &Key, associated: &[u8], sealed: &[u8]) -> Result<SecretBytes, NotAuthentic> {
     let (nonce, body) = sealed.split_first_chunk::<12>().ok_or(NotAuthentic)?;
-    let payload = Payload { msg: body, aad: associated };
+    let payload = Payload {
+        msg: body,
+        aad: associated,
+    };
     cipher(key)
         .decrypt(&Nonce::from(*nonce), payload)
         .map(SecretBytes::new)
@@ -61,7 +67,10 @@ mod tests {
         let key = crate::crypto::random::key();
         let sealed = seal(&key, b"place", b"secret");
         assert_eq!(sealed.len(), 6 + OVERHEAD);
-        assert_eq!(open(&key, b"place", &sealed).expect("opens").expose(), b"secret");
+        assert_eq!(
+            open(&key, b"place", &sealed).expect("opens").expose(),
+            b"secret"
+        );
         assert!(open(&key, b"elsewhere", &sealed).is_err());
         for bit in 0..sealed.len() * 8 {
             let mut altered = sealed.clone();

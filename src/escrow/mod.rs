@@ -45,7 +45,9 @@ pub enum KeyProblem {
     #[error("the private key does not belong to the certificate {0}")]
     Mismatch(String),
     /// There is a key but no certificate to name it by.
-    #[error("a private key without its certificate: give both, in one file or as NAME.pem and NAME.crt")]
+    #[error(
+        "a private key without its certificate: give both, in one file or as NAME.pem and NAME.crt"
+    )]
     NoCertificate,
     /// A certificate says that the key only signs.
     #[error("a pure signing key is not escrowed: that would end its value as proof ({0})")]

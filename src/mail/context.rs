@@ -71,7 +71,11 @@ impl Budget {
     /// Counts plaintext bytes; an error names the bound.
     pub fn expand(&self, bytes: u64, bounds: &Bounds) -> Result<(), Failure> {
         self.expanded.set(self.expanded.get().saturating_add(bytes));
-        within(self.expanded.get() <= bounds.expanded_bytes, "expanded_bytes", bounds.expanded_bytes)
+        within(
+            self.expanded.get() <= bounds.expanded_bytes,
+            "expanded_bytes",
+            bounds.expanded_bytes,
+        )
     }
 
     /// Plaintext bytes that may still come.
@@ -83,19 +87,28 @@ impl Budget {
     /// Counts one MIME part.
     pub fn part(&self, bounds: &Bounds) -> Result<(), Failure> {
         self.parts.set(self.parts.get().saturating_add(1));
-        within(self.parts.get() <= bounds.parts, "parts", u64::from(bounds.parts))
+        within(
+            self.parts.get() <= bounds.parts,
+            "parts",
+            u64::from(bounds.parts),
+        )
     }
 
     /// Counts one private-key operation.
     pub fn key_operation(&self, bounds: &Bounds) -> Result<(), Failure> {
-        self.key_operations.set(self.key_operations.get().saturating_add(1));
+        self.key_operations
+            .set(self.key_operations.get().saturating_add(1));
         let ok = self.key_operations.get() <= bounds.key_operations;
         within(ok, "key_operations", u64::from(bounds.key_operations))
     }
 }
 
 fn within(ok: bool, bound: &'static str, limit: u64) -> Result<(), Failure> {
-    if ok { Ok(()) } else { Err(Failure::OverBound { bound, limit }) }
+    if ok {
+        Ok(())
+    } else {
+        Err(Failure::OverBound { bound, limit })
+    }
 }
 
 /// Why a cryptographic object could not be opened.

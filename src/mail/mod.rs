@@ -3,12 +3,25 @@
 //! Pure: no disk, no network, no clock, no private key. It runs in a disposable worker process, and
 //! the same code serves `strongroom inspect`.
 
+pub mod address;
 pub mod bounds;
+pub mod charset;
 pub mod context;
+pub mod date;
+pub mod header;
 pub mod keyops;
+pub mod layers;
+pub mod mime;
 pub mod model;
 pub mod openpgp;
+pub mod rendition;
+pub mod smime;
+pub mod sniff;
+pub mod text;
+pub mod tnef;
+pub mod transfer;
 
 pub use bounds::Bounds;
 pub use keyops::KeyOps;
+pub use layers::open;
 pub use model::{Layer, Opened, Outcome, Signature, Verdict};

@@ -1,0 +1,344 @@
+//! Header field values: media types with their parameters (RFC 2045, 2231), encoded words (RFC 2047), addresses.
+
+use super::charset;
+use super::transfer;
+use std::borrow::Cow;
+
+/// Longest header value that is taken apart, in bytes; the rest is ignored.
+const MAX_VALUE: usize = 64 << 10;
+
+/// A media type with parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentType {
+    /// `text`, `multipart`, …; lower case.
+    pub kind: String,
+    /// `plain`, `signed`, …; lower case.
+    pub subtype: String,
+    /// Parameter names (lower case) and decoded values, in order.
+    pub parameters: Vec<(String, String)>,
+}
+
+impl ContentType {
+    /// Reads the value of a `Content-Type` or (with an empty subtype) `Content-Disposition` field.
+    #[must_use]
+    pub fn parse(value: &[u8]) -> Self {
+        let value = &value[..value.len().min(MAX_VALUE)];
+        let text = without_comments(&lossy(value));
+        let mut pieces = split_outside_quotes(&text, ';').into_iter();
+        let first = pieces.next().unwrap_or_default();
+        let (kind, subtype) = first.split_once('/').unwrap_or((first, ""));
+        let raw = pieces.filter_map(|piece| {
+            let (name, value) = piece.split_once('=')?;
+            Some((name.trim().to_ascii_lowercase(), unquoted(value.trim())))
+        });
+        let kind = kind.trim().to_ascii_lowercase();
+        let subtype = subtype
+            .split_ascii_whitespace()
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        Self {
+            kind,
+            subtype,
+            parameters: joined_parameters(raw.collect()),
+        }
+    }
+
+    /// The type of a part that does not say: `text/plain`, in a digest `message/rfc822`.
+    #[must_use]
+    pub fn default_for(in_digest: bool) -> Self {
+        let (kind, subtype) = if in_digest {
+            ("message", "rfc822")
+        } else {
+            ("text", "plain")
+        };
+        Self {
+            kind: kind.into(),
+            subtype: subtype.into(),
+            parameters: Vec::new(),
+        }
+    }
+
+    /// A parameter's value by its lower-case name.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters
+            .iter()
+            .find(|(have, _)| have == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// `kind/subtype`.
+    #[must_use]
+    pub fn essence(&self) -> String {
+        format!("{}/{}", self.kind, self.subtype)
+    }
+
+    /// True for types that hold a whole message.
+    #[must_use]
+    pub fn is_message(&self) -> bool {
+        self.kind == "message" && matches!(self.subtype.as_str(), "rfc822" | "global" | "news")
+    }
+}
+
+/// Joins RFC 2231 continuations (`name*0*=`, `name*1=`), decodes their charset, and decodes encoded words that
+/// broken clients put into plain parameters.
+fn joined_parameters(raw: Vec<(String, String)>) -> Vec<(String, String)> {
+    let mut plain: Vec<(String, String)> = Vec::new();
+    let mut pieces: Vec<(String, u32, bool, String)> = Vec::new();
+    for (name, value) in raw {
+        match name.split_once('*') {
+            None => plain.push((name, decode_words(value.as_bytes()))),
+            Some((base, rest)) => {
+                let extended = rest.is_empty() || rest.ends_with('*');
+                let number = rest.trim_end_matches('*').parse().unwrap_or(0);
+                pieces.push((base.to_owned(), number, extended, value));
+            }
+        }
+    }
+    pieces.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+    for group in pieces.chunk_by(|a, b| a.0 == b.0) {
+        let mut charset = String::from("utf-8");
+        let mut bytes = Vec::new();
+        for (index, (_, _, extended, value)) in group.iter().enumerate() {
+            let mut value = value.as_str();
+            if index == 0 && *extended {
+                let mut split = value.splitn(3, '\'');
+                if let (Some(label), Some(_), Some(rest)) =
+                    (split.next(), split.next(), split.next())
+                {
+                    label.clone_into(&mut charset);
+                    value = rest;
+                }
+            }
+            if *extended {
+                percent_decode(value, &mut bytes)
+            } else {
+                bytes.extend_from_slice(value.as_bytes())
+            }
+        }
+        let name = group[0].0.clone();
+        plain.retain(|(have, _)| *have != name);
+        plain.push((name, charset::decode(&bytes, Some(&charset))));
+    }
+    plain
+}
+
+fn percent_decode(value: &str, out: &mut Vec<u8>) {
+    let bytes = value.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let pair = bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+        match pair.and_then(|pair| data_encoding::HEXLOWER_PERMISSIVE.decode(pair).ok()) {
+            Some(byte) => {
+                out.extend_from_slice(&byte);
+                at += 3;
+            }
+            None => {
+                out.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+}
+
+fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(charset::decode(bytes, None)),
+    }
+}
+
+/// Removes `(…)` outside quoted strings, and folds.
+fn without_comments(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let (mut depth, mut quoted, mut escaped) = (0_u32, false, false);
+    for c in text.chars() {
+        let was_escaped = escaped;
+        escaped = c == '\\' && !was_escaped && (quoted || depth > 0);
+        match c {
+            '\r' | '\n' => continue,
+            '"' if depth == 0 && !was_escaped => quoted = !quoted,
+            '(' if !quoted && !was_escaped => depth += 1,
+            ')' if !quoted && depth > 0 && !was_escaped => {
+                depth -= 1;
+                continue;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            out.push(c);
+        }
+    }
+    out
+}
+
+fn split_outside_quotes(text: &str, separator: char) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let (mut start, mut quoted, mut escaped) = (0, false, false);
+    for (at, c) in text.char_indices() {
+        let was_escaped = escaped;
+        escaped = c == '\\' && !was_escaped;
+        if c == '"' && !was_escaped {
+            quoted = !quoted;
+        } else if c == separator && !quoted {
+            pieces.push(&text[start..at]);
+            start = at + c.len_utf8();
+        }
+    }
+    pieces.push(&text[start..]);
+    pieces
+}
+
+fn unquoted(value: &str) -> String {
+    let Some(inner) = value.strip_prefix('"') else {
+        return value.to_owned();
+    };
+    let mut out = String::with_capacity(inner.len());
+    let mut escaped = false;
+    for c in inner.chars() {
+        match c {
+            '\\' if !escaped => escaped = true,
+            '"' if !escaped => break,
+            _ => {
+                escaped = false;
+                out.push(c);
+            }
+        }
+    }
+    out
+}
+
+/// The value on one line, raw bytes otherwise.
+#[must_use]
+pub fn unfolded(value: &[u8]) -> Vec<u8> {
+    value
+        .iter()
+        .copied()
+        .filter(|byte| !matches!(byte, b'\r' | b'\n'))
+        .collect()
+}
+
+/// Unfolds and decodes encoded words (RFC 2047). Bytes that are not UTF-8 are read as Windows-1252.
+#[must_use]
+pub fn decode_words(value: &[u8]) -> String {
+    let value = unfolded(&value[..value.len().min(MAX_VALUE)]);
+    let text = lossy(&value);
+    let mut out = String::with_capacity(text.len());
+    let mut pending = Pending::default();
+    let mut rest: &str = &text;
+    while let Some(start) = rest.find("=?") {
+        let (before, tail) = rest.split_at(start);
+        let between_words = before.chars().all(char::is_whitespace) && pending.is_open();
+        match encoded_word(tail) {
+            Some((charset, bytes, length)) => {
+                if !between_words {
+                    pending.flush(&mut out);
+                    out.push_str(before);
+                }
+                pending.add(charset, &bytes, &mut out);
+                rest = &tail[length..];
+            }
+            None => {
+                pending.flush(&mut out);
+                out.push_str(before);
+                out.push_str("=?");
+                rest = &tail[2..];
+            }
+        }
+    }
+    pending.flush(&mut out);
+    out.push_str(rest);
+    out.trim().to_owned()
+}
+
+/// Bytes of neighbouring encoded words in one charset, decoded together: senders split characters between words.
+#[derive(Default)]
+struct Pending {
+    charset: String,
+    bytes: Vec<u8>,
+}
+
+impl Pending {
+    fn is_open(&self) -> bool {
+        !self.charset.is_empty()
+    }
+
+    fn add(&mut self, charset: &str, bytes: &[u8], out: &mut String) {
+        if !self.charset.eq_ignore_ascii_case(charset)
+            || self.charset.to_ascii_lowercase().starts_with("iso-2022")
+        {
+            self.flush(out);
+            charset.clone_into(&mut self.charset);
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn flush(&mut self, out: &mut String) {
+        if self.is_open() {
+            out.push_str(&charset::decode(&self.bytes, Some(&self.charset)));
+            self.bytes.clear();
+            self.charset.clear();
+        }
+    }
+}
+
+/// Takes `=?charset?B|Q?text?=` at the start of `text`: charset, decoded bytes, length.
+fn encoded_word(text: &str) -> Option<(&str, Vec<u8>, usize)> {
+    let inner = text.strip_prefix("=?")?;
+    let (charset, rest) = inner.split_once('?')?;
+    let (how, rest) = rest.split_once('?')?;
+    if charset.is_empty() || charset.len() > 60 || charset.contains(char::is_whitespace) {
+        return None;
+    }
+    let end = rest.find("?=")?;
+    let payload = &rest.as_bytes()[..end];
+    let bytes = match how {
+        "B" | "b" => transfer::base64(payload),
+        "Q" | "q" => {
+            let spaced: Vec<u8> = payload
+                .iter()
+                .map(|&byte| if byte == b'_' { b' ' } else { byte })
+                .collect();
+            transfer::quoted_printable_word(&spaced)
+        }
+        _ => return None,
+    };
+    let length = text.len() - (rest.len() - end) + 2;
+    let charset = charset.split('*').next().unwrap_or(charset);
+    Some((charset, bytes, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn media_types_with_all_that_senders_write() {
+        let t = ContentType::parse(b" multipart/Signed ;(c) micalg=\"sha-256\"; boundary=\"a;\\\"b\"; x*0*=UTF-8''%C3%A4; x*1=b");
+        assert_eq!(t.essence(), "multipart/signed");
+        assert_eq!(t.parameter("boundary"), Some("a;\"b"));
+        assert_eq!(t.parameter("x"), Some("äb"));
+        assert_eq!(ContentType::parse(b"").essence(), "/");
+    }
+
+    #[test]
+    fn encoded_words_are_decoded_together() {
+        assert_eq!(
+            decode_words(b"=?utf-8?Q?a=C3?= =?utf-8?Q?=A4_b?= c"),
+            "aä b c"
+        );
+        assert_eq!(decode_words(b"Re: =?ISO-8859-1?b?5Pb8?= x"), "Re: äöü x");
+        assert_eq!(decode_words(b"=? no =?x"), "=? no =?x");
+        assert_eq!(decode_words(b"=?ISO-2022-JP?B?GyRCJCIbKEI=?="), "あ");
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = ContentType::parse(&bytes);
+            let _ = decode_words(&bytes);
+        }
+    }
+}

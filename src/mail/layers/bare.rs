@@ -1,0 +1,103 @@
+//! Objects that come without a mail around them: CMS and OpenPGP files, armored or binary.
+
+use super::{Place, Walk};
+use crate::mail::model::Format;
+use crate::mail::openpgp::{self, armor};
+use crate::mail::{rendition, sniff, transfer};
+
+/// A bare object.
+pub(super) enum Object {
+    /// CMS, BER.
+    Cms(Vec<u8>),
+    /// OpenPGP packets.
+    OpenPgp(Vec<u8>),
+    /// Text of the cleartext signature framework, armor included.
+    ClearSigned(Vec<u8>),
+}
+
+/// The object that `bytes` are, if they are no mail.
+pub(super) fn find(bytes: &[u8]) -> Option<Object> {
+    if sniff::is_cms(bytes) {
+        return Some(Object::Cms(bytes.to_vec()));
+    }
+    if sniff::is_entity(bytes) {
+        return None;
+    }
+    let start = bytes.trim_ascii_start();
+    if start.starts_with(b"-----BEGIN ") && !start.starts_with(b"-----BEGIN PGP ")
+        || is_base64_cms(start)
+    {
+        return sniff::cms_in(bytes, "").map(Object::Cms);
+    }
+    let block = armor::next_block(bytes, 0);
+    match block {
+        Some(block) if block.label == armor::SIGNED_MESSAGE => {
+            Some(Object::ClearSigned(bytes[block.span.start..].to_vec()))
+        }
+        Some(block) if block.label.starts_with("MESSAGE") || block.label == "SIGNATURE" => {
+            sniff::is_openpgp(&block.bytes).then_some(Object::OpenPgp(block.bytes))
+        }
+        Some(_) => None,
+        None => (!sniff::is_text(bytes) && sniff::is_openpgp(bytes))
+            .then(|| Object::OpenPgp(bytes.to_vec())),
+    }
+}
+
+fn is_base64_cms(start: &[u8]) -> bool {
+    start.starts_with(b"M") && sniff::is_cms(&transfer::base64(&start[..start.len().min(400)]))
+}
+
+impl Walk<'_> {
+    /// Opens a bare object and what is in it. Returns the plaintext, its own layers replaced.
+    pub(super) fn bare(&mut self, object: &Object, place: &Place) -> Option<Vec<u8>> {
+        let (plaintext, count) = match object {
+            Object::Cms(ber) => self.open_cms(ber, place)?,
+            Object::OpenPgp(packets) => self.open_pgp(packets, place)?,
+            Object::ClearSigned(text) => {
+                let result = openpgp::open_clear_signed(text, &self.context(place));
+                self.settle_signature(result, Format::Openpgp, place);
+                return None;
+            }
+        };
+        Some(self.inside_bare(plaintext, &place.inside(count)))
+    }
+
+    fn inside_bare(&mut self, plaintext: Vec<u8>, place: &Place) -> Vec<u8> {
+        if self.too_deep(place) {
+            return plaintext;
+        }
+        let changed = match find(&plaintext) {
+            Some(object) => self.bare(&object, place),
+            None if sniff::is_entity(&plaintext) => self.entity(&plaintext, place),
+            None => None,
+        };
+        changed.unwrap_or(plaintext)
+    }
+
+    /// Opens an entity's plaintext further and gives it as a MIME entity.
+    pub(super) fn inside_entity(&mut self, plaintext: &[u8], place: &Place) -> Vec<u8> {
+        let object = if self.too_deep(place) {
+            None
+        } else {
+            find(plaintext)
+        };
+        if let Some(inner) = object.and_then(|object| self.bare(&object, place)) {
+            return rendition::as_entity(&inner);
+        }
+        let entity = rendition::as_entity(plaintext);
+        self.entity(&entity, place).unwrap_or(entity)
+    }
+
+    fn too_deep(&mut self, place: &Place) -> bool {
+        let limit = self.policy.bounds.depth;
+        let deep = place.nesting >= limit;
+        if deep {
+            let failure = crate::mail::context::Failure::OverBound {
+                bound: "depth",
+                limit: u64::from(limit),
+            };
+            self.failures.push(failure);
+        }
+        deep
+    }
+}

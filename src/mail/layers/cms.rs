@@ -1,0 +1,52 @@
+//! S/MIME objects: in a part, or inside each other.
+
+use super::{Place, Walk};
+use crate::mail::mime::Part;
+use crate::mail::model::Format;
+use crate::mail::rendition::{Edits, replace_entity};
+use crate::mail::smime;
+
+impl Walk<'_> {
+    /// Opens a CMS object and every CMS object directly inside it. Returns the first plaintext that is something
+    /// else, and how many layers were peeled.
+    pub(super) fn open_cms(&mut self, ber: &[u8], place: &Place) -> Option<(Vec<u8>, u32)> {
+        let (mut plaintext, mut peeled, mut inner_is_cms) = self.open_one_cms(ber, place)?;
+        while inner_is_cms {
+            let inside = place.inside(peeled);
+            if inside.nesting >= self.policy.bounds.depth {
+                break;
+            }
+            let Some((next, count, more)) = self.open_one_cms(&plaintext, &inside) else {
+                break;
+            };
+            (plaintext, peeled, inner_is_cms) = (next, peeled + count, more);
+        }
+        Some((plaintext, peeled))
+    }
+
+    fn open_one_cms(&mut self, ber: &[u8], place: &Place) -> Option<(Vec<u8>, u32, bool)> {
+        let result = smime::open(ber, None, &self.context(place));
+        let inner_is_cms = result.as_ref().is_ok_and(|opened| opened.inner_is_cms);
+        let (plaintext, count) = self.settle(result, Format::Smime, place)?;
+        Some((plaintext, count, inner_is_cms))
+    }
+
+    /// Opens the CMS object that `part` holds and puts its content in the part's place.
+    pub(super) fn cms_part(
+        &mut self,
+        (bytes, part): (&[u8], &Part),
+        ber: &[u8],
+        is_message: bool,
+        place: &Place,
+        edits: &mut Edits,
+    ) {
+        let Some((plaintext, count)) = self.open_cms(ber, place) else {
+            return;
+        };
+        if plaintext.is_empty() {
+            return;
+        }
+        let inner = self.inside_entity(&plaintext, &place.inside(count));
+        replace_entity(bytes, part, &inner, is_message, edits);
+    }
+}

@@ -1,0 +1,108 @@
+//! OpenPGP armor inside text: the oldest way to send it, and what copies and gateways leave of the newer ones.
+
+use super::{Place, Walk};
+use crate::mail::mime::Part;
+use crate::mail::model::Format;
+use crate::mail::openpgp::{self, armor};
+use crate::mail::rendition::{Edits, replace_entity, replace_text};
+use crate::mail::{sniff, transfer};
+use std::borrow::Cow;
+use std::ops::Range;
+
+impl Walk<'_> {
+    /// Opens the armored blocks in a text part and puts their plaintext in their place. Text that is nothing but
+    /// one encrypted MIME entity is replaced by that entity.
+    pub(super) fn inline_part(
+        &mut self,
+        bytes: &[u8],
+        part: &Part,
+        is_message: bool,
+        place: &Place,
+        edits: &mut Edits,
+    ) {
+        let body = &bytes[part.body.clone()];
+        let Some(text) = armored_text(body, &part.encoding(bytes)) else {
+            return;
+        };
+        if let Some(packets) = only_block(&text) {
+            let Some((plaintext, count)) = self.open_pgp(&packets, place) else {
+                return;
+            };
+            let inside = place.inside(count);
+            if sniff::is_entity(&plaintext) {
+                let inner = self.inside_entity(&plaintext, &inside);
+                replace_entity(bytes, part, &inner, is_message, edits);
+            } else {
+                let plaintext = self.inline_text(&plaintext, &inside).unwrap_or(plaintext);
+                replace_text(bytes, part, &plaintext, edits);
+            }
+        } else if let Some(changed) = self.inline_text(&text, place) {
+            replace_text(bytes, part, &changed, edits);
+        }
+    }
+
+    /// The text with its encrypted and opaque blocks replaced; clear-signed blocks are verified and stay.
+    fn inline_text(&mut self, text: &[u8], place: &Place) -> Option<Vec<u8>> {
+        if place.nesting >= self.policy.bounds.depth {
+            return None;
+        }
+        let mut edits = Edits::default();
+        let mut signed_from = None;
+        for block in armor::blocks(text) {
+            match block.label.as_str() {
+                armor::SIGNED_MESSAGE => signed_from = Some(block.span.start),
+                "SIGNATURE" => {
+                    if let Some(start) = signed_from.take() {
+                        self.clear_signed(text, start..block.span.end, place);
+                    }
+                }
+                label if label.starts_with("MESSAGE") && sniff::is_openpgp(&block.bytes) => {
+                    let place = if is_alone(text, &block.span) {
+                        place.clone()
+                    } else {
+                        place.part()
+                    };
+                    if let Some((plaintext, count)) = self.open_pgp(&block.bytes, &place) {
+                        let inner = self.inline_text(&plaintext, &place.inside(count));
+                        edits.replace(block.span, inner.unwrap_or(plaintext));
+                    }
+                }
+                _ => {}
+            }
+        }
+        edits.apply(text)
+    }
+
+    fn clear_signed(&mut self, text: &[u8], span: Range<usize>, place: &Place) {
+        let place = if is_alone(text, &span) {
+            place.clone()
+        } else {
+            place.part()
+        };
+        let result = openpgp::open_clear_signed(&text[span], &self.context(&place));
+        self.settle_signature(result, Format::Openpgp, &place);
+    }
+}
+
+/// The part's text if there is OpenPGP armor in it, by the declared transfer encoding or by the one it really has.
+fn armored_text<'b>(body: &'b [u8], encoding: &str) -> Option<Cow<'b, [u8]>> {
+    let has_armor = |text: &[u8]| armor::next_block(text, 0).is_some();
+    let declared = transfer::decode(body, encoding);
+    if has_armor(&declared) {
+        return Some(declared);
+    }
+    (encoding == "base64" && has_armor(body)).then_some(Cow::Borrowed(body))
+}
+
+/// The packets of the one encrypted block that is all the text.
+fn only_block(text: &[u8]) -> Option<Vec<u8>> {
+    let block = armor::next_block(text, 0)?;
+    let fits = block.label.starts_with("MESSAGE")
+        && is_alone(text, &block.span)
+        && sniff::is_openpgp(&block.bytes);
+    fits.then_some(block.bytes)
+}
+
+fn is_alone(text: &[u8], span: &Range<usize>) -> bool {
+    text[..span.start].trim_ascii().is_empty() && text[span.end..].trim_ascii().is_empty()
+}

@@ -1,0 +1,174 @@
+//! Finds every cryptographic object in a message, opens it, and looks into what came out, until nothing is left.
+//!
+//! S/MIME and OpenPGP nest in each other and in forwarded messages, attachments and TNEF. Each object is opened by
+//! its format's module; this one decides what is an object, what its plaintext replaces, and how deep to go.
+
+mod bare;
+mod cms;
+mod inline;
+mod multipart;
+mod parts;
+mod pgp;
+mod result;
+
+use super::context::{Budget, Context, Failure, OpenPolicy, Trust};
+use super::keyops::{KeyHint, KeyOps};
+use super::mime::{self, Part};
+use super::model::{Layer, Opened, Scope, Signature};
+use super::rendition::Edits;
+use super::{address, text};
+use crate::time::Timestamp;
+use std::borrow::Cow;
+
+/// Opens `message`: a mail, or a bare CMS or OpenPGP object. Never fails: what does not open is named in the
+/// result. `arrived` is when the mail was received; verdicts are computed for that time.
+#[must_use]
+pub fn open(
+    message: &[u8],
+    keys: &dyn KeyOps,
+    trust: &Trust,
+    policy: &OpenPolicy,
+    arrived: Timestamp,
+) -> Opened {
+    let budget = Budget::default();
+    let mut walk = Walk {
+        keys,
+        trust: Cow::Borrowed(trust),
+        policy,
+        arrived,
+        budget: &budget,
+        layers: Vec::new(),
+        signatures: Vec::new(),
+        waiting_for: Vec::new(),
+        failures: Vec::new(),
+        message_keys: 0,
+    };
+    let limit = policy.bounds.message_bytes;
+    let rendition = if message.len() as u64 > limit {
+        walk.failures.push(Failure::OverBound {
+            bound: "message_bytes",
+            limit,
+        });
+        None
+    } else {
+        let place = Place {
+            depth: 0,
+            nesting: 0,
+            whole: true,
+            from: Vec::new(),
+        };
+        match bare::find(message) {
+            Some(object) => walk.bare(&object, &place),
+            None => walk.entity(message, &place),
+        }
+    };
+    let readable = rendition.as_deref().unwrap_or(message);
+    let text = text::search_text(readable, &policy.bounds);
+    walk.into_opened(rendition, text)
+}
+
+/// Where in the tree an entity lies.
+#[derive(Debug, Clone)]
+struct Place {
+    /// Cryptographic layers around it.
+    depth: u32,
+    /// MIME parts and cryptographic layers around it.
+    nesting: u32,
+    /// Nothing else of the message is visible beside it.
+    whole: bool,
+    /// Addresses in the nearest From, lower case.
+    from: Vec<String>,
+}
+
+impl Place {
+    fn inside(&self, layers: u32) -> Self {
+        Self {
+            depth: self.depth + layers,
+            nesting: self.nesting + layers.max(1),
+            ..self.clone()
+        }
+    }
+
+    fn part(&self) -> Self {
+        Self {
+            whole: false,
+            ..self.clone()
+        }
+    }
+}
+
+/// What has been found so far.
+struct Walk<'a> {
+    keys: &'a dyn KeyOps,
+    trust: Cow<'a, Trust>,
+    policy: &'a OpenPolicy,
+    arrived: Timestamp,
+    budget: &'a Budget,
+    layers: Vec<Layer>,
+    signatures: Vec<Signature>,
+    waiting_for: Vec<KeyHint>,
+    failures: Vec<Failure>,
+    message_keys: usize,
+}
+
+impl Walk<'_> {
+    fn context<'c>(&'c self, place: &Place) -> Context<'c> {
+        Context {
+            keys: self.keys,
+            trust: &self.trust,
+            policy: self.policy,
+            arrived: self.arrived,
+            from: place.from.clone(),
+            budget: self.budget,
+        }
+    }
+
+    /// Looks into one MIME entity. Returns its changed bytes, or `None` if nothing in it was opened.
+    fn entity(&mut self, bytes: &[u8], place: &Place) -> Option<Vec<u8>> {
+        let bounds = &self.policy.bounds;
+        if place.nesting >= bounds.depth {
+            self.failures.push(Failure::OverBound {
+                bound: "depth",
+                limit: u64::from(bounds.depth),
+            });
+            return None;
+        }
+        let (root, over) = mime::parse(bytes, place.nesting, bounds, self.budget);
+        self.failures.extend(over);
+        self.collect_keys(bytes, &root);
+        let mut edits = Edits::default();
+        self.message(bytes, &root, place, &mut edits);
+        edits.apply(bytes)
+    }
+
+    /// Looks into the root of a message or of a plaintext entity.
+    fn message(&mut self, bytes: &[u8], root: &Part, place: &Place, edits: &mut Edits) {
+        let from = from_addresses(bytes, root);
+        let place = if from.is_empty() {
+            place.clone()
+        } else {
+            Place {
+                from,
+                ..place.clone()
+            }
+        };
+        self.part(bytes, root, true, &place, edits);
+    }
+}
+
+/// All addresses of all From fields, lower case.
+fn from_addresses(bytes: &[u8], root: &Part) -> Vec<String> {
+    root.all(bytes, "from")
+        .flat_map(address::mailboxes)
+        .map(|mailbox| mailbox.address.to_lowercase())
+        .filter(|address| !address.is_empty())
+        .collect()
+}
+
+const fn scope(place: &Place) -> Scope {
+    if place.whole {
+        Scope::Whole
+    } else {
+        Scope::Part
+    }
+}

@@ -1,0 +1,125 @@
+//! `multipart/signed` and `multipart/encrypted`, and what gateways made of them.
+
+use super::{Place, Walk};
+use crate::mail::mime::Part;
+use crate::mail::model::Format;
+use crate::mail::rendition::Edits;
+use crate::mail::{openpgp, smime, sniff};
+
+impl Walk<'_> {
+    /// Verifies the detached signature of a `multipart/signed`, then looks into the signed part. The parts stay
+    /// as they are, so that the signature can be verified from the rendition too.
+    pub(super) fn signed_multipart(
+        &mut self,
+        bytes: &[u8],
+        part: &Part,
+        place: &Place,
+        edits: &mut Edits,
+    ) {
+        let [content, rest @ ..] = part.children.as_slice() else {
+            return;
+        };
+        let place = if rest.len() > 1 {
+            place.part()
+        } else {
+            place.clone()
+        };
+        let mut layers = 0;
+        let mut others = Vec::new();
+        for candidate in rest {
+            let found = if layers == 0 {
+                signature_in(bytes, candidate, part)
+            } else {
+                None
+            };
+            match found {
+                Some((format, signature)) => {
+                    let signed = Some(&bytes[content.span.clone()]);
+                    let context = self.context(&place);
+                    let result = match format {
+                        Format::Smime => smime::open(&signature, signed, &context),
+                        Format::Openpgp => openpgp::open(&signature, signed, &context),
+                    };
+                    layers = self.settle_signature(result, format, &place);
+                }
+                None => others.push(candidate),
+            }
+        }
+        self.part(bytes, content, false, &place.inside(layers), edits);
+        for other in others {
+            self.part(bytes, other, false, &place.part(), edits);
+        }
+    }
+
+    /// Opens a `multipart/encrypted` (RFC 3156), or the `multipart/mixed` that Exchange makes of one. False if no
+    /// OpenPGP message is in it.
+    pub(super) fn encrypted_multipart(
+        &mut self,
+        bytes: &[u8],
+        part: &Part,
+        is_message: bool,
+        place: &Place,
+        edits: &mut Edits,
+    ) -> bool {
+        let payload = part
+            .children
+            .iter()
+            .rev()
+            .filter(|child| child.children.is_empty())
+            .find_map(|child| {
+                let body = &bytes[child.body.clone()];
+                let encoding = child.encoding(bytes);
+                sniff::openpgp_in(body, &encoding, "MESSAGE")
+            });
+        if let Some(packets) = payload {
+            self.pgp_entity((bytes, part), &packets, is_message, place, edits);
+            return true;
+        }
+        false
+    }
+}
+
+/// True for a multipart that holds one PGP/MIME message and nothing else that a reader would see.
+pub(super) fn is_encrypted(bytes: &[u8], part: &Part) -> bool {
+    let control = |child: &Part| child.content_type.essence() == "application/pgp-encrypted";
+    let empty = |child: &Part| {
+        child.children.is_empty() && bytes[child.body.clone()].trim_ascii().is_empty()
+    };
+    let payload = |child: &&Part| !control(child) && !empty(child);
+    match part.content_type.subtype.as_str() {
+        "encrypted" => true,
+        "alternative" | "related" => false,
+        _ => part.children.iter().any(control) && part.children.iter().filter(payload).count() == 1,
+    }
+}
+
+/// The signature in the second part of a `multipart/signed`, by its type, the protocol, or its content.
+fn signature_in(bytes: &[u8], part: &Part, signed: &Part) -> Option<(Format, Vec<u8>)> {
+    let body = &bytes[part.body.clone()];
+    let encoding = part.encoding(bytes);
+    let declared = |what: &str| {
+        part.content_type.subtype.contains(what)
+            || signed
+                .content_type
+                .parameter("protocol")
+                .is_some_and(|protocol| protocol.to_ascii_lowercase().contains(what))
+    };
+    let cms = || sniff::cms_in(body, &encoding).map(|ber| (Format::Smime, ber));
+    let pgp = || {
+        sniff::openpgp_in(body, &encoding, "SIGNATURE")
+            .or_else(|| sniff::openpgp_in(body, &encoding, "MESSAGE"))
+            .map(|packets| (Format::Openpgp, packets))
+    };
+    let is_signature = part.content_type.subtype.contains("signature");
+    if declared("pkcs7") {
+        cms()
+            .or_else(pgp)
+            .or_else(|| is_signature.then(|| (Format::Smime, Vec::new())))
+    } else if declared("pgp") {
+        pgp()
+            .or_else(cms)
+            .or_else(|| is_signature.then(|| (Format::Openpgp, Vec::new())))
+    } else {
+        cms().or_else(pgp)
+    }
+}

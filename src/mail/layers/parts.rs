@@ -1,0 +1,199 @@
+//! What each MIME part is, and where it goes.
+
+use super::multipart::is_encrypted;
+use super::{Place, Walk};
+use crate::mail::header::ContentType;
+use crate::mail::mime::Part;
+use crate::mail::rendition::{Edits, replace_attachment};
+use crate::mail::{sniff, tnef, transfer};
+
+impl Walk<'_> {
+    /// Looks into `part`. `is_message`: it is the root of a message, so that its header is the message's.
+    pub(super) fn part(
+        &mut self,
+        bytes: &[u8],
+        part: &Part,
+        is_message: bool,
+        place: &Place,
+        edits: &mut Edits,
+    ) {
+        if part.is_multipart() && !part.children.is_empty() {
+            if part.content_type.subtype == "signed" && part.children.len() > 1 {
+                return self.signed_multipart(bytes, part, place, edits);
+            }
+            if is_encrypted(bytes, part)
+                && self.encrypted_multipart(bytes, part, is_message, place, edits)
+            {
+                return;
+            }
+            let inside = if part.children.len() == 1 {
+                place.clone()
+            } else {
+                place.part()
+            };
+            for child in &part.children {
+                self.part(bytes, child, false, &inside, edits);
+            }
+        } else if let [message] = part.children.as_slice() {
+            self.message(
+                bytes,
+                message,
+                &Place {
+                    from: Vec::new(),
+                    ..place.clone()
+                },
+                edits,
+            );
+        } else {
+            self.leaf(bytes, part, is_message, place, edits);
+        }
+    }
+
+    fn leaf(
+        &mut self,
+        bytes: &[u8],
+        part: &Part,
+        is_message: bool,
+        place: &Place,
+        edits: &mut Edits,
+    ) {
+        let body = &bytes[part.body.clone()];
+        let encoding = part.encoding(bytes);
+        let name = file_name(bytes, part);
+        let lower = name.to_lowercase();
+        let essence = part.content_type.essence();
+        let ends_with = |endings: &[&str]| endings.iter().any(|ending| lower.ends_with(ending));
+
+        if is_cms_type(&essence) || ends_with(&[".p7m", ".p7s", ".p7z", ".p7c"]) {
+            match sniff::cms_in(body, &encoding) {
+                Some(ber) => return self.cms_part((bytes, part), &ber, is_message, place, edits),
+                None if is_cms_type(&essence) && !body.trim_ascii().is_empty() => {
+                    let declared = transfer::decode(body, &encoding);
+                    return self.cms_part((bytes, part), &declared, is_message, place, edits);
+                }
+                None => {}
+            }
+        }
+        if matches!(
+            essence.as_str(),
+            "application/ms-tnef" | "application/vnd.ms-tnef"
+        ) || lower == "winmail.dat"
+        {
+            return self.tnef_part(bytes, part, place, edits);
+        }
+        if part.content_type.is_message() || ends_with(&[".eml"]) {
+            let message = transfer::decode(body, &encoding);
+            let inside = Place {
+                whole: false,
+                from: Vec::new(),
+                nesting: place.nesting + 1,
+                ..place.clone()
+            };
+            if let Some(changed) = self.entity(&message, &inside) {
+                replace_attachment(bytes, part, &changed, edits);
+            }
+            return;
+        }
+        if is_key_or_signature(&essence) {
+            return;
+        }
+        if ends_with(&[".gpg", ".pgp", ".asc"]) || essence.starts_with("application/pgp") {
+            if let Some(packets) = sniff::openpgp_in(body, &encoding, "MESSAGE") {
+                return self.pgp_attachment(
+                    (bytes, part),
+                    &packets,
+                    is_message,
+                    &name,
+                    place,
+                    edits,
+                );
+            }
+        } else if part.content_type.kind != "text" && part.content_type.kind != "image" {
+            let content = transfer::decode(body, &encoding);
+            if sniff::is_cms(&content) {
+                return self.cms_part((bytes, part), &content, is_message, place, edits);
+            }
+            let armored = content
+                .trim_ascii_start()
+                .starts_with(b"-----BEGIN PGP MESSAGE");
+            if armored || sniff::is_surely_openpgp(&content) {
+                if let Some(packets) = sniff::openpgp_in(&content, "", "MESSAGE") {
+                    return self.pgp_attachment(
+                        (bytes, part),
+                        &packets,
+                        is_message,
+                        &name,
+                        place,
+                        edits,
+                    );
+                }
+            }
+        }
+        if part.content_type.kind == "text" || is_message || part.content_type.kind.is_empty() {
+            self.inline_part(bytes, part, is_message, place, edits);
+        }
+    }
+
+    fn pgp_attachment(
+        &mut self,
+        (bytes, part): (&[u8], &Part),
+        packets: &[u8],
+        is_message: bool,
+        name: &str,
+        place: &Place,
+        edits: &mut Edits,
+    ) {
+        if is_message {
+            self.pgp_entity((bytes, part), packets, true, place, edits);
+        } else {
+            self.pgp_file((bytes, part), packets, name, place, edits);
+        }
+    }
+
+    /// Opens what lies encrypted in a `winmail.dat`. If something was, the part becomes a multipart of its text
+    /// and attachments.
+    fn tnef_part(&mut self, bytes: &[u8], part: &Part, place: &Place, edits: &mut Edits) {
+        let body = transfer::decode(&bytes[part.body.clone()], &part.encoding(bytes));
+        let Some(contents) = tnef::parse(&body) else {
+            return;
+        };
+        let entity = tnef::as_entity(&contents);
+        let inside = Place {
+            nesting: place.nesting + 1,
+            ..place.part()
+        };
+        if let Some(changed) = self.entity(&entity, &inside) {
+            crate::mail::rendition::replace_entity(bytes, part, &changed, false, edits);
+        }
+    }
+}
+
+fn is_cms_type(essence: &str) -> bool {
+    matches!(
+        essence,
+        "application/pkcs7-mime"
+            | "application/x-pkcs7-mime"
+            | "application/pkcs7-signature"
+            | "application/x-pkcs7-signature"
+    )
+}
+
+fn is_key_or_signature(essence: &str) -> bool {
+    matches!(
+        essence,
+        "application/pgp-keys" | "application/pgp-signature"
+    )
+}
+
+/// The part's file name, decoded; empty if it has none.
+pub(super) fn file_name(bytes: &[u8], part: &Part) -> String {
+    let disposition = part
+        .first(bytes, "content-disposition")
+        .map(ContentType::parse);
+    let by_disposition = disposition.as_ref().and_then(|d| d.parameter("filename"));
+    by_disposition
+        .or_else(|| part.content_type.parameter("name"))
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}

@@ -1,0 +1,115 @@
+//! OpenPGP objects: PGP/MIME, armored and binary attachments, and the keys a message brings along.
+
+use super::{Place, Walk};
+use crate::mail::context::OpenPgpCertificate;
+use crate::mail::mime::Part;
+use crate::mail::model::Format;
+use crate::mail::openpgp::{self, armor};
+use crate::mail::rendition::{Edits, as_file, replace_entity};
+use crate::mail::{sniff, transfer};
+
+/// Keys taken from one message.
+const MAX_MESSAGE_KEYS: usize = 16;
+/// Largest key taken from a message, in bytes.
+const MAX_KEY_BYTES: usize = 1 << 20;
+
+impl Walk<'_> {
+    /// Opens an OpenPGP message. Returns its literal data and how many layers it had.
+    pub(super) fn open_pgp(&mut self, packets: &[u8], place: &Place) -> Option<(Vec<u8>, u32)> {
+        let result = openpgp::open(packets, None, &self.context(place));
+        self.settle(result, Format::Openpgp, place)
+    }
+
+    /// Opens `packets` and puts the MIME entity inside in the place of `part`.
+    pub(super) fn pgp_entity(
+        &mut self,
+        (bytes, part): (&[u8], &Part),
+        packets: &[u8],
+        is_message: bool,
+        place: &Place,
+        edits: &mut Edits,
+    ) {
+        let Some((plaintext, count)) = self.open_pgp(packets, place) else {
+            return;
+        };
+        let inner = self.inside_entity(&plaintext, &place.inside(count));
+        replace_entity(bytes, part, &inner, is_message, edits);
+    }
+
+    /// Opens an encrypted file and puts the file in its place, without the ending `.gpg`, `.pgp` or `.asc`. What
+    /// is a MIME entity is put there as such.
+    pub(super) fn pgp_file(
+        &mut self,
+        (bytes, part): (&[u8], &Part),
+        packets: &[u8],
+        name: &str,
+        place: &Place,
+        edits: &mut Edits,
+    ) {
+        let Some((plaintext, count)) = self.open_pgp(packets, place) else {
+            return;
+        };
+        let inside = place.inside(count);
+        let inner =
+            if sniff::is_entity(&plaintext) && !stripped(name).to_lowercase().ends_with(".eml") {
+                self.inside_entity(&plaintext, &inside)
+            } else {
+                let file = as_file(&plaintext, stripped(name));
+                self.entity(&file, &inside).unwrap_or(file)
+            };
+        replace_entity(bytes, part, &inner, false, edits);
+    }
+
+    /// Remembers the OpenPGP keys that a message brings: Autocrypt fields, `application/pgp-keys`, armored blocks
+    /// in attachments. They serve for the bare check of a signature and are never trusted.
+    pub(super) fn collect_keys(&mut self, bytes: &[u8], root: &Part) {
+        for name in ["autocrypt", "autocrypt-gossip"] {
+            for value in root.all(bytes, name) {
+                let text = String::from_utf8_lossy(value);
+                if let Some((_, data)) = text.split_once("keydata=") {
+                    self.remember_key(transfer::base64(data.as_bytes()));
+                }
+            }
+        }
+        self.collect_attached_keys(bytes, root);
+    }
+
+    fn collect_attached_keys(&mut self, bytes: &[u8], part: &Part) {
+        for child in &part.children {
+            self.collect_attached_keys(bytes, child);
+        }
+        if !part.children.is_empty() || part.body.len() > MAX_KEY_BYTES * 2 {
+            return;
+        }
+        let declared = part.content_type.essence() == "application/pgp-keys";
+        let body = transfer::decode(&bytes[part.body.clone()], &part.encoding(bytes));
+        let mut found = false;
+        for block in armor::blocks(&body).filter(|block| block.label == "PUBLIC KEY BLOCK") {
+            found = true;
+            self.remember_key(block.bytes);
+        }
+        if declared && !found {
+            self.remember_key(body.into_owned());
+        }
+    }
+
+    fn remember_key(&mut self, key: Vec<u8>) {
+        let is_key = matches!(key.first(), Some(0x98..=0x9b | 0xc6));
+        if is_key && key.len() <= MAX_KEY_BYTES && self.message_keys < MAX_MESSAGE_KEYS {
+            self.message_keys += 1;
+            self.trust.to_mut().openpgp.push(OpenPgpCertificate {
+                bytes: key,
+                source: "message".into(),
+            });
+        }
+    }
+}
+
+/// The name without the ending that encryption added.
+fn stripped(name: &str) -> &str {
+    let lower = name.to_ascii_lowercase();
+    let ending = [".gpg", ".pgp", ".asc"]
+        .into_iter()
+        .find(|ending| lower.ends_with(ending));
+    ending.map_or(name, |ending| &name[..name.len() - ending.len()])
+}

@@ -1,0 +1,261 @@
+//! The readable form of a mail: each opened layer replaced in place, every other byte as it was.
+//!
+//! Where an opened part brings header fields of its own (protected headers: RFC 9788, the drafts before it,
+//! Thunderbird's), these become the message's fields, and the outer field of the same name stays as
+//! `HP-Outer: Name: value`, so that both can be read from a message that is valid with one `Subject`.
+
+use super::mime::{Field, Part};
+use super::{sniff, transfer};
+use std::ops::Range;
+
+/// Replacements in one entity's bytes.
+#[derive(Debug, Default)]
+pub struct Edits(Vec<(Range<usize>, Vec<u8>)>);
+
+impl Edits {
+    /// Puts `bytes` in place of `range`. Ranges do not overlap.
+    pub fn replace(&mut self, range: Range<usize>, bytes: Vec<u8>) {
+        self.0.push((range, bytes));
+    }
+
+    /// The changed bytes; `None` if nothing was replaced.
+    #[must_use]
+    pub fn apply(mut self, original: &[u8]) -> Option<Vec<u8>> {
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0.sort_by_key(|(range, _)| (range.start, range.end));
+        let added: usize = self.0.iter().map(|(_, bytes)| bytes.len()).sum();
+        let mut out = Vec::with_capacity(original.len() + added);
+        let mut at = 0;
+        for (range, bytes) in self.0 {
+            out.extend_from_slice(original.get(at..range.start).unwrap_or_default());
+            out.extend_from_slice(&bytes);
+            at = at.max(range.end);
+        }
+        out.extend_from_slice(&original[at..]);
+        Some(out)
+    }
+}
+
+/// Replaces `part` of `bytes` by the entity `inner`: the content fields and the body are the inner one's. With
+/// `message`, the part is a whole message, whose own fields give way to the inner ones of the same name.
+pub fn replace_entity(bytes: &[u8], part: &Part, inner: &[u8], message: bool, edits: &mut Edits) {
+    let inner_part = super::mime::header_of(inner);
+    let line_end = line_end_of(&bytes[part.span.start..part.body.start]);
+    let name = |bytes: &[u8], field: &Field| {
+        String::from_utf8_lossy(&bytes[field.name.clone()]).to_ascii_lowercase()
+    };
+    let outer_version = part
+        .fields
+        .iter()
+        .any(|field| name(bytes, field) == "mime-version");
+    for field in &part.fields {
+        let field_name = name(bytes, field);
+        if field_name.starts_with("content-") {
+            edits.replace(field.span.clone(), Vec::new());
+        } else if message && field_name != "mime-version" {
+            let same: Vec<&Field> = inner_part
+                .fields
+                .iter()
+                .filter(|f| name(inner, f) == field_name)
+                .collect();
+            let value = bytes[field.value.clone()].trim_ascii();
+            if same
+                .iter()
+                .any(|f| inner[f.value.clone()].trim_ascii() == value)
+            {
+                edits.replace(field.span.clone(), Vec::new());
+            } else if !same.is_empty() {
+                edits.replace(field.span.start..field.span.start, b"HP-Outer: ".to_vec());
+            }
+        }
+    }
+    let mut tail = Vec::with_capacity(inner.len() + 64);
+    if message && !outer_version {
+        tail.extend_from_slice(b"MIME-Version: 1.0");
+        tail.extend_from_slice(line_end.as_bytes());
+    }
+    for field in &inner_part.fields {
+        if name(inner, field) != "mime-version" {
+            push_lines(&inner[field.span.clone()], line_end, &mut tail);
+        }
+    }
+    tail.extend_from_slice(line_end.as_bytes());
+    tail.extend_from_slice(&inner[inner_part.body.start..]);
+    edits.replace(part.head_end..part.body.end, tail);
+}
+
+/// Replaces the decoded body of a leaf by `body`, in base64.
+pub fn replace_attachment(bytes: &[u8], part: &Part, body: &[u8], edits: &mut Edits) {
+    let line_end = line_end_of(&bytes[part.span.start..part.body.start]);
+    set_encoding(bytes, part, "base64", line_end, edits);
+    edits.replace(
+        part.body.clone(),
+        transfer::to_base64(body, line_end).into_bytes(),
+    );
+}
+
+/// Replaces the text of a leaf by `text`. Its charset stays where it can hold the text.
+pub fn replace_text(bytes: &[u8], part: &Part, text: &[u8], edits: &mut Edits) {
+    let line_end = line_end_of(&bytes[part.span.start..part.body.start]);
+    let is_ascii_label = part
+        .content_type
+        .parameter("charset")
+        .is_none_or(|c| c.eq_ignore_ascii_case("us-ascii"));
+    let seven_bit = transfer::is_seven_bit(text);
+    if !text.is_ascii() && is_ascii_label {
+        for field in named(bytes, part, "content-type") {
+            edits.replace(field.span.clone(), Vec::new());
+        }
+        let essence = if part.content_type.kind == "text" {
+            part.content_type.essence()
+        } else {
+            "text/plain".into()
+        };
+        let charset = if std::str::from_utf8(text).is_ok() {
+            "utf-8"
+        } else {
+            "windows-1252"
+        };
+        let field = format!("Content-Type: {essence}; charset={charset}{line_end}");
+        edits.replace(part.head_end..part.head_end, field.into_bytes());
+    }
+    set_encoding(
+        bytes,
+        part,
+        if seven_bit { "7bit" } else { "base64" },
+        line_end,
+        edits,
+    );
+    let body = if seven_bit {
+        text.to_vec()
+    } else {
+        transfer::to_base64(text, line_end).into_bytes()
+    };
+    edits.replace(part.body.clone(), body);
+}
+
+fn set_encoding(bytes: &[u8], part: &Part, encoding: &str, line_end: &str, edits: &mut Edits) {
+    if part.encoding(bytes) == encoding {
+        return;
+    }
+    for field in named(bytes, part, "content-transfer-encoding") {
+        edits.replace(field.span.clone(), Vec::new());
+    }
+    let mut field = format!("Content-Transfer-Encoding: {encoding}{line_end}");
+    if part.head_end == part.body.start {
+        field.push_str(line_end);
+    }
+    edits.replace(part.head_end..part.head_end, field.into_bytes());
+}
+
+fn named<'p>(bytes: &'p [u8], part: &'p Part, name: &'p str) -> impl Iterator<Item = &'p Field> {
+    part.fields
+        .iter()
+        .filter(move |field| bytes[field.name.clone()].eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// A MIME entity for plaintext that should be one. Senders that encrypt bare text or files get a header.
+#[must_use]
+pub fn as_entity(plaintext: &[u8]) -> Vec<u8> {
+    if sniff::is_entity(plaintext) || plaintext.starts_with(b"\n") || plaintext.starts_with(b"\r\n")
+    {
+        return plaintext.to_vec();
+    }
+    if !sniff::is_text(plaintext) {
+        return as_file(plaintext, "");
+    }
+    let charset = match std::str::from_utf8(plaintext) {
+        Ok(_) => "utf-8",
+        Err(_) => "windows-1252",
+    };
+    let mut out = format!("Content-Type: text/plain; charset={charset}\r\n").into_bytes();
+    if transfer::is_seven_bit(plaintext) {
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(plaintext);
+    } else {
+        out.extend_from_slice(b"Content-Transfer-Encoding: base64\r\n\r\n");
+        out.extend_from_slice(transfer::to_base64(plaintext, "\r\n").as_bytes());
+    }
+    out
+}
+
+/// A MIME entity that holds `content` as an attached file called `name` (or nothing).
+#[must_use]
+pub fn as_file(content: &[u8], name: &str) -> Vec<u8> {
+    let mut out = format!("Content-Type: {}\r\n", type_of(name, content));
+    out.push_str("Content-Transfer-Encoding: base64\r\nContent-Disposition: attachment");
+    out.push_str(&file_name_parameter(name));
+    out.push_str("\r\n\r\n");
+    out.push_str(&transfer::to_base64(content, "\r\n"));
+    out.into_bytes()
+}
+
+/// `; filename="…"`, by RFC 2231 where the name is not plain ASCII; empty without a name.
+fn file_name_parameter(name: &str) -> String {
+    if name.is_empty() {
+        return String::new();
+    }
+    if name
+        .bytes()
+        .all(|byte| (32..127).contains(&byte) && byte != b'"' && byte != b'\\')
+    {
+        return format!("; filename=\"{name}\"");
+    }
+    let encoded: String = name
+        .bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect();
+    format!("; filename*=utf-8''{encoded}")
+}
+
+/// The media type of a file by its name, else by whether it is text.
+fn type_of(name: &str, content: &[u8]) -> &'static str {
+    let extension = name
+        .rsplit_once('.')
+        .map(|(_, extension)| extension.to_ascii_lowercase())
+        .unwrap_or_default();
+    match extension.as_str() {
+        "txt" | "text" | "log" | "md" => "text/plain; charset=utf-8",
+        "csv" => "text/csv; charset=utf-8",
+        "htm" | "html" => "text/html",
+        "xml" => "application/xml",
+        "json" => "application/json",
+        "pdf" => "application/pdf",
+        "eml" => "application/octet-stream",
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "zip" => "application/zip",
+        "docx" => "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        "xlsx" => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        "pptx" => "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+        "odt" => "application/vnd.oasis.opendocument.text",
+        "p7m" => "application/pkcs7-mime",
+        "" if !content.is_empty() && sniff::is_text(content) => "text/plain",
+        _ => "application/octet-stream",
+    }
+}
+
+/// CR LF if the header block uses it, else LF.
+#[must_use]
+pub fn line_end_of(header: &[u8]) -> &'static str {
+    match header.iter().position(|&byte| byte == b'\n') {
+        Some(at) if at == 0 || header[at - 1] != b'\r' => "\n",
+        _ => "\r\n",
+    }
+}
+
+fn push_lines(field: &[u8], line_end: &str, out: &mut Vec<u8>) {
+    for line in field.split_inclusive(|&byte| byte == b'\n') {
+        let content = line.strip_suffix(b"\n").unwrap_or(line);
+        out.extend_from_slice(content.strip_suffix(b"\r").unwrap_or(content));
+        out.extend_from_slice(line_end.as_bytes());
+    }
+}

@@ -1,0 +1,220 @@
+//! What a blob is, by its first bytes. Names and declared types are hints only: gateways lose them.
+
+use super::openpgp::armor;
+use super::transfer;
+
+/// Bytes looked at to recognise text or a header block.
+const WINDOW: usize = 64 << 10;
+
+/// True if `bytes` begin as a CMS ContentInfo: SEQUENCE, then an object identifier of PKCS#7 or S/MIME.
+#[must_use]
+pub fn is_cms(bytes: &[u8]) -> bool {
+    const PKCS7: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07];
+    const SMIME_CT: &[u8] = &[
+        0x06, 0x0b, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x10, 0x01,
+    ];
+    let Some((0x30, rest)) = bytes.split_first().map(|(tag, rest)| (*tag, rest)) else {
+        return false;
+    };
+    let skip = match rest.first() {
+        Some(length) if *length > 0x80 => 1 + usize::from(length & 0x7f),
+        Some(_) => 1,
+        None => return false,
+    };
+    rest.get(skip..)
+        .is_some_and(|rest| rest.starts_with(PKCS7) || rest.starts_with(SMIME_CT))
+}
+
+/// The CMS object in a part's body: by the declared transfer encoding, or by whatever the encoding really is.
+#[must_use]
+pub fn cms_in(body: &[u8], encoding: &str) -> Option<Vec<u8>> {
+    let declared = transfer::decode(body, encoding);
+    if is_cms(&declared) {
+        return Some(declared.into_owned());
+    }
+    let start = &body[..body.len().min(WINDOW)];
+    if is_cms(body) {
+        return Some(body.to_vec());
+    }
+    if is_cms(&transfer::base64(start)) {
+        return Some(transfer::base64(body));
+    }
+    let unquoted = transfer::quoted_printable(body);
+    if is_cms(&unquoted) {
+        return Some(unquoted);
+    }
+    let twice = [transfer::base64(&declared), transfer::base64(&unquoted)];
+    let pem = || {
+        super::smime::decode_container(&declared).or_else(|| super::smime::decode_container(body))
+    };
+    twice
+        .into_iter()
+        .find(|bytes| is_cms(bytes))
+        .or_else(pem)
+        .filter(|bytes| is_cms(bytes))
+}
+
+/// True if `bytes` begin with an OpenPGP packet that may begin a message or a signature, with a sane header.
+#[must_use]
+pub fn is_openpgp(bytes: &[u8]) -> bool {
+    packet_start(bytes).is_some_and(|(tag, body)| match tag {
+        1 => matches!(body.first(), Some(2 | 3 | 6)),
+        2 => matches!(body.first(), Some(2..=6)),
+        3 => matches!(body.first(), Some(4..=6)),
+        4 => matches!(body.first(), Some(3 | 6)),
+        8 => matches!(body.first(), Some(0..=3)),
+        10 => body.starts_with(b"PGP"),
+        11 => matches!(body.first(), Some(b'b' | b't' | b'u' | b'l' | b'1' | b'm')),
+        18 => matches!(body.first(), Some(1 | 2)),
+        20 => body.first() == Some(&1),
+        9 | 21 => true,
+        _ => false,
+    })
+}
+
+/// As [`is_openpgp`], but only for what is surely an encrypted message: nothing else begins with these bytes by chance.
+#[must_use]
+pub fn is_surely_openpgp(bytes: &[u8]) -> bool {
+    const PUBLIC_KEY_ALGORITHMS: &[u8] = &[1, 2, 3, 16, 18, 20, 25, 26, 35, 36];
+    packet_start(bytes).is_some_and(|(tag, body)| match (tag, body) {
+        (1, [2 | 3, _, _, _, _, _, _, _, _, algorithm, ..]) => {
+            PUBLIC_KEY_ALGORITHMS.contains(algorithm)
+        }
+        (1, [6, length, ..]) => matches!(length, 0 | 21 | 33),
+        (3, [4, 1..=13, 0 | 1 | 3 | 4, ..]) | (3, [5 | 6, _, 1..=13, ..]) => true,
+        _ => false,
+    })
+}
+
+/// Tag and start of the body of the first packet.
+fn packet_start(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let (&first, rest) = bytes.split_first()?;
+    if first & 0x80 == 0 {
+        return None;
+    }
+    if first & 0x40 == 0 {
+        let skip = [1, 2, 4, 0][usize::from(first & 3)];
+        return Some(((first >> 2) & 15, rest.get(skip..)?));
+    }
+    let skip = match *rest.first()? {
+        0..=191 | 224..=254 => 1,
+        192..=223 => 2,
+        255 => 5,
+    };
+    Some((first & 63, rest.get(skip..)?))
+}
+
+/// The OpenPGP message (or detached signature) in a part's body, as binary packets: armored or not, in the
+/// declared transfer encoding or another.
+#[must_use]
+pub fn openpgp_in(body: &[u8], encoding: &str, label: &str) -> Option<Vec<u8>> {
+    let declared = transfer::decode(body, encoding);
+    let unquoted = || transfer::quoted_printable(body);
+    armored(&declared, label)
+        .or_else(|| armored(body, label))
+        .or_else(|| armored(&unquoted(), label))
+        .or_else(|| is_openpgp(&declared).then(|| declared.to_vec()))
+        .or_else(|| is_openpgp(body).then(|| body.to_vec()))
+        .or_else(|| Some(transfer::base64(body)).filter(|bytes| is_openpgp(bytes)))
+}
+
+/// The first armored block with this label that holds packets. A message whose armor says only `SIGNATURE` or
+/// the reverse is taken too if nothing fits better.
+fn armored(text: &[u8], label: &str) -> Option<Vec<u8>> {
+    armor::blocks(text)
+        .find(|block| block.label.starts_with(label) && is_openpgp(&block.bytes))
+        .map(|block| block.bytes)
+}
+
+/// True if `bytes` begin as a MIME entity or a message: header fields, one of which is about the content or
+/// typical for a message.
+#[must_use]
+pub fn is_entity(bytes: &[u8]) -> bool {
+    const TELLING: [&str; 8] = [
+        "content-type",
+        "content-transfer-encoding",
+        "mime-version",
+        "received",
+        "message-id",
+        "from",
+        "subject",
+        "date",
+    ];
+    let mut telling = 0;
+    let mut at = 0;
+    let window = &bytes[..bytes.len().min(WINDOW)];
+    let mut first = true;
+    while at < window.len() {
+        let (end, next) = super::mime::line_at(window, at);
+        let line = &window[at..end];
+        at = next;
+        if line.is_empty() {
+            break;
+        }
+        if matches!(line[0], b' ' | b'\t') && !first {
+            continue;
+        }
+        if first && line.starts_with(b"From ") {
+            continue;
+        }
+        first = false;
+        let Some(colon) = line.iter().position(|&byte| byte == b':') else {
+            return telling >= 2;
+        };
+        let name = line[..colon].trim_ascii_end();
+        if name.is_empty() || name.iter().any(|byte| !(33..=126).contains(byte)) {
+            return telling >= 2;
+        }
+        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        let weight = if name.starts_with("content-") || name == "mime-version" {
+            2
+        } else {
+            1
+        };
+        telling += if TELLING.contains(&name.as_str()) || name.starts_with("content-") {
+            weight
+        } else {
+            0
+        };
+    }
+    telling >= 2
+}
+
+/// True if `bytes` look like text in UTF-8 or an 8-bit charset.
+#[must_use]
+pub fn is_text(bytes: &[u8]) -> bool {
+    let window = &bytes[..bytes.len().min(WINDOW)];
+    let control = window
+        .iter()
+        .filter(|byte| matches!(byte, 0..=8 | 14..=26 | 28..=31 | 127))
+        .count();
+    !window.contains(&0) && control * 50 <= window.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn blobs_are_known_by_their_first_bytes() {
+        let cms = b"\x30\x80\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03\xa0\x80";
+        assert!(is_cms(cms));
+        assert_eq!(
+            cms_in(transfer::to_base64(cms, "\n").as_bytes(), "7bit").as_deref(),
+            Some(&cms[..])
+        );
+        assert!(is_openpgp(&[0x85, 1, 12, 3]) && !is_openpgp(b"\x89PNG") && !is_openpgp(b"text"));
+        assert!(is_entity(b"Content-Type: text/plain\n\nx") && !is_entity(b"Dear all: this\n\nx"));
+        assert!(is_entity(b"From: a\nSubject: b\n\nx") && !is_entity(b""));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = (is_cms(&bytes), is_openpgp(&bytes), is_surely_openpgp(&bytes), is_entity(&bytes), is_text(&bytes));
+            let _ = cms_in(&bytes, "base64");
+            let _ = openpgp_in(&bytes, "quoted-printable", "MESSAGE");
+        }
+    }
+}

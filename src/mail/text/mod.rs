@@ -1,0 +1,156 @@
+//! What search knows of a mail: header fields and the text of every readable part, decoded to UTF-8.
+
+mod html;
+
+use super::bounds::Bounds;
+use super::context::Budget;
+use super::header::{self, ContentType};
+use super::mime::{self, Part};
+use super::model::{Mailbox, SearchText};
+use super::{address, charset, date, transfer};
+
+/// Takes the searchable text out of `message` (a rendition, or a mail that needed none), within
+/// `bounds.text_bytes`. Never fails: a part whose text cannot be taken is named in the notes.
+#[must_use]
+pub fn search_text(message: &[u8], bounds: &Bounds) -> SearchText {
+    let (root, over) = mime::parse(message, 0, bounds, &Budget::default());
+    let mut collector = Collector {
+        bytes: message,
+        room: room(bounds),
+        found: headers(message, &root),
+    };
+    if let Some(failure) = over {
+        collector.found.notes.push(failure.to_string());
+    }
+    collector.part(&root);
+    collector.found
+}
+
+fn room(bounds: &Bounds) -> usize {
+    usize::try_from(bounds.text_bytes).unwrap_or(usize::MAX)
+}
+
+/// The fields of the message, those of protected headers first.
+fn headers(bytes: &[u8], root: &Part) -> SearchText {
+    let inner = protected(bytes, root);
+    let first = |name: &str| {
+        inner
+            .and_then(|part| part.first(bytes, name))
+            .or_else(|| root.first(bytes, name))
+    };
+    let all = |names: &[&str]| -> Vec<Mailbox> {
+        let mut found: Vec<Mailbox> = Vec::new();
+        for part in [inner, Some(root)].into_iter().flatten() {
+            for name in names {
+                let fields = part.all(bytes, name).flat_map(address::mailboxes);
+                fields.for_each(|mailbox| {
+                    if !found.contains(&mailbox) {
+                        found.push(mailbox)
+                    }
+                });
+            }
+        }
+        found
+    };
+    let message_id = first("message-id").map(|value| {
+        let text = header::decode_words(value);
+        text.trim_matches(['<', '>', ' ']).to_owned()
+    });
+    SearchText {
+        message_id: message_id.filter(|id| !id.is_empty()),
+        from: all(&["from"]),
+        to: all(&["to", "cc", "bcc", "resent-to", "resent-cc", "resent-bcc"]),
+        subject: first("subject")
+            .map(header::decode_words)
+            .unwrap_or_default(),
+        date: first("date").and_then(|value| date::parse(&header::decode_words(value))),
+        ..SearchText::default()
+    }
+}
+
+/// The part that carries protected headers (RFC 9788 `hp`, the draft's and Thunderbird's `protected-headers`, or
+/// a wrapped message), looked for where the whole mail's content begins.
+fn protected<'p>(bytes: &[u8], root: &'p Part) -> Option<&'p Part> {
+    let mut part = root;
+    loop {
+        let marked = ["hp", "protected-headers"]
+            .iter()
+            .any(|name| part.content_type.parameter(name).is_some());
+        if marked && part.first(bytes, "subject").is_some() {
+            return Some(part);
+        }
+        let wraps = part.content_type.is_message();
+        part = part.children.first()?;
+        if wraps {
+            return Some(part);
+        }
+    }
+}
+
+struct Collector<'b> {
+    bytes: &'b [u8],
+    room: usize,
+    found: SearchText,
+}
+
+impl Collector<'_> {
+    fn part(&mut self, part: &Part) {
+        let name = file_name(self.bytes, part);
+        if !name.is_empty() {
+            self.found.attachments.push(name.clone());
+        }
+        if !part.children.is_empty() {
+            for child in &part.children {
+                if part.content_type.is_message() {
+                    self.add(
+                        &child
+                            .first(self.bytes, "subject")
+                            .map(header::decode_words)
+                            .unwrap_or_default(),
+                    );
+                }
+                self.part(child);
+            }
+            return;
+        }
+        let body = transfer::decode(&self.bytes[part.body.clone()], &part.encoding(self.bytes));
+        let label = part.content_type.parameter("charset");
+        match (
+            part.content_type.kind.as_str(),
+            part.content_type.subtype.as_str(),
+        ) {
+            ("text", "html") => self.add(&html::to_text(&charset::decode(&body, label))),
+            ("text", _) => self.add(&charset::decode(&body, label)),
+            _ => {}
+        }
+    }
+
+    /// Adds text within the bound.
+    fn add(&mut self, text: &str) {
+        let text = text.trim();
+        if text.is_empty() || self.room == 0 {
+            return;
+        }
+        let mut end = text.len().min(self.room);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        if !self.found.body.is_empty() {
+            self.found.body.push('\n');
+        }
+        self.found.body.push_str(&text[..end]);
+        self.room = if end < text.len() { 0 } else { self.room - end };
+    }
+}
+
+fn file_name(bytes: &[u8], part: &Part) -> String {
+    let disposition = part
+        .first(bytes, "content-disposition")
+        .map(ContentType::parse);
+    let by_disposition = disposition.as_ref().and_then(|d| d.parameter("filename"));
+    by_disposition
+        .or_else(|| part.content_type.parameter("name"))
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}

@@ -1,0 +1,270 @@
+//! `winmail.dat`: Outlook's Transport Neutral Encapsulation (MS-OXTNEF). Only what a reader would want: the text
+//! and the attachments. A bounded reader of flat attribute streams; nested messages are attachments.
+
+use super::rendition::as_file;
+
+/// Attachments and properties looked at in one file.
+const MAX_ITEMS: usize = 1000;
+
+/// What is in a `winmail.dat`.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Contents {
+    /// Plain text body, as bytes in an unknown 8-bit charset or UTF-8.
+    pub text: Vec<u8>,
+    /// HTML body.
+    pub html: Vec<u8>,
+    /// Attached files: name and content.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+const SIGNATURE: u32 = 0x223e_9f78;
+const ATT_BODY: u32 = 0x0002_800c;
+const ATT_MESSAGE_PROPERTIES: u32 = 0x0006_9003;
+const ATT_ATTACH_REND_DATA: u32 = 0x0006_9002;
+const ATT_ATTACH_TITLE: u32 = 0x0001_8010;
+const ATT_ATTACH_DATA: u32 = 0x0006_800f;
+const ATT_ATTACHMENT: u32 = 0x0006_9005;
+
+/// Reads a TNEF stream as far as it goes; `None` if it is none.
+#[must_use]
+pub fn parse(bytes: &[u8]) -> Option<Contents> {
+    let mut reader = Reader(bytes);
+    if reader.u32()? != SIGNATURE {
+        return None;
+    }
+    reader.take(2)?;
+    let mut contents = Contents::default();
+    for _ in 0..MAX_ITEMS * 10 {
+        let Some((id, data)) = attribute(&mut reader) else {
+            break;
+        };
+        match id {
+            ATT_BODY => contents.text = without_nul(data).to_vec(),
+            ATT_MESSAGE_PROPERTIES => message_properties(data, &mut contents),
+            ATT_ATTACH_REND_DATA if contents.files.len() < MAX_ITEMS => {
+                contents.files.push(Default::default())
+            }
+            _ => {
+                if let Some(file) = contents.files.last_mut() {
+                    attachment_attribute(id, data, file);
+                }
+            }
+        }
+    }
+    contents.files.retain(|(_, content)| !content.is_empty());
+    Some(contents)
+}
+
+/// The contents as a `multipart/mixed`, or the one part that there is.
+#[must_use]
+pub fn as_entity(contents: &Contents) -> Vec<u8> {
+    let mut parts = Vec::new();
+    if !contents.text.is_empty() {
+        parts.push(super::rendition::as_entity(
+            &[b"\r\n", contents.text.as_slice()].concat(),
+        ));
+    }
+    if !contents.html.is_empty() {
+        let mut part =
+            b"Content-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\n".to_vec();
+        part.extend_from_slice(super::transfer::to_base64(&contents.html, "\r\n").as_bytes());
+        parts.push(part);
+    }
+    parts.extend(
+        contents
+            .files
+            .iter()
+            .map(|(name, content)| as_file(content, name)),
+    );
+    let digest = crate::id::Digest::of(&parts.concat()).to_string();
+    let boundary = format!("=_tnef_{}", &digest[..32]);
+    let mut out =
+        format!("Content-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\n").into_bytes();
+    for part in parts {
+        out.extend_from_slice(format!("--{boundary}\r\n").as_bytes());
+        out.extend_from_slice(&part);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+    out
+}
+
+/// One attribute: level, id, length, data, checksum.
+fn attribute<'a>(reader: &mut Reader<'a>) -> Option<(u32, &'a [u8])> {
+    reader.take(1)?;
+    let id = reader.u32()?;
+    let length = reader.u32()? as usize;
+    let data = reader.take(length)?;
+    let _checksum = reader.take(2);
+    Some((id, data))
+}
+
+fn attachment_attribute(id: u32, data: &[u8], file: &mut (String, Vec<u8>)) {
+    match id {
+        ATT_ATTACH_TITLE if file.0.is_empty() => {
+            file.0 = super::charset::decode(without_nul(data), None)
+        }
+        ATT_ATTACH_DATA => file.1 = data.to_vec(),
+        ATT_ATTACHMENT => properties(data, |tag, value| match tag >> 16 {
+            0x3707 => file.0 = text_of(tag, value),
+            0x3704 if file.0.is_empty() => file.0 = text_of(tag, value),
+            0x3701 if file.1.is_empty() => file.1 = value.to_vec(),
+            _ => {}
+        }),
+        _ => {}
+    }
+}
+
+fn message_properties(data: &[u8], contents: &mut Contents) {
+    properties(data, |tag, value| match tag >> 16 {
+        0x1000 if contents.text.is_empty() => contents.text = text_of(tag, value).into_bytes(),
+        0x1013 => {
+            contents.html = if tag & 0xffff == 0x1f {
+                text_of(tag, value).into_bytes()
+            } else {
+                value.to_vec()
+            }
+        }
+        _ => {}
+    });
+}
+
+/// Walks a MAPI property list (MS-OXTNEF 2.1.3.4): each property's tag and first value.
+fn properties(data: &[u8], mut each: impl FnMut(u32, &[u8])) {
+    let mut reader = Reader(data);
+    let count = reader.u32().unwrap_or(0).min(5000);
+    for _ in 0..count {
+        if property(&mut reader, &mut each).is_none() {
+            return;
+        }
+    }
+}
+
+fn property(reader: &mut Reader<'_>, each: &mut impl FnMut(u32, &[u8])) -> Option<()> {
+    let tag = reader.u32()?;
+    if tag >> 16 >= 0x8000 {
+        reader.take(16)?;
+        if reader.u32()? == 0 {
+            reader.take(4)?;
+        } else {
+            let length = reader.u32()? as usize;
+            reader.take_padded(length)?;
+        }
+    }
+    let kind = tag & 0x0fff;
+    let variable = matches!(kind, 0x0d | 0x1e | 0x1f | 0x102);
+    let fixed = match kind {
+        2 | 3 | 4 | 0xa | 0xb | 1 => 4,
+        5 | 6 | 7 | 0x14 | 0x40 => 8,
+        0x48 => 16,
+        _ if variable => 0,
+        _ => return None,
+    };
+    let multiple = tag & 0x1000 != 0;
+    let values = if multiple || variable {
+        reader.u32()?
+    } else {
+        1
+    };
+    for index in 0..values.min(5000) {
+        let value = if variable {
+            let length = reader.u32()? as usize;
+            reader.take_padded(length)?
+        } else {
+            reader.take_padded(fixed)?
+        };
+        if index == 0 {
+            let value = if kind == 0x0d {
+                value.get(16..).unwrap_or_default()
+            } else {
+                value
+            };
+            each(tag, value);
+        }
+    }
+    Some(())
+}
+
+fn text_of(tag: u32, value: &[u8]) -> String {
+    if tag & 0xffff == 0x1f {
+        let units = value
+            .chunks_exact(2)
+            .map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+        let text: String = char::decode_utf16(units)
+            .map(|unit| unit.unwrap_or('\u{fffd}'))
+            .collect();
+        return text.trim_end_matches('\0').to_owned();
+    }
+    super::charset::decode(without_nul(value), None)
+}
+
+fn without_nul(bytes: &[u8]) -> &[u8] {
+    let end = bytes
+        .iter()
+        .rposition(|&byte| byte != 0)
+        .map_or(0, |last| last + 1);
+    &bytes[..end]
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    /// Takes `length` bytes and the padding to a multiple of four.
+    fn take_padded(&mut self, length: usize) -> Option<&'a [u8]> {
+        let taken = self.take(length)?;
+        let padding = (4 - length % 4) % 4;
+        self.0 = self.0.get(padding..).unwrap_or_default();
+        Some(taken)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take(4)?.try_into().ok().map(u32::from_le_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn attribute_bytes(id: u32, data: &[u8]) -> Vec<u8> {
+        let mut out = vec![2];
+        out.extend_from_slice(&id.to_le_bytes());
+        out.extend_from_slice(&(data.len() as u32).to_le_bytes());
+        out.extend_from_slice(data);
+        out.extend_from_slice(&[0, 0]);
+        out
+    }
+
+    #[test]
+    fn text_and_attachments_come_out() {
+        let mut tnef = SIGNATURE.to_le_bytes().to_vec();
+        tnef.extend_from_slice(&[1, 0]);
+        tnef.extend(attribute_bytes(ATT_BODY, b"hello\0"));
+        tnef.extend(attribute_bytes(ATT_ATTACH_REND_DATA, &[0; 14]));
+        tnef.extend(attribute_bytes(ATT_ATTACH_TITLE, b"smime.p7m\0"));
+        tnef.extend(attribute_bytes(ATT_ATTACH_DATA, b"content"));
+        let contents = parse(&tnef).unwrap();
+        assert_eq!(contents.text, b"hello");
+        assert_eq!(
+            contents.files,
+            [("smime.p7m".to_owned(), b"content".to_vec())]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let mut tnef = SIGNATURE.to_le_bytes().to_vec();
+            tnef.extend_from_slice(&bytes);
+            let _ = parse(&tnef).map(|contents| as_entity(&contents));
+            properties(&bytes, |_, _| {});
+        }
+    }
+}

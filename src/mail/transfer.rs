@@ -1,0 +1,211 @@
+//! Content-Transfer-Encodings: decoding what senders and gateways made of them, and encoding for the rendition.
+
+use std::borrow::Cow;
+
+/// Decodes by the encoding's lower-case name; unknown names and identity encodings give the bytes as they are.
+#[must_use]
+pub fn decode<'a>(body: &'a [u8], encoding: &str) -> Cow<'a, [u8]> {
+    match encoding {
+        "base64" => Cow::Owned(base64(body)),
+        "quoted-printable" => Cow::Owned(quoted_printable(body)),
+        "x-uuencode" | "uuencode" | "x-uue" => {
+            uudecode(body).map_or(Cow::Borrowed(body), Cow::Owned)
+        }
+        _ => Cow::Borrowed(body),
+    }
+}
+
+/// Decodes base64 with line breaks, missing padding, padding in mid-text and stray characters. Once text has
+/// begun, a line that is clearly something else (a mailing list's footer) ends it.
+#[must_use]
+pub fn base64(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 3);
+    let (mut group, mut count) = (0_u32, 0_u32);
+    for line in text.split(|&byte| byte == b'\n') {
+        let line = line.trim_ascii();
+        if is_foreign(line) {
+            if out.is_empty() {
+                continue;
+            }
+            break;
+        }
+        for &byte in line {
+            if byte == b'=' {
+                flush(group, count, &mut out);
+                (group, count) = (0, 0);
+            } else if let Some(value) = sextet(byte) {
+                group = group << 6 | u32::from(value);
+                count += 1;
+                if count == 4 {
+                    out.extend_from_slice(&group.to_be_bytes()[1..]);
+                    (group, count) = (0, 0);
+                }
+            }
+        }
+    }
+    flush(group, count, &mut out);
+    out
+}
+
+/// Two or three left-over characters hold one or two bytes.
+fn flush(group: u32, count: u32, out: &mut Vec<u8>) {
+    match count {
+        2 => out.push((group >> 4) as u8),
+        3 => out.extend_from_slice(&(group >> 2).to_be_bytes()[2..]),
+        _ => {}
+    }
+}
+
+/// A line that nobody would take for base64.
+fn is_foreign(line: &[u8]) -> bool {
+    let wrong = line
+        .iter()
+        .filter(|&&byte| sextet(byte).is_none() && byte != b'=')
+        .count();
+    line.starts_with(b"--") || wrong * 10 > line.len() && !line.is_empty()
+}
+
+const fn sextet(byte: u8) -> Option<u8> {
+    match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    }
+}
+
+/// Decodes quoted-printable; wrong escapes stay as they are.
+#[must_use]
+pub fn quoted_printable(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        let (end, next) = super::mime::line_at(text, at);
+        let line = text[at..end].trim_ascii_end();
+        match line.strip_suffix(b"=") {
+            Some(soft) => escapes(soft, &mut out),
+            None => {
+                escapes(line, &mut out);
+                out.extend_from_slice(&text[end..next]);
+            }
+        }
+        at = next;
+    }
+    out
+}
+
+/// The Q encoding of an encoded word: as quoted-printable, but blanks count.
+#[must_use]
+pub fn quoted_printable_word(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    escapes(text, &mut out);
+    out
+}
+
+fn escapes(line: &[u8], out: &mut Vec<u8>) {
+    let mut at = 0;
+    while at < line.len() {
+        let pair = line.get(at + 1..at + 3).filter(|_| line[at] == b'=');
+        match pair.and_then(|pair| data_encoding::HEXLOWER_PERMISSIVE.decode(pair).ok()) {
+            Some(byte) => {
+                out.extend_from_slice(&byte);
+                at += 3;
+            }
+            None => {
+                out.push(line[at]);
+                at += 1;
+            }
+        }
+    }
+}
+
+/// Decodes the first `begin`…`end` block; `None` if there is none.
+#[must_use]
+pub fn uudecode(text: &[u8]) -> Option<Vec<u8>> {
+    let mut lines = text
+        .split(|&byte| byte == b'\n')
+        .map(<[u8]>::trim_ascii_end);
+    lines
+        .find(|line| line.starts_with(b"begin ") && line.get(6).is_some_and(u8::is_ascii_digit))?;
+    let mut out = Vec::new();
+    for line in lines.take_while(|line| *line != b"end") {
+        let Some((&first, rest)) = line.split_first() else {
+            continue;
+        };
+        let length = usize::from(first.wrapping_sub(32) & 63);
+        let start = out.len();
+        for group in rest.chunks(4) {
+            let at = |index: usize| {
+                u32::from(group.get(index).copied().unwrap_or(b' ').wrapping_sub(32) & 63)
+            };
+            let joined = at(0) << 18 | at(1) << 12 | at(2) << 6 | at(3);
+            out.extend_from_slice(&joined.to_be_bytes()[1..]);
+        }
+        out.truncate((start + length).min(out.len()));
+    }
+    Some(out)
+}
+
+/// Base64 in lines of 76 characters, each ended by `line_end`.
+#[must_use]
+pub fn to_base64(bytes: &[u8], line_end: &str) -> String {
+    let mut out = String::with_capacity(bytes.len() / 57 * 78 + 80);
+    for chunk in bytes.chunks(57) {
+        data_encoding::BASE64.encode_append(chunk, &mut out);
+        out.push_str(line_end);
+    }
+    out
+}
+
+/// True if `text` can travel as 7bit: ASCII without NUL or bare CR, and no line over 998 bytes.
+#[must_use]
+pub fn is_seven_bit(text: &[u8]) -> bool {
+    text.split(|&byte| byte == b'\n').all(|line| {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        line.len() <= 998
+            && line
+                .iter()
+                .all(|byte| byte.is_ascii() && *byte != 0 && *byte != b'\r')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_senders_and_gateways_made_of_it() {
+        assert_eq!(base64(b"aGVs\r\nbG8\r\n"), b"hello");
+        assert_eq!(
+            base64(b"aGVsbG8=\n_______________\nlist footer, info at x\n"),
+            b"hello"
+        );
+        assert_eq!(base64(b"aGU=bGxv"), b"hello");
+        assert_eq!(
+            quoted_printable(b"a=3D b  \r\nc=\r\nd =zz"),
+            b"a= b\r\ncd =zz"
+        );
+        assert_eq!(
+            uudecode(b"begin 644 x\n#0V%T\n`\nend\n").as_deref(),
+            Some(&b"Cat"[..])
+        );
+        assert!(is_seven_bit(b"abc\r\n") && !is_seven_bit(&[b'a'; 999]) && !is_seven_bit(b"a\rb"));
+    }
+
+    proptest! {
+        #[test]
+        fn base64_comes_back(bytes in proptest::collection::vec(any::<u8>(), 0..500)) {
+            prop_assert_eq!(base64(to_base64(&bytes, "\r\n").as_bytes()), bytes);
+        }
+
+        #[test]
+        fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            for name in ["base64", "quoted-printable", "x-uuencode", "7bit"] {
+                let _ = decode(&bytes, name);
+            }
+        }
+    }
+}
