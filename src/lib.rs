@@ -15,6 +15,7 @@ pub mod keyring;
 pub mod mail;
 pub mod officer;
 pub mod policy;
+pub mod search;
 pub mod secret;
 pub mod time;
 pub mod vault;
