@@ -19,3 +19,4 @@ pub mod search;
 pub mod secret;
 pub mod time;
 pub mod vault;
+pub mod tpm;

@@ -16,7 +16,11 @@ impl Firmware {
     pub(crate) fn events(self) -> [(u8, &'static str); 6] {
         let (firmware, loader, kernel) = match self {
             Self::Good => ("firmware 1.0", "boot loader 1", "kernel image 1"),
-            Self::Altered => ("firmware 1.0 with an implant", "boot loader 1", "kernel image 1, patched"),
+            Self::Altered => (
+                "firmware 1.0 with an implant",
+                "boot loader 1",
+                "kernel image 1, patched",
+            ),
             Self::Updated => ("firmware 1.0", "boot loader 2", "kernel image 2"),
         };
         [

@@ -37,7 +37,9 @@ pub enum SimError {
     #[error("{0} holds no simulated TPM that is switched on; `hsm-sim start` makes one")]
     Off(PathBuf),
     /// The connection to swtpm failed; it serves one connection at a time.
-    #[error("cannot talk to the simulated TPM: {0}; it serves one connection at a time, so stop `strongroom serve` first")]
+    #[error(
+        "cannot talk to the simulated TPM: {0}; it serves one connection at a time, so stop `strongroom serve` first"
+    )]
     Wire(#[source] std::io::Error),
     /// The TPM refused a command.
     #[error("the simulated TPM refused to {doing} (code {code:#x})")]

@@ -39,7 +39,9 @@ impl Exchange {
     /// The command code (TPM 2.0 Library, Part 2, 6.5.2).
     #[must_use]
     pub fn code(&self) -> u32 {
-        self.command.get(6..10).map_or(0, |bytes| bytes.iter().fold(0, |code, b| code << 8 | u32::from(*b)))
+        self.command.get(6..10).map_or(0, |bytes| {
+            bytes.iter().fold(0, |code, b| code << 8 | u32::from(*b))
+        })
     }
 }
 
@@ -77,7 +79,12 @@ impl Proxy {
             }),
             thread::spawn(move || accept_each(&control, &for_control, |host| pass(host, tpm + 1))),
         ];
-        Ok(Self { port, state, stop, threads })
+        Ok(Self {
+            port,
+            state,
+            stop,
+            threads,
+        })
     }
 
     /// The address to connect to instead of the TPM's own.
@@ -144,16 +151,22 @@ fn accept_each(listener: &TcpListener, stop: &AtomicBool, serve: impl Fn(TcpStre
 
 /// Passes commands and responses until either side ends.
 fn relay(mut host: TcpStream, tpm: u16, state: &Mutex<State>) {
-    let Ok(mut tpm) = TcpStream::connect(("127.0.0.1", tpm)) else { return };
+    let Ok(mut tpm) = TcpStream::connect(("127.0.0.1", tpm)) else {
+        return;
+    };
     while let Ok(Some(command)) = read_frame(&mut host) {
         if tpm.write_all(&command).is_err() {
             break;
         }
-        let Ok(Some(response)) = read_frame(&mut tpm) else { break };
+        let Ok(Some(response)) = read_frame(&mut tpm) else {
+            break;
+        };
         let exchange = Exchange { command, response };
         let fault = {
             let mut state = lock(state);
-            let fault = state.fault.filter(|(code, _)| code.is_none_or(|code| code == exchange.code()));
+            let fault = state
+                .fault
+                .filter(|(code, _)| code.is_none_or(|code| code == exchange.code()));
             state.record.push(exchange.clone());
             fault.map(|(_, fault)| fault)
         };
@@ -185,8 +198,12 @@ fn answer(host: &mut TcpStream, mut response: Vec<u8>, fault: Option<Fault>) -> 
 
 /// Passes the control channel's bytes both ways, unread.
 fn pass(host: TcpStream, tpm: u16) {
-    let Ok(tpm) = TcpStream::connect(("127.0.0.1", tpm)) else { return };
-    let (Ok(host_in), Ok(tpm_in)) = (host.try_clone(), tpm.try_clone()) else { return };
+    let Ok(tpm) = TcpStream::connect(("127.0.0.1", tpm)) else {
+        return;
+    };
+    let (Ok(host_in), Ok(tpm_in)) = (host.try_clone(), tpm.try_clone()) else {
+        return;
+    };
     thread::scope(|scope| {
         scope.spawn(move || copy(host_in, tpm));
         copy(tpm_in, host);

@@ -47,7 +47,11 @@ impl Sim {
                 port
             }
         };
-        let mut sim = Self { folder, port, swtpm: None };
+        let mut sim = Self {
+            folder,
+            port,
+            swtpm: None,
+        };
         sim.boot(firmware)?;
         Ok(sim)
     }
@@ -64,7 +68,10 @@ impl Sim {
         self.power_off();
         self.power_on()?;
         let mut wire = Wire::connect(self.port)?;
-        firmware.events().into_iter().try_for_each(|(pcr, event)| wire.measure(pcr, event))
+        firmware
+            .events()
+            .into_iter()
+            .try_for_each(|(pcr, event)| wire.measure(pcr, event))
     }
 
     /// Pulls the plug.
@@ -102,9 +109,18 @@ impl Sim {
         let mut child = Command::new("swtpm")
             .args(["socket", "--tpm2", "--flags", "startup-clear"])
             .arg("--tpmstate")
-            .arg(format!("dir={},mode=0600", self.folder.join("tpm").display()))
-            .args(["--server", &format!("type=tcp,bindaddr=127.0.0.1,port={}", self.port)])
-            .args(["--ctrl", &format!("type=tcp,bindaddr=127.0.0.1,port={}", self.port + 1)])
+            .arg(format!(
+                "dir={},mode=0600",
+                self.folder.join("tpm").display()
+            ))
+            .args([
+                "--server",
+                &format!("type=tcp,bindaddr=127.0.0.1,port={}", self.port),
+            ])
+            .args([
+                "--ctrl",
+                &format!("type=tcp,bindaddr=127.0.0.1,port={}", self.port + 1),
+            ])
             .arg("--log")
             .arg(format!("file={},level=1,truncate", log.display()))
             .stdin(Stdio::null())
@@ -125,7 +141,8 @@ impl Sim {
             std::thread::sleep(Duration::from_millis(5));
         }
         let path = self.folder.join("pid");
-        std::fs::write(&path, child.id().to_string()).map_err(|source| SimError::State { path, source })?;
+        std::fs::write(&path, child.id().to_string())
+            .map_err(|source| SimError::State { path, source })?;
         self.swtpm = Some(child);
         Ok(())
     }
@@ -150,7 +167,10 @@ impl Detached {
     pub fn find(folder: &Path) -> Result<Self, SimError> {
         let off = || SimError::Off(folder.to_owned());
         let port = read_number(&folder.join("port")).ok_or_else(off)?;
-        Ok(Self { folder: folder.to_owned(), port })
+        Ok(Self {
+            folder: folder.to_owned(),
+            port,
+        })
     }
 }
 
@@ -191,7 +211,8 @@ pub(crate) fn tcti(port: u16) -> String {
 /// Whether `pid` is (still) an swtpm, not some other process that got the number later.
 fn is_swtpm(pid: i32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "swtpm")
-        && !std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+        && !std::fs::read_to_string(format!("/proc/{pid}/stat"))
+            .is_ok_and(|stat| stat.contains(") Z "))
 }
 
 fn read_number<N: std::str::FromStr>(path: &Path) -> Option<N> {

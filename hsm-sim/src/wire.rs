@@ -21,7 +21,9 @@ impl Wire {
     /// Connects to the swtpm at `port` on this machine.
     pub(crate) fn connect(port: u16) -> Result<Self, SimError> {
         let stream = TcpStream::connect(("127.0.0.1", port)).map_err(SimError::Wire)?;
-        stream.set_read_timeout(Some(Duration::from_secs(20))).map_err(SimError::Wire)?;
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .map_err(SimError::Wire)?;
         Ok(Self(stream))
     }
 
@@ -29,12 +31,14 @@ impl Wire {
     pub(crate) fn measure(&mut self, pcr: u8, event: &str) -> Result<(), SimError> {
         let mut body = authorised(u32::from(pcr), b"");
         counted(&mut body, event.as_bytes());
-        self.expect("measure a boot step", SESSIONS, 0x13C, &body).map(drop)
+        self.expect("measure a boot step", SESSIONS, 0x13C, &body)
+            .map(drop)
     }
 
     /// Clears the owner's hierarchy as the firmware's setup does (TPM2_Clear).
     pub(crate) fn clear(&mut self) -> Result<(), SimError> {
-        self.expect("clear", SESSIONS, 0x126, &authorised(PLATFORM, b"")).map(drop)
+        self.expect("clear", SESSIONS, 0x126, &authorised(PLATFORM, b""))
+            .map(drop)
     }
 
     /// Guesses a wrong password until the TPM refuses to listen (TPM_RC_LOCKOUT).
@@ -44,10 +48,15 @@ impl Wire {
             let (code, _) = self.command(SESSIONS, 0x15E, &authorised(object, b"wrong"))?;
             if code == LOCKOUT {
                 let flush = object.to_be_bytes();
-                return self.expect("forget an object", NO_SESSIONS, 0x165, &flush).map(drop);
+                return self
+                    .expect("forget an object", NO_SESSIONS, 0x165, &flush)
+                    .map(drop);
             }
         }
-        Err(SimError::Refused { doing: "go into lockout", code: 0 })
+        Err(SimError::Refused {
+            doing: "go into lockout",
+            code: 0,
+        })
     }
 
     /// A sealed object in the null hierarchy whose password counts as a guess when it is wrong.
@@ -72,7 +81,13 @@ impl Wire {
         Ok(u32::from_be_bytes(*handle))
     }
 
-    fn expect(&mut self, doing: &'static str, tag: u16, code: u32, body: &[u8]) -> Result<Vec<u8>, SimError> {
+    fn expect(
+        &mut self,
+        doing: &'static str,
+        tag: u16,
+        code: u32,
+        body: &[u8],
+    ) -> Result<Vec<u8>, SimError> {
         match self.command(tag, code, body)? {
             (0, answer) => Ok(answer),
             (code, _) => Err(SimError::Refused { doing, code }),
@@ -87,7 +102,9 @@ impl Wire {
         frame.extend(body);
         loop {
             self.0.write_all(&frame).map_err(SimError::Wire)?;
-            let answer = read_frame(&mut self.0).map_err(SimError::Wire)?.ok_or_else(short)?;
+            let answer = read_frame(&mut self.0)
+                .map_err(SimError::Wire)?
+                .ok_or_else(short)?;
             let code = u32::from_be_bytes(*answer[6..].first_chunk().ok_or_else(short)?);
             if code != RETRY {
                 return Ok((code, answer[10..].to_vec()));
