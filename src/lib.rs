@@ -12,6 +12,7 @@ pub mod escrow;
 pub mod id;
 pub mod intake;
 pub mod keyring;
+pub mod ledger;
 pub mod mail;
 pub mod officer;
 pub mod policy;
