@@ -1,6 +1,9 @@
 //! Users' private keys: read from any container, proven to work, kept with their history, and used to
 //! undo one wrap at a time.
 
+pub mod smime_key;
+pub mod smime_load;
+
 use crate::mail::keyops::{KeyHint, KeyRefusal, SessionKey, Wrapped};
 use crate::secret::SecretBytes;
 use crate::time::Timestamp;

@@ -1,19 +1,303 @@
-//! S/MIME.
+//! S/MIME: one CMS object (RFC 5652 and older) opened at a time, encrypted or signed, in BER or DER, as far as the
+//! keys and certificates in the context reach. Structures are read in place from BER, see `docs/adr`; the
+//! arithmetic is OpenSSL's.
+
+pub mod algorithm;
+pub mod ber;
+pub mod certificates;
+pub mod chain;
+pub mod content;
+pub mod enveloped;
+pub mod legacy;
+pub mod name;
+pub mod oids;
+pub mod recipient;
+pub mod signed;
+pub mod structure;
+pub mod verify;
+pub mod wrap;
+
+#[cfg(test)]
+mod tests;
+
 use super::context::{Context, Failure, Unopened, Unwrapped};
-/// Opens.
+use super::model::{Format, Integrity, Layer, Outcome, Signature};
+use crate::id::Digest;
+use ber::Element;
+use const_oid::ObjectIdentifier;
+use sha2::Digest as _;
+use std::io::Read;
+use structure::ContentInfo;
+
+/// Peels one `ContentInfo` (BER or DER). `detached` is the signed content of a detached signature, exactly as it
+/// stands in the mail. A signature that does not hold is a verdict, not an error: the content is given all the same.
 pub fn open(
-    _ci: &[u8],
-    _detached: Option<&[u8]>,
-    _ctx: &Context<'_>,
+    content_info: &[u8],
+    detached: Option<&[u8]>,
+    ctx: &Context<'_>,
 ) -> Result<Unwrapped, Unopened> {
-    Err(Unopened {
-        failure: Failure::Refused("no".into()),
-        layers: vec![],
-        signatures: vec![],
-    })
+    let unreadable = |error: ber::BerError| unopened(damaged(error), layer("unreadable"));
+    let info = ContentInfo::read(content_info).map_err(unreadable)?;
+    let missing = ber::BerError::Unexpected {
+        wanted: "content",
+        found: 0,
+    };
+    let content = info.content.ok_or(missing).map_err(unreadable)?;
+    match info.content_type {
+        oids::SIGNED_DATA => signed::open(content, detached, ctx),
+        oids::ENVELOPED_DATA
+        | oids::AUTH_ENVELOPED_DATA
+        | oids::ENCRYPTED_DATA
+        | oids::SIGNED_AND_ENVELOPED_DATA => enveloped::open(&info.content_type, content, ctx),
+        oids::COMPRESSED_DATA => compressed(content, ctx),
+        oids::DIGESTED_DATA => digested(content, ctx),
+        oids::DATA => data(content, ctx),
+        other => {
+            let failure = Failure::Refused(format!("unknown content type {other}"));
+            Err(unopened(failure, layer("unknown")))
+        }
+    }
 }
-/// PEM, base64 or DER.
+
+/// The `ContentInfo` in `bytes`: binary, or in PEM armour ("-----BEGIN PKCS7-----"), or in bare base64.
 #[must_use]
-pub fn decode_container(_bytes: &[u8]) -> Option<Vec<u8>> {
-    None
+pub fn decode_container(bytes: &[u8]) -> Option<Vec<u8>> {
+    if is_content_info(bytes) {
+        return Some(bytes.to_vec());
+    }
+    let text = std::str::from_utf8(bytes).ok()?;
+    let inside = match text.split_once("-----BEGIN ") {
+        Some((_, rest)) => rest.split_once("-----")?.1.split_once("-----END")?.0,
+        None => text,
+    };
+    // Encapsulated header lines (RFC 1421) end with an empty line.
+    let body = match inside.split_once("\n\n") {
+        Some((headers, body)) if headers.contains(':') => body,
+        _ => inside,
+    };
+    let mut digits: Vec<u8> = body
+        .bytes()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect();
+    while digits.last() == Some(&b'=') {
+        digits.pop();
+    }
+    let decoded = data_encoding::BASE64_NOPAD.decode(&digits).ok()?;
+    is_content_info(&decoded).then_some(decoded)
+}
+
+/// Whether `bytes` begin with a SEQUENCE that begins with the object identifier of a CMS content type.
+#[must_use]
+pub fn is_content_info(bytes: &[u8]) -> bool {
+    content_type_of(bytes).is_some_and(|kind| kind == oids::DATA || oids::CMS_TYPES.contains(&kind))
+}
+
+/// The content type named at the beginning of a `ContentInfo`, without reading the rest of it.
+fn content_type_of(bytes: &[u8]) -> Option<ObjectIdentifier> {
+    let start = match bytes {
+        [0x30, 0x80, rest @ ..] => rest,
+        [0x30, length, rest @ ..] if *length < 0x80 => rest,
+        [0x30, length, rest @ ..] => rest.get(usize::from(length & 0x7f)..)?,
+        _ => return None,
+    };
+    Element::split(start).ok()?.0.oid().ok()
+}
+
+/// `CompressedData` (RFC 3274).
+fn compressed(content: Element<'_>, ctx: &Context<'_>) -> Result<Unwrapped, Unopened> {
+    let mut layer = layer("compressed");
+    layer.algorithms.push("zlib".to_owned());
+    let inflated = || -> Result<(Vec<u8>, ObjectIdentifier), Failure> {
+        let mut inside = content
+            .inside_of(ber::tag::SEQUENCE, "CompressedData")
+            .map_err(damaged)?;
+        inside
+            .expect(ber::tag::INTEGER, "a version")
+            .map_err(damaged)?;
+        let algorithm = algorithm::Algorithm::read(&mut inside).map_err(damaged)?;
+        if algorithm.oid != oids::ZLIB {
+            return Err(Failure::Refused(format!(
+                "unknown compression {}",
+                algorithm.oid
+            )));
+        }
+        let encapsulated = structure::Encapsulated::read(&mut inside).map_err(damaged)?;
+        let element = encapsulated.content;
+        let element =
+            element.ok_or_else(|| Failure::Damaged("no compressed content".to_owned()))?;
+        let deflated = element.octets().map_err(damaged)?;
+        Ok((inflate(&deflated, ctx)?, encapsulated.content_type))
+    };
+    match inflated() {
+        Ok((plaintext, content_type)) => Ok(unwrapped(plaintext, &content_type, layer, Vec::new())),
+        Err(failure) => Err(unopened(failure, layer)),
+    }
+}
+
+/// Decompresses zlib data within the bounds on size and ratio.
+fn inflate(deflated: &[u8], ctx: &Context<'_>) -> Result<Vec<u8>, Failure> {
+    let bounds = &ctx.policy.bounds;
+    let by_ratio = (deflated.len() as u64).saturating_mul(u64::from(bounds.ratio));
+    let by_size = ctx.budget.expandable(bounds);
+    let mut inflated = Vec::new();
+    let mut bounded =
+        flate2::read::ZlibDecoder::new(deflated).take(by_ratio.min(by_size).saturating_add(1));
+    bounded.read_to_end(&mut inflated).map_err(damaged)?;
+    if inflated.len() as u64 > by_ratio {
+        return Err(Failure::OverBound {
+            bound: "ratio",
+            limit: u64::from(bounds.ratio),
+        });
+    }
+    ctx.budget.expand(inflated.len() as u64, bounds)?;
+    Ok(inflated)
+}
+
+/// `DigestedData`: a checksum, which says nothing about who made it.
+fn digested(content: Element<'_>, ctx: &Context<'_>) -> Result<Unwrapped, Unopened> {
+    let mut layer = layer("digested");
+    let mut opened = || -> Result<(Vec<u8>, ObjectIdentifier), Failure> {
+        let mut inside = content
+            .inside_of(ber::tag::SEQUENCE, "DigestedData")
+            .map_err(damaged)?;
+        inside
+            .expect(ber::tag::INTEGER, "a version")
+            .map_err(damaged)?;
+        let digest = algorithm::Algorithm::read(&mut inside).map_err(damaged)?;
+        let encapsulated = structure::Encapsulated::read(&mut inside).map_err(damaged)?;
+        let stated = inside
+            .value("a digest")
+            .and_then(|value| value.octet_string())
+            .map_err(damaged)?;
+        let name = oids::digest_name(&digest.oid);
+        layer
+            .algorithms
+            .push(name.map_or_else(|| digest.oid.to_string(), str::to_owned));
+        let plaintext = collect(encapsulated.octets(), ctx)?;
+        let computed = algorithm::hash(
+            name.unwrap_or_default(),
+            [Ok::<_, ()>(plaintext.as_slice())].into_iter(),
+        );
+        layer.integrity = match computed {
+            Ok(Some(computed)) if computed == *stated => Integrity::Unauthenticated,
+            Ok(Some(_)) => Integrity::Broken,
+            _ => Integrity::None,
+        };
+        Ok((plaintext, encapsulated.content_type))
+    };
+    match opened() {
+        Ok((plaintext, content_type)) => Ok(unwrapped(plaintext, &content_type, layer, Vec::new())),
+        Err(failure) => Err(unopened(failure, layer)),
+    }
+}
+
+fn data(content: Element<'_>, ctx: &Context<'_>) -> Result<Unwrapped, Unopened> {
+    let layer = layer("data");
+    match collect(Some(content.chunks()), ctx) {
+        Ok(plaintext) => Ok(unwrapped(plaintext, &oids::DATA, layer, Vec::new())),
+        Err(failure) => Err(unopened(failure, layer)),
+    }
+}
+
+/// Copies content out of the message, within the bound on expanded size.
+fn collect(chunks: Option<ber::Chunks<'_>>, ctx: &Context<'_>) -> Result<Vec<u8>, Failure> {
+    let Some(chunks) = chunks else {
+        return Ok(Vec::new());
+    };
+    let total = chunks.total().map_err(damaged)?;
+    ctx.budget.expand(total as u64, &ctx.policy.bounds)?;
+    let mut content = Vec::with_capacity(total + 16);
+    for chunk in chunks {
+        content.extend_from_slice(chunk.map_err(damaged)?);
+    }
+    Ok(content)
+}
+
+/// A layer of which nothing is known yet but its kind. Layers that do not encrypt keep the outcome `NotEncrypted`.
+fn layer(kind: &str) -> Layer {
+    Layer {
+        depth: 0,
+        format: Format::Smime,
+        kind: kind.to_owned(),
+        algorithms: Vec::new(),
+        recipients: Vec::new(),
+        key: None,
+        integrity: Integrity::None,
+        outcome: Outcome::NotEncrypted,
+        reason: None,
+        plaintext_sha256: None,
+        plaintext_lf_sha256: None,
+    }
+}
+
+fn damaged(error: impl std::fmt::Display) -> Failure {
+    Failure::Damaged(error.to_string())
+}
+
+/// Adds `name` once.
+fn note(names: &mut Vec<String>, name: &str) {
+    if !names.iter().any(|known| known == name) {
+        names.push(name.to_owned());
+    }
+}
+
+fn unopened(failure: Failure, mut layer: Layer) -> Unopened {
+    layer.outcome = match failure {
+        Failure::NoKey { .. } => Outcome::NoKey,
+        Failure::Locked => Outcome::LockedKey,
+        Failure::Refused(_) | Failure::OverBound { .. } => Outcome::Refused,
+        Failure::Damaged(_) => Outcome::Damaged,
+    };
+    layer.reason = Some(match layer.reason.take() {
+        Some(more) => format!("{failure}: {more}"),
+        None => failure.to_string(),
+    });
+    Unopened {
+        failure,
+        layers: vec![layer],
+        signatures: Vec::new(),
+    }
+}
+
+/// The opened object. Content that is itself CMS comes as a whole `ContentInfo`, so that it can be opened next;
+/// the layer's digests are over the bytes as they were inside.
+fn unwrapped(
+    plaintext: Vec<u8>,
+    content_type: &ObjectIdentifier,
+    mut layer: Layer,
+    signatures: Vec<Signature>,
+) -> Unwrapped {
+    layer.plaintext_sha256 = Some(Digest::of(&plaintext));
+    layer.plaintext_lf_sha256 = Some(lf_digest(&plaintext));
+    let is_whole = is_content_info(&plaintext);
+    let bare = oids::CMS_TYPES.contains(content_type) && !is_whole;
+    let plaintext = if bare {
+        content_info(content_type, &plaintext)
+    } else {
+        plaintext
+    };
+    Unwrapped {
+        plaintext,
+        inner_is_cms: bare || is_whole,
+        layers: vec![layer],
+        signatures,
+    }
+}
+
+fn content_info(content_type: &ObjectIdentifier, content: &[u8]) -> Vec<u8> {
+    let kind = ber::der(ber::tag::OID, content_type.as_bytes());
+    let content = ber::der(ber::tag::context(0), content);
+    ber::der(ber::tag::SEQUENCE, &[kind, content].concat())
+}
+
+/// SHA-256 after CRLF → LF.
+fn lf_digest(bytes: &[u8]) -> Digest {
+    let mut hasher = sha2::Sha256::new();
+    let mut rest = bytes;
+    while let Some(at) = rest.windows(2).position(|pair| pair == b"\r\n") {
+        hasher.update(&rest[..at]);
+        rest = &rest[at + 1..];
+    }
+    hasher.update(rest);
+    Digest(hasher.finalize().into())
 }

@@ -1,0 +1,310 @@
+//! Reading S/MIME keys from the containers people have: PKCS#12 of every age, PEM bundles, bare PKCS#8. Keys and
+//! certificates are matched by their public halves, whatever the order or the names.
+
+use super::smime_key::SmimeKey;
+use super::{KeyProblem, UserKey};
+use crate::mail::smime::ber::{Element, tag};
+use crate::mail::smime::{certificates, legacy};
+use crate::secret::SecretBytes;
+use openssl::pkcs12::Pkcs12;
+use openssl::pkey::{PKey, Private};
+use openssl::x509::X509;
+
+/// Largest container read; a PKCS#12 with a long chain has some 20 kB.
+const LARGEST: usize = 4 << 20;
+/// Most keys taken from one container.
+const MOST_KEYS: usize = 100;
+
+/// The object identifier of `pkcs8ShroudedKeyBag` and of `keyBag`, contents octets.
+const SHROUDED_KEY_BAG: &str = "1.2.840.113549.1.12.10.1.2";
+const KEY_BAG: &str = "1.2.840.113549.1.12.10.1.1";
+
+/// What was found in a container, before keys and certificates are matched.
+#[derive(Default)]
+struct Contents {
+    keys: Vec<PKey<Private>>,
+    certificates: Vec<X509>,
+    problems: Vec<KeyProblem>,
+}
+
+/// Reads every key in `bytes` (PKCS#12, PEM or DER), unlocked with whichever of `passphrases` fits; each with its
+/// certificate from the same container or from `extra_certificates`. One result a key; a container that is none
+/// gives one error.
+#[must_use]
+pub fn load(
+    bytes: &[u8],
+    passphrases: &[SecretBytes],
+    extra_certificates: &[X509],
+) -> Vec<Result<Box<dyn UserKey>, KeyProblem>> {
+    legacy::enable();
+    if bytes.len() > LARGEST {
+        return vec![Err(KeyProblem::Unreadable(
+            "larger than any key file".to_owned(),
+        ))];
+    }
+    let mut contents = if bytes.windows(11).any(|window| window == b"-----BEGIN ") {
+        pem(bytes, passphrases)
+    } else {
+        der(bytes, passphrases)
+    };
+    contents
+        .certificates
+        .extend(extra_certificates.iter().cloned());
+    let problems = contents.problems.into_iter().map(Err);
+    let keys = contents.keys.into_iter();
+    keys.flat_map(|key| with_certificates(&key, &contents.certificates))
+        .chain(problems)
+        .collect()
+}
+
+/// The key with each certificate that is its own: a renewed certificate often keeps the key.
+fn with_certificates(
+    key: &PKey<Private>,
+    certificates: &[X509],
+) -> Vec<Result<Box<dyn UserKey>, KeyProblem>> {
+    let mut seen = Vec::new();
+    let mut taken: Vec<Result<Box<dyn UserKey>, KeyProblem>> = Vec::new();
+    for certificate in certificates {
+        let Ok(public) = certificate.public_key() else {
+            continue;
+        };
+        if !super::smime_key::halves_match(key, &public) || seen.contains(&certificate) {
+            continue;
+        }
+        seen.push(certificate);
+        let proven = SmimeKey::new(key.clone(), certificate);
+        taken.push(proven.map(|key| Box::new(key) as Box<dyn UserKey>));
+    }
+    if taken.is_empty() {
+        taken.push(Err(match certificates {
+            [only] => KeyProblem::Mismatch(certificates::subject(only)),
+            _ => KeyProblem::NoCertificate,
+        }));
+    }
+    taken
+}
+
+fn der(bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {
+    if let Ok(container) = Pkcs12::from_der(bytes) {
+        return pkcs12(&container, bytes, passphrases);
+    }
+    let mut contents = Contents::default();
+    match private_key(bytes, passphrases) {
+        Some(Ok(key)) => contents.keys.push(key),
+        Some(Err(problem)) => contents.problems.push(problem),
+        None => {
+            let why = if Element::split(bytes).is_err() {
+                "not ASN.1, or truncated"
+            } else {
+                "no key in it"
+            };
+            contents
+                .problems
+                .push(KeyProblem::Unreadable(why.to_owned()));
+        }
+    }
+    contents
+}
+
+fn pkcs12(container: &Pkcs12, bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {
+    let mut contents = Contents::default();
+    let given = passphrases.iter().map(SecretBytes::expose);
+    for passphrase in given.chain([b"".as_slice()]) {
+        let Ok(text) = std::str::from_utf8(passphrase) else {
+            continue;
+        };
+        if text.contains('\0') {
+            continue;
+        }
+        let Ok(parsed) = container.parse2(text) else {
+            continue;
+        };
+        contents.certificates.extend(parsed.cert);
+        contents
+            .certificates
+            .extend(parsed.ca.into_iter().flatten());
+        contents.keys.extend(parsed.pkey);
+        // OpenSSL gives one key; the other bags are opened one by one.
+        let others = further_keys(bytes, passphrase);
+        let others = others
+            .into_iter()
+            .filter(|key| !contents.keys.iter().any(|known| known.public_eq(key)));
+        let others: Vec<_> = others.collect();
+        contents.keys.extend(others);
+        if contents.keys.is_empty() {
+            contents.problems.push(KeyProblem::Unreadable(
+                "a PKCS#12 file without a private key".to_owned(),
+            ));
+        }
+        return contents;
+    }
+    contents.problems.push(KeyProblem::WrongPassphrase);
+    contents
+}
+
+/// The keys in the plain safes of a PFX (RFC 7292): where keys are, each in its own shroud.
+fn further_keys(pfx: &[u8], passphrase: &[u8]) -> Vec<PKey<Private>> {
+    let mut keys = Vec::new();
+    let Some(safes) = authenticated_safes(pfx) else {
+        return keys;
+    };
+    let Ok(safes) = Element::only(&safes) else {
+        return keys;
+    };
+    for safe in safes.inside().filter_map(Result::ok) {
+        let Some(content) = plain_content(&safe) else {
+            continue;
+        };
+        let Ok(bags) = Element::only(&content) else {
+            continue;
+        };
+        for bag in bags.inside().filter_map(Result::ok) {
+            if keys.len() < MOST_KEYS
+                && let Some(key) = bag_key(&bag, passphrase)
+            {
+                keys.push(key);
+            }
+        }
+    }
+    keys
+}
+
+fn authenticated_safes(pfx: &[u8]) -> Option<Vec<u8>> {
+    let mut inside = Element::split(pfx).ok()?.0.inside();
+    inside.expect(tag::INTEGER, "a version").ok()?;
+    plain_content(&inside.value("safes").ok()?)
+}
+
+/// The octets of a ContentInfo of type `id-data`.
+fn plain_content(content_info: &Element<'_>) -> Option<Vec<u8>> {
+    let mut inside = content_info.inside();
+    let kind = inside.value("a content type").ok()?.oid().ok()?;
+    let explicit = inside.expect(tag::context(0), "content").ok()?;
+    let octets = explicit
+        .inside()
+        .value("content")
+        .ok()?
+        .octet_string()
+        .ok()?;
+    (kind == crate::mail::smime::oids::DATA).then(|| octets.into_owned())
+}
+
+fn bag_key(bag: &Element<'_>, passphrase: &[u8]) -> Option<PKey<Private>> {
+    let mut inside = bag.inside();
+    let kind = inside.value("a bag type").ok()?.oid().ok()?.to_string();
+    let value = inside
+        .expect(tag::context(0), "a bag")
+        .ok()?
+        .inside()
+        .value("a bag")
+        .ok()?;
+    let encoded = SecretBytes::new(value.to_der().ok()?);
+    match kind.as_str() {
+        SHROUDED_KEY_BAG => {
+            PKey::private_key_from_pkcs8_passphrase(encoded.expose(), passphrase).ok()
+        }
+        KEY_BAG => PKey::private_key_from_der(encoded.expose()).ok(),
+        _ => None,
+    }
+}
+
+/// A private key in DER: PKCS#8, encrypted PKCS#8, PKCS#1 or SEC 1. `None` if it is none of these.
+fn private_key(
+    bytes: &[u8],
+    passphrases: &[SecretBytes],
+) -> Option<Result<PKey<Private>, KeyProblem>> {
+    if let Ok(key) =
+        PKey::private_key_from_der(bytes).or_else(|_| PKey::private_key_from_pkcs8(bytes))
+    {
+        return Some(Ok(key));
+    }
+    // EncryptedPrivateKeyInfo: SEQUENCE { AlgorithmIdentifier, OCTET STRING }.
+    let mut inside = Element::split(bytes).ok()?.0.inside();
+    inside.expect(tag::SEQUENCE, "an algorithm").ok()?;
+    inside.expect(tag::OCTET_STRING, "an encrypted key").ok()?;
+    let opened = passphrases.iter().find_map(|passphrase| {
+        PKey::private_key_from_pkcs8_passphrase(bytes, passphrase.expose()).ok()
+    });
+    Some(opened.ok_or(KeyProblem::WrongPassphrase))
+}
+
+fn pem(bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {
+    let mut contents = Contents::default();
+    let text = String::from_utf8_lossy(bytes);
+    for block in blocks(&text).take(MOST_KEYS) {
+        if block.label.ends_with("PRIVATE KEY") {
+            match pem_key(block.text, passphrases) {
+                Ok(key) => contents.keys.push(key),
+                Err(problem) => contents.problems.push(problem),
+            }
+        } else if block.label.ends_with("CERTIFICATE") {
+            contents
+                .certificates
+                .extend(X509::from_pem(block.text.as_bytes()));
+        } else if let Some(inner) = block.decoded().filter(|_| block.label.contains("PKCS12")) {
+            let inner = der(&inner, passphrases);
+            contents.keys.extend(inner.keys);
+            contents.certificates.extend(inner.certificates);
+            contents.problems.extend(inner.problems);
+        }
+    }
+    if contents.keys.is_empty() && contents.problems.is_empty() {
+        contents.problems.push(KeyProblem::Unreadable(
+            "PEM without a private key".to_owned(),
+        ));
+    }
+    contents
+}
+
+fn pem_key(text: &str, passphrases: &[SecretBytes]) -> Result<PKey<Private>, KeyProblem> {
+    let locked = text.contains("ENCRYPTED");
+    // The callback never answers, so that OpenSSL does not ask at the terminal.
+    let plain = PKey::private_key_from_pem_callback(text.as_bytes(), |_| Ok(0));
+    if let Ok(key) = plain {
+        return Ok(key);
+    }
+    let mut tried = passphrases.iter().map(|passphrase| {
+        PKey::private_key_from_pem_passphrase(text.as_bytes(), passphrase.expose())
+    });
+    match tried.find_map(Result::ok) {
+        Some(key) => Ok(key),
+        None if locked => Err(KeyProblem::WrongPassphrase),
+        None => Err(KeyProblem::Unreadable(
+            "a damaged PEM private key".to_owned(),
+        )),
+    }
+}
+
+/// One PEM block.
+struct Block<'a> {
+    label: &'a str,
+    text: &'a str,
+}
+
+impl Block<'_> {
+    fn decoded(&self) -> Option<Vec<u8>> {
+        let lines = self
+            .text
+            .lines()
+            .filter(|line| !line.starts_with("-----") && !line.contains(':'));
+        let digits: String = lines.flat_map(str::split_whitespace).collect();
+        data_encoding::BASE64.decode(digits.as_bytes()).ok()
+    }
+}
+
+fn blocks(text: &str) -> impl Iterator<Item = Block<'_>> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let from = rest.find("-----BEGIN ")?;
+        rest = &rest[from..];
+        let label = rest["-----BEGIN ".len()..].split("-----").next()?;
+        let end = format!("-----END {label}-----");
+        let until = rest.find(&end)? + end.len();
+        let block = Block {
+            label,
+            text: &rest[..until],
+        };
+        rest = &rest[until..];
+        Some(block)
+    })
+}

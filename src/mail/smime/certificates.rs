@@ -1,0 +1,184 @@
+//! Certificates at hand: in the message, in the directory, among the anchors. Found by how a signer or
+//! originator is named, with where they came from.
+
+use super::ber::{BerError, Element, tag};
+use super::chain::Known;
+use super::name;
+use super::structure::Identifier;
+use crate::mail::context::Trust;
+use openssl::x509::X509;
+
+/// Where a certificate was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Among the trust anchors.
+    Anchors,
+    /// In the certificate directory.
+    Directory,
+    /// Only in the message itself.
+    Message,
+}
+
+impl Source {
+    /// As the evidence names it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Anchors => "anchors",
+            Self::Directory => "directory",
+            Self::Message => "message",
+        }
+    }
+}
+
+/// A certificate and where it was found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The certificate.
+    pub x509: X509,
+    /// Where.
+    pub source: Source,
+}
+
+/// What a certificate can be named by: issuer (canonical) and serial, and key identifier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// Canonical issuer.
+    pub issuer: Vec<u8>,
+    /// Serial number, fewest octets.
+    pub serial: Vec<u8>,
+    /// Subject key identifier extension.
+    pub key_id: Option<Vec<u8>>,
+}
+
+impl Names {
+    /// Reads issuer and serial from the certificate's own encoding.
+    pub fn of(x509: &X509) -> Option<Self> {
+        let encoded = x509.to_der().ok()?;
+        let (issuer, serial) = issuer_serial(&encoded).ok()?;
+        let issuer = name::canonical(&issuer).ok()?;
+        let serial = serial.integer().ok()?.to_vec();
+        let key_id = x509.subject_key_id().map(|id| id.as_slice().to_vec());
+        Some(Self {
+            issuer,
+            serial,
+            key_id,
+        })
+    }
+
+    /// Whether `id` names this certificate.
+    #[must_use]
+    pub fn fit(&self, id: &Identifier<'_>) -> bool {
+        match id {
+            Identifier::IssuerSerial { issuer, serial } => {
+                serial.integer().is_ok_and(|serial| serial == self.serial)
+                    && name::canonical(issuer).is_ok_and(|issuer| issuer == self.issuer)
+            }
+            Identifier::KeyId(id) => self.key_id.as_ref() == Some(id),
+        }
+    }
+}
+
+/// The issuer's Name and the serial number of a DER certificate.
+pub fn issuer_serial(certificate: &[u8]) -> Result<(Element<'_>, Element<'_>), BerError> {
+    let whole = Element::split(certificate)?.0;
+    let mut to_be_signed = whole
+        .inside()
+        .expect(tag::SEQUENCE, "a certificate")?
+        .inside();
+    to_be_signed.optional(tag::context(0))?;
+    let serial = to_be_signed.expect(tag::INTEGER, "a serial number")?;
+    to_be_signed.expect(tag::SEQUENCE, "a signature algorithm")?;
+    let issuer = to_be_signed.expect(tag::SEQUENCE, "an issuer")?;
+    Ok((issuer, serial))
+}
+
+/// The key identifier by the usual method: SHA-1 of the public key's bits (RFC 5280 §4.2.1.2).
+#[must_use]
+pub fn computed_key_id(certificate: &[u8]) -> Option<Vec<u8>> {
+    let whole = Element::split(certificate).ok()?.0;
+    let to_be_signed = whole.inside().expect(tag::SEQUENCE, "a certificate").ok()?;
+    let fields = to_be_signed.inside().filter_map(Result::ok);
+    // After serial, signature, issuer, validity and subject.
+    let public = fields
+        .skip_while(|field| field.tag != tag::INTEGER)
+        .nth(5)?;
+    let bits = public
+        .inside()
+        .filter_map(Result::ok)
+        .nth(1)?
+        .bit_string()
+        .ok()?;
+    Some(openssl::sha::sha1(bits).to_vec())
+}
+
+/// The X.509 certificates of a `CertificateSet`, those that OpenSSL can read, at most `most`.
+#[must_use]
+pub fn in_message(set: Option<Element<'_>>, most: usize) -> Vec<X509> {
+    let elements = set
+        .into_iter()
+        .flat_map(|set| set.inside())
+        .filter_map(Result::ok);
+    let certificates = elements
+        .filter(|element| element.tag == tag::SEQUENCE)
+        .take(most);
+    certificates
+        .filter_map(|element| {
+            X509::from_der(element.raw)
+                .or_else(|_| X509::from_der(&element.to_der().unwrap_or_default()))
+                .ok()
+        })
+        .collect()
+}
+
+/// The certificate that `id` names: what we knew before is preferred to what came with the message.
+#[must_use]
+pub fn find(id: &Identifier<'_>, set: Option<Element<'_>>, trust: &Trust) -> Option<Found> {
+    Known::with(trust, |known| known.find(id)).or_else(|| find_in(id, &in_message(set, MOST)))
+}
+
+/// The certificate among `certificates` that `id` names.
+#[must_use]
+pub fn find_in(id: &Identifier<'_>, certificates: &[X509]) -> Option<Found> {
+    let fits = |x509: &&X509| Names::of(x509).is_some_and(|names| names.fit(id));
+    let found = certificates.iter().find(fits)?;
+    Some(Found {
+        x509: found.clone(),
+        source: Source::Message,
+    })
+}
+
+/// Most certificates read from one message.
+pub const MOST: usize = 200;
+
+/// All addresses of a certificate (rfc822Name, emailAddress), lower case.
+#[must_use]
+pub fn addresses(x509: &X509) -> Vec<String> {
+    let mut addresses = Vec::new();
+    for name in x509.subject_alt_names().into_iter().flatten() {
+        addresses.extend(name.email().map(str::to_lowercase));
+    }
+    for entry in x509
+        .subject_name()
+        .entries_by_nid(openssl::nid::Nid::PKCS9_EMAILADDRESS)
+    {
+        addresses.extend(
+            entry
+                .data()
+                .to_string()
+                .ok()
+                .map(|text| text.to_lowercase()),
+        );
+    }
+    addresses.dedup();
+    addresses
+}
+
+/// The subject for people.
+#[must_use]
+pub fn subject(x509: &X509) -> String {
+    let encoded = x509.subject_name().to_der().unwrap_or_default();
+    Element::only(&encoded)
+        .and_then(|name| name::show(&name))
+        .unwrap_or_default()
+}

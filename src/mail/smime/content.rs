@@ -1,0 +1,462 @@
+//! Content ciphers: what decrypts the content once its key is known. The cipher is chosen by the
+//! algorithm *family* and the length of the key, since some senders label 24-byte keys as AES-128.
+
+use super::algorithm::Algorithm;
+use super::ber::{BerError, Chunks, Element, tag};
+use super::legacy;
+use crate::mail::model::Integrity;
+use openssl::cipher::Cipher;
+use openssl::cipher_ctx::CipherCtx;
+use openssl::error::ErrorStack;
+
+/// How a cipher is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Block mode with PKCS#7 padding.
+    Padded,
+    /// Stream mode, no padding.
+    Stream,
+    /// Authenticated, tag beside or behind the ciphertext.
+    Aead,
+    /// Authenticated; wants all lengths beforehand.
+    Ccm,
+}
+
+/// A family of content ciphers.
+struct Family {
+    /// Object identifiers, dotted, with the key length each stands for.
+    ids: &'static [(&'static str, usize)],
+    /// Name for people; the key length in bits takes the place of `{}`.
+    name: &'static str,
+    /// OpenSSL's name, likewise.
+    openssl: &'static str,
+    /// All key lengths in bytes; others are refused.
+    keys: &'static [usize],
+    mode: Mode,
+}
+
+const AES: &[usize] = &[16, 24, 32];
+
+const FAMILIES: &[Family] = &[
+    Family {
+        ids: &[
+            ("2.16.840.1.101.3.4.1.2", 16),
+            ("2.16.840.1.101.3.4.1.22", 24),
+            ("2.16.840.1.101.3.4.1.42", 32),
+        ],
+        name: "AES-{}-CBC",
+        openssl: "AES-{}-CBC",
+        keys: AES,
+        mode: Mode::Padded,
+    },
+    Family {
+        ids: &[
+            ("2.16.840.1.101.3.4.1.6", 16),
+            ("2.16.840.1.101.3.4.1.26", 24),
+            ("2.16.840.1.101.3.4.1.46", 32),
+        ],
+        name: "AES-{}-GCM",
+        openssl: "AES-{}-GCM",
+        keys: AES,
+        mode: Mode::Aead,
+    },
+    Family {
+        ids: &[
+            ("2.16.840.1.101.3.4.1.7", 16),
+            ("2.16.840.1.101.3.4.1.27", 24),
+            ("2.16.840.1.101.3.4.1.47", 32),
+        ],
+        name: "AES-{}-CCM",
+        openssl: "AES-{}-CCM",
+        keys: AES,
+        mode: Mode::Ccm,
+    },
+    Family {
+        ids: &[
+            ("2.16.840.1.101.3.4.1.3", 16),
+            ("2.16.840.1.101.3.4.1.23", 24),
+            ("2.16.840.1.101.3.4.1.43", 32),
+        ],
+        name: "AES-{}-OFB",
+        openssl: "AES-{}-OFB",
+        keys: AES,
+        mode: Mode::Stream,
+    },
+    Family {
+        ids: &[
+            ("2.16.840.1.101.3.4.1.4", 16),
+            ("2.16.840.1.101.3.4.1.24", 24),
+            ("2.16.840.1.101.3.4.1.44", 32),
+        ],
+        name: "AES-{}-CFB",
+        openssl: "AES-{}-CFB",
+        keys: AES,
+        mode: Mode::Stream,
+    },
+    Family {
+        ids: &[("1.2.840.113549.1.9.16.3.18", 32)],
+        name: "ChaCha20-Poly1305",
+        openssl: "ChaCha20-Poly1305",
+        keys: &[32],
+        mode: Mode::Aead,
+    },
+    Family {
+        ids: &[("1.2.840.113549.3.7", 24)],
+        name: "3DES-CBC",
+        openssl: "DES-EDE3-CBC",
+        keys: &[24],
+        mode: Mode::Padded,
+    },
+    Family {
+        ids: &[("1.3.14.3.2.7", 8)],
+        name: "DES-CBC",
+        openssl: "DES-CBC",
+        keys: &[8],
+        mode: Mode::Padded,
+    },
+    Family {
+        ids: &[("1.2.840.113549.3.2", 16)],
+        name: "RC2-{}-CBC",
+        openssl: "RC2-{}-CBC",
+        keys: &[5, 8, 16],
+        mode: Mode::Padded,
+    },
+    Family {
+        ids: &[("1.2.840.113549.3.4", 16)],
+        name: "RC4",
+        openssl: "RC4",
+        keys: &[16],
+        mode: Mode::Stream,
+    },
+    Family {
+        ids: &[("1.2.840.113533.7.66.10", 16)],
+        name: "CAST5-CBC",
+        openssl: "CAST5-CBC",
+        keys: &[5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16],
+        mode: Mode::Padded,
+    },
+    Family {
+        ids: &[
+            ("1.2.392.200011.61.1.1.1.2", 16),
+            ("1.2.392.200011.61.1.1.1.3", 24),
+            ("1.2.392.200011.61.1.1.1.4", 32),
+        ],
+        name: "Camellia-{}-CBC",
+        openssl: "CAMELLIA-{}-CBC",
+        keys: AES,
+        mode: Mode::Padded,
+    },
+    Family {
+        ids: &[("1.2.410.200004.1.4", 16)],
+        name: "SEED-CBC",
+        openssl: "SEED-CBC",
+        keys: &[16],
+        mode: Mode::Padded,
+    },
+    Family {
+        ids: &[("1.3.6.1.4.1.188.7.1.1.2", 16)],
+        name: "IDEA-CBC",
+        openssl: "IDEA-CBC",
+        keys: &[16],
+        mode: Mode::Padded,
+    },
+    Family {
+        ids: &[("1.3.6.1.4.1.3029.1.2", 16)],
+        name: "Blowfish-CBC",
+        openssl: "BF-CBC",
+        keys: &[16],
+        mode: Mode::Padded,
+    },
+    Family {
+        ids: &[
+            ("1.2.410.200046.1.1.2", 16),
+            ("1.2.410.200046.1.1.7", 24),
+            ("1.2.410.200046.1.1.12", 32),
+        ],
+        name: "ARIA-{}-CBC",
+        openssl: "ARIA-{}-CBC",
+        keys: AES,
+        mode: Mode::Padded,
+    },
+    Family {
+        ids: &[("1.2.156.10197.1.104.2", 16)],
+        name: "SM4-CBC",
+        openssl: "SM4-CBC",
+        keys: &[16],
+        mode: Mode::Padded,
+    },
+];
+
+/// A content cipher with its parameters, ready for a key.
+pub struct ContentCipher {
+    family: &'static Family,
+    labelled_key: usize,
+    iv: Vec<u8>,
+    tag_length: usize,
+}
+
+impl std::fmt::Debug for ContentCipher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name())
+    }
+}
+
+/// Why content did not decrypt.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ContentError {
+    /// Not a cipher that is known here.
+    #[error("unknown content cipher {0}")]
+    Unknown(String),
+    /// Parameters that the cipher cannot have.
+    #[error("bad parameters of the content cipher {0}")]
+    Parameters(String),
+    /// The key's length fits no cipher of the family.
+    #[error("a content key of {0} bytes fits no variant of the cipher")]
+    KeyLength(usize),
+    /// Padding or authentication tag is wrong: wrong key, or altered ciphertext.
+    #[error("wrong padding or authentication tag")]
+    Wrong,
+    /// The ciphertext is malformed BER.
+    #[error(transparent)]
+    Ber(#[from] BerError),
+}
+
+impl From<ErrorStack> for ContentError {
+    fn from(_: ErrorStack) -> Self {
+        Self::Wrong
+    }
+}
+
+fn with_bits(pattern: &str, key_bytes: usize) -> String {
+    pattern.replace("{}", &(key_bytes * 8).to_string())
+}
+
+impl ContentCipher {
+    /// Understands the algorithm and its parameters.
+    pub fn of(algorithm: &Algorithm<'_>) -> Result<Self, ContentError> {
+        let dotted = algorithm.oid.to_string();
+        let found = FAMILIES.iter().find_map(|family| {
+            let (_, key) = family.ids.iter().find(|(id, _)| *id == dotted)?;
+            Some((family, *key))
+        });
+        let (family, labelled_key) = found.ok_or(ContentError::Unknown(dotted))?;
+        let mut cipher = Self {
+            family,
+            labelled_key,
+            iv: Vec::new(),
+            tag_length: 0,
+        };
+        cipher
+            .read_parameters(algorithm.real_parameters())
+            .ok_or_else(|| ContentError::Parameters(cipher.name()))?;
+        Ok(cipher)
+    }
+
+    /// IVs and nonces are a bare OCTET STRING or the first one in a SEQUENCE; beside it an INTEGER says the tag
+    /// length (GCM, CCM), the key bits (CAST5) or the effective key bits in RFC 2268's code (RC2).
+    fn read_parameters(&mut self, parameters: Option<Element<'_>>) -> Option<()> {
+        let mut number = None;
+        match parameters {
+            None if self.family.openssl == "RC4" => return Some(()),
+            None => return None,
+            Some(element) if element.tag & !tag::CONSTRUCTED == tag::OCTET_STRING => {
+                self.iv = element.octets().ok()?.into_owned();
+            }
+            Some(element) => {
+                for field in element.inside_of(tag::SEQUENCE, "parameters").ok()? {
+                    let field = field.ok()?;
+                    match field.tag {
+                        tag::INTEGER => number = Some(field.small().ok()?),
+                        _ => self.iv = field.octet_string().ok()?.into_owned(),
+                    }
+                }
+            }
+        }
+        let number = number.map(|number| number as usize);
+        match self.family.mode {
+            Mode::Aead | Mode::Ccm => self.tag_length = number.unwrap_or(12),
+            Mode::Padded | Mode::Stream => {}
+        }
+        match self.family.openssl {
+            "RC2-{}-CBC" => {
+                self.labelled_key = match number {
+                    None => 4,
+                    Some(160) => 5,
+                    Some(120) => 8,
+                    Some(58) => 16,
+                    Some(bits) => bits.div_ceil(8),
+                }
+            }
+            "CAST5-CBC" => self.labelled_key = number.map_or(16, |bits| bits / 8),
+            "ChaCha20-Poly1305" => self.tag_length = 16,
+            _ => {}
+        }
+        (!self.iv.is_empty()).then_some(())
+    }
+
+    /// Usual name of whatever cipher `algorithm` is; the object identifier if unknown.
+    #[must_use]
+    pub fn name_of(algorithm: &Algorithm<'_>) -> String {
+        Self::of(algorithm).map_or_else(|_| algorithm.oid.to_string(), |cipher| cipher.name())
+    }
+
+    /// Usual name, by the label in the message ("AES-256-CBC").
+    #[must_use]
+    pub fn name(&self) -> String {
+        with_bits(self.family.name, self.labelled_key)
+    }
+
+    /// What this cipher does for integrity.
+    #[must_use]
+    pub const fn integrity(&self) -> Integrity {
+        match self.family.mode {
+            Mode::Aead | Mode::Ccm => Integrity::Authenticated,
+            Mode::Padded | Mode::Stream => Integrity::Unauthenticated,
+        }
+    }
+
+    /// Whether a key of this length can be meant.
+    #[must_use]
+    pub fn accepts_key(&self, length: usize) -> bool {
+        self.family.keys.contains(&length) || self.is_two_key_triple_des(length)
+    }
+
+    /// Whether the key is as long as the label says.
+    #[must_use]
+    pub const fn is_labelled_length(&self, length: usize) -> bool {
+        self.labelled_key == length
+    }
+
+    fn is_two_key_triple_des(&self, length: usize) -> bool {
+        self.family.openssl == "DES-EDE3-CBC" && length == 16
+    }
+
+    /// Decrypts. `mac` is the tag where it stands beside the ciphertext; without it an AEAD's tag is the
+    /// ciphertext's end (EncryptedData and EnvelopedData of some writers). `aad` is what is authenticated besides.
+    pub fn decrypt(
+        &self,
+        key: &[u8],
+        ciphertext: &Chunks<'_>,
+        mac: Option<&[u8]>,
+        aad: &[u8],
+    ) -> Result<Vec<u8>, ContentError> {
+        if self.is_two_key_triple_des(key.len()) {
+            let mut three = [key, &key[..8]].concat();
+            let plaintext = self.decrypt(&three, ciphertext, mac, aad);
+            crate::secret::wipe(&mut three);
+            return plaintext;
+        }
+        if !self.accepts_key(key.len()) {
+            return Err(ContentError::KeyLength(key.len()));
+        }
+        let total = ciphertext.total()?;
+        match self.family.mode {
+            Mode::Padded | Mode::Stream => self.run(key, ciphertext.clone(), total),
+            Mode::Aead | Mode::Ccm => match mac {
+                Some(mac) => self.run_aead(key, ciphertext.clone(), total, mac, aad),
+                None => {
+                    let length = if self.tag_length >= 12 {
+                        self.tag_length
+                    } else {
+                        16
+                    };
+                    let whole: Vec<u8> = gather(ciphertext)?;
+                    let at = whole.len().checked_sub(length).ok_or(ContentError::Wrong)?;
+                    let (body, mac) = whole.split_at(at);
+                    self.run_aead(key, Chunks::whole(body), at, mac, aad)
+                }
+            },
+        }
+    }
+
+    fn cipher(&self, key_bytes: usize) -> Result<Cipher, ContentError> {
+        legacy::enable();
+        let name = match self.family.openssl {
+            "RC2-{}-CBC" if key_bytes == 16 => "RC2-CBC".to_owned(),
+            pattern => with_bits(pattern, key_bytes),
+        };
+        Cipher::fetch(None, &name, None).map_err(|_| ContentError::Unknown(name))
+    }
+
+    fn run(
+        &self,
+        key: &[u8],
+        ciphertext: Chunks<'_>,
+        total: usize,
+    ) -> Result<Vec<u8>, ContentError> {
+        let cipher = self.cipher(key.len())?;
+        let mut context = CipherCtx::new()?;
+        context.decrypt_init(Some(&cipher), None, None)?;
+        if key.len() != context.key_length() {
+            context.set_key_length(key.len())?;
+        }
+        let iv = match (context.iv_length(), self.iv.as_slice()) {
+            (0, _) => None,
+            (length, iv) if iv.len() == length => Some(iv),
+            _ => return Err(ContentError::Parameters(self.name())),
+        };
+        context.decrypt_init(None, Some(key), iv)?;
+        if self.family.mode == Mode::Padded && (total == 0 || total % context.block_size() != 0) {
+            return Err(ContentError::Wrong);
+        }
+        let mut plaintext = Vec::with_capacity(total + 2 * context.block_size());
+        for chunk in ciphertext {
+            // OpenSSL counts in C's int.
+            for piece in chunk?.chunks(1 << 28) {
+                context.cipher_update_vec(piece, &mut plaintext)?;
+            }
+        }
+        context.cipher_final_vec(&mut plaintext)?;
+        Ok(plaintext)
+    }
+
+    fn run_aead(
+        &self,
+        key: &[u8],
+        ciphertext: Chunks<'_>,
+        total: usize,
+        mac: &[u8],
+        aad: &[u8],
+    ) -> Result<Vec<u8>, ContentError> {
+        let shortest = if self.family.mode == Mode::Ccm { 8 } else { 12 };
+        if !(shortest..=16).contains(&mac.len()) || self.iv.len() > 128 {
+            return Err(ContentError::Parameters(self.name()));
+        }
+        let cipher = self.cipher(key.len())?;
+        let mut context = CipherCtx::new()?;
+        context.decrypt_init(Some(&cipher), None, None)?;
+        context.set_iv_length(self.iv.len())?;
+        context.set_tag(mac)?;
+        context.decrypt_init(None, Some(key), Some(&self.iv))?;
+        let mut plaintext = Vec::with_capacity(total + 32);
+        if self.family.mode == Mode::Ccm {
+            i32::try_from(total).map_err(|_| ContentError::Parameters(self.name()))?;
+            context.set_data_len(total)?;
+            if !aad.is_empty() {
+                context.cipher_update(aad, None)?;
+            }
+            // The tag is checked as the (only) piece of ciphertext goes in.
+            context.cipher_update_vec(&gather(&ciphertext)?, &mut plaintext)?;
+            return Ok(plaintext);
+        }
+        if !aad.is_empty() {
+            context.cipher_update(aad, None)?;
+        }
+        for chunk in ciphertext {
+            // OpenSSL counts in C's int.
+            for piece in chunk?.chunks(1 << 28) {
+                context.cipher_update_vec(piece, &mut plaintext)?;
+            }
+        }
+        context.cipher_final_vec(&mut plaintext)?;
+        Ok(plaintext)
+    }
+}
+
+fn gather(ciphertext: &Chunks<'_>) -> Result<Vec<u8>, BerError> {
+    let mut whole = Vec::with_capacity(ciphertext.total()?);
+    for chunk in ciphertext.clone() {
+        whole.extend_from_slice(chunk?);
+    }
+    Ok(whole)
+}

@@ -1,0 +1,141 @@
+//! The object identifiers of CMS and their usual names, in one table.
+
+use const_oid::ObjectIdentifier;
+
+const fn oid(dotted: &str) -> ObjectIdentifier {
+    ObjectIdentifier::new_unwrap(dotted)
+}
+
+/// `id-data`.
+pub const DATA: ObjectIdentifier = oid("1.2.840.113549.1.7.1");
+/// `id-signedData`.
+pub const SIGNED_DATA: ObjectIdentifier = oid("1.2.840.113549.1.7.2");
+/// `id-envelopedData`.
+pub const ENVELOPED_DATA: ObjectIdentifier = oid("1.2.840.113549.1.7.3");
+/// PKCS#7 `signedAndEnvelopedData`, dropped by CMS.
+pub const SIGNED_AND_ENVELOPED_DATA: ObjectIdentifier = oid("1.2.840.113549.1.7.4");
+/// `id-digestedData`.
+pub const DIGESTED_DATA: ObjectIdentifier = oid("1.2.840.113549.1.7.5");
+/// `id-encryptedData`.
+pub const ENCRYPTED_DATA: ObjectIdentifier = oid("1.2.840.113549.1.7.6");
+/// `id-ct-authData`.
+pub const AUTHENTICATED_DATA: ObjectIdentifier = oid("1.2.840.113549.1.9.16.1.2");
+/// `id-ct-authEnvelopedData`.
+pub const AUTH_ENVELOPED_DATA: ObjectIdentifier = oid("1.2.840.113549.1.9.16.1.23");
+/// `id-ct-compressedData`.
+pub const COMPRESSED_DATA: ObjectIdentifier = oid("1.2.840.113549.1.9.16.1.9");
+/// `id-alg-zlibCompress`.
+pub const ZLIB: ObjectIdentifier = oid("1.2.840.113549.1.9.16.3.8");
+
+/// Content types that are themselves CMS objects.
+pub const CMS_TYPES: [ObjectIdentifier; 8] = [
+    SIGNED_DATA,
+    ENVELOPED_DATA,
+    SIGNED_AND_ENVELOPED_DATA,
+    DIGESTED_DATA,
+    ENCRYPTED_DATA,
+    AUTHENTICATED_DATA,
+    AUTH_ENVELOPED_DATA,
+    COMPRESSED_DATA,
+];
+
+/// Attribute `contentType`.
+pub const CONTENT_TYPE: ObjectIdentifier = oid("1.2.840.113549.1.9.3");
+/// Attribute `messageDigest`.
+pub const MESSAGE_DIGEST: ObjectIdentifier = oid("1.2.840.113549.1.9.4");
+/// Attribute `signingTime`.
+pub const SIGNING_TIME: ObjectIdentifier = oid("1.2.840.113549.1.9.5");
+/// Name attribute `emailAddress`.
+pub const EMAIL_ADDRESS: ObjectIdentifier = oid("1.2.840.113549.1.9.1");
+
+/// `rsaEncryption`.
+pub const RSA: ObjectIdentifier = oid("1.2.840.113549.1.1.1");
+/// `id-RSAES-OAEP`.
+pub const OAEP: ObjectIdentifier = oid("1.2.840.113549.1.1.7");
+/// `id-mgf1`.
+pub const MGF1: ObjectIdentifier = oid("1.2.840.113549.1.1.8");
+/// `id-pSpecified`.
+pub const P_SPECIFIED: ObjectIdentifier = oid("1.2.840.113549.1.1.9");
+/// `id-RSASSA-PSS`.
+pub const PSS: ObjectIdentifier = oid("1.2.840.113549.1.1.10");
+
+/// `id-oriKEM` (RFC 9629).
+pub const ORI_KEM: ObjectIdentifier = oid("1.2.840.113549.1.9.16.13.3");
+/// `id-alg-PWRI-KEK` (RFC 3211).
+pub const PWRI_KEK: ObjectIdentifier = oid("1.2.840.113549.1.9.16.3.9");
+/// `id-PBKDF2`.
+pub const PBKDF2: ObjectIdentifier = oid("1.2.840.113549.1.5.12");
+/// `id-alg-CMS3DESwrap`.
+pub const TRIPLE_DES_WRAP: ObjectIdentifier = oid("1.2.840.113549.1.9.16.3.6");
+
+/// `id-ri-ocsp-response` (RFC 5940).
+pub const RI_OCSP: ObjectIdentifier = oid("1.3.6.1.5.5.7.16.2");
+/// Microsoft's and Adobe's habit of putting revocation data into an attribute: `adbe-revocationInfoArchival`.
+pub const REVOCATION_ARCHIVAL: ObjectIdentifier = oid("1.2.840.113583.1.1.8");
+
+/// Digest names by object identifier: plain digests, HMACs with them, and signature algorithms naming them.
+const DIGESTS: &[(&str, &str)] = &[
+    ("1.2.840.113549.2.2", "MD2"),
+    ("1.2.840.113549.2.4", "MD4"),
+    ("1.2.840.113549.2.5", "MD5"),
+    ("1.3.14.3.2.26", "SHA-1"),
+    ("1.3.36.3.2.1", "RIPEMD-160"),
+    ("2.16.840.1.101.3.4.2.1", "SHA-256"),
+    ("2.16.840.1.101.3.4.2.2", "SHA-384"),
+    ("2.16.840.1.101.3.4.2.3", "SHA-512"),
+    ("2.16.840.1.101.3.4.2.4", "SHA-224"),
+    ("2.16.840.1.101.3.4.2.5", "SHA-512/224"),
+    ("2.16.840.1.101.3.4.2.6", "SHA-512/256"),
+    ("2.16.840.1.101.3.4.2.7", "SHA3-224"),
+    ("2.16.840.1.101.3.4.2.8", "SHA3-256"),
+    ("2.16.840.1.101.3.4.2.9", "SHA3-384"),
+    ("2.16.840.1.101.3.4.2.10", "SHA3-512"),
+    ("2.16.840.1.101.3.4.2.11", "SHAKE-128"),
+    ("2.16.840.1.101.3.4.2.12", "SHAKE-256"),
+    ("1.2.156.10197.1.401", "SM3"),
+    // HMACs, as PBKDF2 names them
+    ("1.2.840.113549.2.7", "SHA-1"),
+    ("1.2.840.113549.2.8", "SHA-224"),
+    ("1.2.840.113549.2.9", "SHA-256"),
+    ("1.2.840.113549.2.10", "SHA-384"),
+    ("1.2.840.113549.2.11", "SHA-512"),
+    // digests that a signature algorithm names
+    ("1.2.840.113549.1.1.3", "MD4"),
+    ("1.2.840.113549.1.1.4", "MD5"),
+    ("1.2.840.113549.1.1.5", "SHA-1"),
+    ("1.3.14.3.2.29", "SHA-1"),
+    ("1.2.840.113549.1.1.11", "SHA-256"),
+    ("1.2.840.113549.1.1.12", "SHA-384"),
+    ("1.2.840.113549.1.1.13", "SHA-512"),
+    ("1.2.840.113549.1.1.14", "SHA-224"),
+    ("1.3.36.3.3.1.2", "RIPEMD-160"),
+    ("1.2.840.10040.4.3", "SHA-1"),
+    ("1.3.14.3.2.27", "SHA-1"),
+    ("2.16.840.1.101.3.4.3.1", "SHA-224"),
+    ("2.16.840.1.101.3.4.3.2", "SHA-256"),
+    ("2.16.840.1.101.3.4.3.3", "SHA-384"),
+    ("2.16.840.1.101.3.4.3.4", "SHA-512"),
+    ("1.2.840.10045.4.1", "SHA-1"),
+    ("1.2.840.10045.4.3.1", "SHA-224"),
+    ("1.2.840.10045.4.3.2", "SHA-256"),
+    ("1.2.840.10045.4.3.3", "SHA-384"),
+    ("1.2.840.10045.4.3.4", "SHA-512"),
+    ("2.16.840.1.101.3.4.3.10", "SHA3-256"),
+    ("2.16.840.1.101.3.4.3.14", "SHA3-256"),
+    ("2.16.840.1.101.3.4.3.15", "SHA3-384"),
+    ("2.16.840.1.101.3.4.3.16", "SHA3-512"),
+    ("0.4.0.127.0.7.1.1.4.1.1", "SHA-1"),
+    ("0.4.0.127.0.7.1.1.4.1.2", "SHA-224"),
+    ("0.4.0.127.0.7.1.1.4.1.3", "SHA-256"),
+    ("0.4.0.127.0.7.1.1.4.1.4", "SHA-384"),
+    ("0.4.0.127.0.7.1.1.4.1.5", "SHA-512"),
+];
+
+/// The digest that `oid` is or names: a digest, an HMAC, or a signature algorithm.
+#[must_use]
+pub fn digest_name(oid: &ObjectIdentifier) -> Option<&'static str> {
+    DIGESTS
+        .iter()
+        .find(|(dotted, _)| self::oid(dotted) == *oid)
+        .map(|(_, name)| *name)
+}

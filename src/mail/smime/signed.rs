@@ -1,0 +1,529 @@
+//! Opening SignedData: the content, and for each signer a verdict with its evidence.
+
+use super::ber::{BerError, Chunks, Element, der, tag};
+use super::certificates::{self, Found};
+use super::chain::{self, Known, NoChain};
+use super::structure::{SignedData, SignerInfo, attribute_values};
+use super::{algorithm, damaged, layer, oids, verify};
+use crate::id::Digest;
+use crate::mail::context::{Context, Failure, Unopened, Unwrapped};
+use crate::mail::model::{Format, Layer, Revocation, Scope, Signature, SignatureMath, Verdict};
+use crate::time::Timestamp;
+use const_oid::ObjectIdentifier;
+use openssl::pkey::{PKey, Public};
+use openssl::x509::X509;
+use std::collections::HashMap;
+
+/// Most signers judged in one object.
+const MOST_SIGNERS: usize = 32;
+
+/// Opens `content`, a `SignedData`; `detached` is its content where it is not inside.
+pub fn open(
+    content: Element<'_>,
+    detached: Option<&[u8]>,
+    ctx: &Context<'_>,
+) -> Result<Unwrapped, Unopened> {
+    let signed = match SignedData::read(content) {
+        Ok(signed) => signed,
+        Err(error) => return Err(super::unopened(damaged(error), layer("signed"))),
+    };
+    let inside = signed.encapsulated.octets();
+    let mut layer = layer(match (&inside, detached) {
+        _ if signed.signers.peek() == 0 && inside.is_none() => "certs-only",
+        (Some(_), _) => "signed",
+        (None, _) => "clear-signed",
+    });
+    let is_inside = inside.is_some();
+    let content = inside
+        .map(Content::Inside)
+        .or(detached.map(Content::Beside));
+    let signatures = match judge_all(&signed, content, ctx, &mut layer) {
+        Ok(signatures) => signatures,
+        Err(failure) => return Err(super::unopened(failure, layer)),
+    };
+    if !is_inside {
+        return Ok(Unwrapped {
+            plaintext: Vec::new(),
+            inner_is_cms: false,
+            layers: vec![layer],
+            signatures,
+        });
+    }
+    match super::collect(signed.encapsulated.readable(), ctx) {
+        Ok(plaintext) => Ok(super::unwrapped(
+            plaintext,
+            &signed.encapsulated.content_type,
+            layer,
+            signatures,
+        )),
+        Err(failure) => Err(Unopened {
+            signatures,
+            ..super::unopened(failure, layer)
+        }),
+    }
+}
+
+fn judge_all(
+    signed: &SignedData<'_>,
+    content: Option<Content<'_>>,
+    ctx: &Context<'_>,
+    layer: &mut Layer,
+) -> Result<Vec<Signature>, Failure> {
+    let certificates = certificates::in_message(signed.certificates, certificates::MOST);
+    let mut judge = Judge {
+        ctx,
+        certificates,
+        content,
+        content_type: signed.encapsulated.content_type,
+        digests: HashMap::new(),
+    };
+    let mut signatures = Vec::new();
+    for (at, element) in signed.signers.enumerate() {
+        if at >= MOST_SIGNERS {
+            return Err(Failure::OverBound {
+                bound: "signers",
+                limit: MOST_SIGNERS as u64,
+            });
+        }
+        let signature = match element.and_then(SignerInfo::of) {
+            Ok(signer) => judge.signature(&signer),
+            Err(error) => unreadable(error),
+        };
+        for name in &signature.algorithms {
+            super::note(&mut layer.algorithms, name);
+        }
+        signatures.push(signature);
+    }
+    Ok(signatures)
+}
+
+/// The signed content.
+#[derive(Clone)]
+enum Content<'a> {
+    /// In the object.
+    Inside(Chunks<'a>),
+    /// Beside it, in the mail; transport may have changed its line ends.
+    Beside(&'a [u8]),
+}
+
+/// Line ends that content beside its signature is tried with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum LineEnds {
+    AsIs,
+    Crlf,
+    Lf,
+}
+
+impl<'a> Content<'a> {
+    /// The content in pieces, with these line ends.
+    fn pieces(&self, ends: LineEnds) -> Box<dyn Iterator<Item = Result<&'a [u8], BerError>> + 'a> {
+        match (self, ends) {
+            (Self::Inside(chunks), _) => Box::new(chunks.clone()),
+            (Self::Beside(bytes), LineEnds::AsIs) => Box::new([Ok(*bytes)].into_iter()),
+            (Self::Beside(bytes), ends) => {
+                let end: &[u8] = if ends == LineEnds::Crlf {
+                    b"\r\n"
+                } else {
+                    b"\n"
+                };
+                let lines = bytes
+                    .split_inclusive(|byte| *byte == b'\n')
+                    .flat_map(move |line| match line.strip_suffix(b"\n") {
+                        Some(text) => [text.strip_suffix(b"\r").unwrap_or(text), end],
+                        None => [line, &[]],
+                    });
+                Box::new(lines.map(Ok))
+            }
+        }
+    }
+
+    const fn line_ends(&self) -> &'static [LineEnds] {
+        match self {
+            Self::Inside(_) => &[LineEnds::AsIs],
+            Self::Beside(_) => &[LineEnds::AsIs, LineEnds::Crlf, LineEnds::Lf],
+        }
+    }
+
+    fn all(&self, ends: LineEnds) -> Vec<u8> {
+        self.pieces(ends)
+            .filter_map(Result::ok)
+            .flatten()
+            .copied()
+            .collect()
+    }
+}
+
+/// How the bare check came out.
+struct Checked {
+    math: SignatureMath,
+    ends: LineEnds,
+    reason: Option<String>,
+}
+
+impl Checked {
+    fn not(math: SignatureMath, reason: impl Into<String>) -> Self {
+        Self {
+            math,
+            ends: LineEnds::AsIs,
+            reason: Some(reason.into()),
+        }
+    }
+}
+
+struct Judge<'a, 'c> {
+    ctx: &'c Context<'c>,
+    certificates: Vec<X509>,
+    content: Option<Content<'a>>,
+    content_type: ObjectIdentifier,
+    digests: HashMap<(LineEnds, &'static str), Option<Vec<u8>>>,
+}
+
+impl Judge<'_, '_> {
+    fn signature(&mut self, signer: &SignerInfo<'_>) -> Signature {
+        let found = self.certificate(signer);
+        let key = found
+            .as_ref()
+            .and_then(|found| found.x509.public_key().ok());
+        let checked = match (&found, &key) {
+            (None, _) => Checked::not(SignatureMath::Unchecked, "no-certificate: of the signer"),
+            (_, None) => Checked::not(
+                SignatureMath::Unchecked,
+                "unsupported: the signer's public key",
+            ),
+            (_, Some(key)) => self.check(signer, key),
+        };
+        let algorithms = verify::names(signer, key.as_ref());
+        let time = signing_time(signer);
+        let mut signature = Signature {
+            depth: 0,
+            format: Format::Smime,
+            verdict: Verdict::UnknownSigner,
+            math: checked.math,
+            reason: checked.reason.clone().unwrap_or_default(),
+            signer: super::recipient::hint(&signer.sid)
+                .map(|(_, shown)| shown)
+                .unwrap_or_default(),
+            fingerprint: None,
+            scope: Scope::Whole,
+            time,
+            algorithms,
+            chain: Vec::new(),
+            key_source: None,
+            revocation: Revocation::Unknown,
+            revocation_source: None,
+            from_matches: None,
+        };
+        if let Some(found) = found {
+            self.identify(&mut signature, &found);
+            self.rate(&mut signature, &found.x509, &checked);
+        } else if checked.math == SignatureMath::Bad {
+            signature.verdict = Verdict::Invalid;
+        }
+        signature
+    }
+
+    fn certificate(&self, signer: &SignerInfo<'_>) -> Option<Found> {
+        Known::with(self.ctx.trust, |known| known.find(&signer.sid))
+            .or_else(|| certificates::find_in(&signer.sid, &self.certificates))
+    }
+
+    /// The bare check, with the content as it is and then with other line ends.
+    fn check(&mut self, signer: &SignerInfo<'_>, key: &PKey<Public>) -> Checked {
+        let Some(content) = self.content.clone() else {
+            return Checked::not(
+                SignatureMath::Unchecked,
+                "no-content: the signed content is not there",
+            );
+        };
+        let stated = match stated_digest(signer, &self.content_type) {
+            Ok(stated) => stated,
+            Err(reason) => return Checked::not(SignatureMath::Unchecked, reason),
+        };
+        let mut reason = "altered: the content is not what was signed".to_owned();
+        for ends in content.line_ends() {
+            let fits = match &stated {
+                Some(stated) => self.digest_fits(signer, &content, *ends, stated),
+                None => self.content_fits(signer, &content, *ends, key),
+            };
+            match fits {
+                Ok(false) => continue,
+                Ok(true) => {}
+                Err(unsupported) => {
+                    return Checked::not(SignatureMath::Unchecked, unsupported.to_string());
+                }
+            }
+            let attributes_fit = match &signer.signed_attributes {
+                Some(attributes) => attributes_fit(signer, attributes, key),
+                None => Ok(true),
+            };
+            match attributes_fit {
+                Ok(true) => {
+                    return Checked {
+                        math: SignatureMath::Good,
+                        ends: *ends,
+                        reason: None,
+                    };
+                }
+                Ok(false) => {
+                    "bad: the signature does not fit the signer's key".clone_into(&mut reason)
+                }
+                Err(unsupported) => {
+                    return Checked::not(SignatureMath::Unchecked, unsupported.to_string());
+                }
+            }
+        }
+        Checked::not(SignatureMath::Bad, reason)
+    }
+
+    fn digest_fits(
+        &mut self,
+        signer: &SignerInfo<'_>,
+        content: &Content<'_>,
+        ends: LineEnds,
+        stated: &[u8],
+    ) -> Result<bool, verify::Unsupported> {
+        let unsupported = || verify::Unsupported(format!("digest {}", signer.digest.oid));
+        let name = oids::digest_name(&signer.digest.oid).ok_or_else(unsupported)?;
+        let digest = self.digest(content, ends, name).ok_or_else(unsupported)?;
+        Ok(digest == stated)
+    }
+
+    fn content_fits(
+        &mut self,
+        signer: &SignerInfo<'_>,
+        content: &Content<'_>,
+        ends: LineEnds,
+        key: &PKey<Public>,
+    ) -> Result<bool, verify::Unsupported> {
+        verify::check(
+            signer,
+            key,
+            &mut |name| self.digest(content, ends, name),
+            &mut || content.all(ends),
+        )
+    }
+
+    /// Digest of the content, computed once for all signers.
+    fn digest(
+        &mut self,
+        content: &Content<'_>,
+        ends: LineEnds,
+        name: &'static str,
+    ) -> Option<Vec<u8>> {
+        let compute = || algorithm::hash(name, content.pieces(ends)).ok().flatten();
+        self.digests
+            .entry((ends, name))
+            .or_insert_with(compute)
+            .clone()
+    }
+
+    /// Who the certificate says the signer is.
+    fn identify(&self, signature: &mut Signature, found: &Found) {
+        let addresses = certificates::addresses(&found.x509);
+        signature.signer = if addresses.is_empty() {
+            certificates::subject(&found.x509)
+        } else {
+            addresses.join(", ")
+        };
+        let encoded = found.x509.to_der().unwrap_or_default();
+        signature.fingerprint = Some(Digest::of(&encoded).to_string());
+        let source = Known::with(self.ctx.trust, |known| known.source(&found.x509));
+        signature.key_source = Some(source.name().to_owned());
+        signature.chain = vec![serde_bytes::ByteBuf::from(encoded)];
+        if !self.ctx.from.is_empty() {
+            let from = &self.ctx.from;
+            signature.from_matches = Some(addresses.iter().any(|address| from.contains(address)));
+        }
+    }
+
+    /// The verdict, from the bare check and everything that is known of the signer.
+    fn rate(&self, signature: &mut Signature, x509: &X509, checked: &Checked) {
+        let mut decide = |verdict, reason: String| {
+            signature.verdict = verdict;
+            signature.reason = reason;
+        };
+        match checked.math {
+            SignatureMath::Good => {}
+            SignatureMath::Bad => {
+                return decide(Verdict::Invalid, checked.reason.clone().unwrap_or_default());
+            }
+            SignatureMath::Unchecked => return,
+        }
+        if !chain::may_sign_mail(x509) {
+            return decide(
+                Verdict::Invalid,
+                "wrong-purpose: the certificate is not for signing mail".into(),
+            );
+        }
+        let arrived = self.ctx.arrived;
+        let at = |time| {
+            Known::with(self.ctx.trust, |known| {
+                known.chain(x509, &self.certificates, time)
+            })
+        };
+        let (found, expired) = match (at(arrived), signature.time) {
+            (Err(NoChain::Expired), Some(claimed)) if claimed < arrived => (at(claimed), true),
+            (found, _) => (found, false),
+        };
+        let chain = match found {
+            Ok(chain) => chain,
+            Err(NoChain::WrongPurpose) => {
+                return decide(
+                    Verdict::Invalid,
+                    "wrong-purpose: certificate or issuer may not do this".into(),
+                );
+            }
+            Err(why) => return decide(Verdict::UnknownSigner, no_chain(why)),
+        };
+        signature.chain = chain
+            .certificates
+            .iter()
+            .filter_map(|x509| x509.to_der().ok())
+            .map(Into::into)
+            .collect();
+        let weak = signature
+            .algorithms
+            .iter()
+            .find(|name| self.ctx.policy.weak.contains(*name));
+        let (verdict, reason) = if signature.from_matches == Some(false) {
+            let (from, signer) = (self.ctx.from.join(", "), &signature.signer);
+            (
+                Verdict::UnknownSigner,
+                format!("from-mismatch: From is {from}, the signer is {signer}"),
+            )
+        } else if checked.ends != LineEnds::AsIs {
+            (Verdict::ValidBut, noncanonical(checked.ends).to_owned())
+        } else if expired {
+            (
+                Verdict::ValidBut,
+                "expired: valid at the claimed signing time, not at arrival".to_owned(),
+            )
+        } else if let Some(weak) = weak {
+            (Verdict::ValidBut, format!("weak: {weak}"))
+        } else {
+            (
+                Verdict::Valid,
+                "the chain leads to a trust anchor".to_owned(),
+            )
+        };
+        signature.verdict = verdict;
+        signature.reason = reason;
+    }
+}
+
+const fn noncanonical(ends: LineEnds) -> &'static str {
+    match ends {
+        LineEnds::Crlf => {
+            "noncanonical: verifies over CRLF line ends, not over the lines as they are"
+        }
+        _ => "noncanonical: verifies over LF line ends only",
+    }
+}
+
+fn no_chain(why: NoChain) -> String {
+    match why {
+        NoChain::NoAnchor => "no-anchor: no chain to a trust anchor".to_owned(),
+        NoChain::Expired => "expired: a certificate in the chain had expired".to_owned(),
+        NoChain::NotYetValid => {
+            "not-yet-valid: a certificate in the chain was not yet valid".to_owned()
+        }
+        NoChain::WrongPurpose => "wrong-purpose: certificate or issuer may not do this".to_owned(),
+        NoChain::Other(text) => format!("no-chain: {text}"),
+    }
+}
+
+/// The content's digest as the signed attributes state it; `None` if there are no signed attributes.
+fn stated_digest(
+    signer: &SignerInfo<'_>,
+    content_type: &ObjectIdentifier,
+) -> Result<Option<Vec<u8>>, String> {
+    let Some(attributes) = &signer.signed_attributes else {
+        return Ok(None);
+    };
+    let one = |oid, what: &str| -> Result<Element<'_>, String> {
+        match attribute_values(attributes, oid) {
+            Err(error) => Err(format!("attributes: {error}")),
+            Ok(values) if values.len() == 1 => Ok(values[0]),
+            Ok(values) => Err(format!(
+                "attributes: {} values of {what} where one is due",
+                values.len()
+            )),
+        }
+    };
+    let stated_type = one(&oids::CONTENT_TYPE, "contentType")?.oid();
+    if stated_type != Ok(*content_type) {
+        return Err("attributes: the signed content type is another".to_owned());
+    }
+    let digest = one(&oids::MESSAGE_DIGEST, "messageDigest")?;
+    digest
+        .octet_string()
+        .map(|digest| Some(digest.into_owned()))
+        .map_err(|error| format!("attributes: {error}"))
+}
+
+/// Checks the signature over the signed attributes: as a SET OF in the order of the message, and, where a sender
+/// signed what DER would have been, in that order.
+fn attributes_fit(
+    signer: &SignerInfo<'_>,
+    attributes: &Element<'_>,
+    key: &PKey<Public>,
+) -> Result<bool, verify::Unsupported> {
+    let Ok(received) = attributes.to_der() else {
+        return Ok(false);
+    };
+    let Ok(body) = Element::only(&received).map(|element| element.body) else {
+        return Ok(false);
+    };
+    let mut sorted: Vec<&[u8]> = super::ber::Reader::new(body)
+        .filter_map(Result::ok)
+        .map(|element| element.raw)
+        .collect();
+    sorted.sort_unstable();
+    let sorted = sorted.concat();
+    let orders = if sorted == body {
+        vec![body]
+    } else {
+        vec![body, &sorted]
+    };
+    for body in orders {
+        let bytes = der(tag::SET, body);
+        let mut digest = |name| {
+            algorithm::hash(name, [Ok::<_, ()>(bytes.as_slice())].into_iter())
+                .ok()
+                .flatten()
+        };
+        if verify::check(signer, key, &mut digest, &mut || bytes.clone())? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The `signingTime` attribute.
+fn signing_time(signer: &SignerInfo<'_>) -> Option<Timestamp> {
+    let values = attribute_values(signer.signed_attributes.as_ref()?, &oids::SIGNING_TIME).ok()?;
+    match values.as_slice() {
+        [value] => super::algorithm::time(value),
+        _ => None,
+    }
+}
+
+fn unreadable(error: BerError) -> Signature {
+    Signature {
+        depth: 0,
+        format: Format::Smime,
+        verdict: Verdict::Invalid,
+        math: SignatureMath::Unchecked,
+        reason: format!("unreadable: {error}"),
+        signer: String::new(),
+        fingerprint: None,
+        scope: Scope::Whole,
+        time: None,
+        algorithms: Vec::new(),
+        chain: Vec::new(),
+        key_source: None,
+        revocation: Revocation::Unknown,
+        revocation_source: None,
+        from_matches: None,
+    }
+}
