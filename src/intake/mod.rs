@@ -5,5 +5,14 @@
 //! it over sees what passes through, never what was accepted before (requirement I5). It works
 //! whether or not the box is unlocked.
 
+pub mod config;
 pub mod envelope;
+pub mod import;
+mod serve;
+pub mod smtp;
 pub mod spool;
+pub mod stop;
+pub mod tls;
+
+pub use config::{IntakeConfig, Limits, ListenerConfig, TlsMode};
+pub use serve::{Intake, IntakeError, serve};

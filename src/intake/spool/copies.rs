@@ -115,6 +115,11 @@ impl Copies {
                     }
                 }
             }
+            let doubtful = frame.is_none() || !damaged.is_empty();
+            if doubtful && !self.writer_gone && !self.writer_lives()? {
+                self.writer_gone = true;
+                continue; // look once more: it may have written before it went
+            }
             if let Some((head, plain)) = frame {
                 // While the writer lives, the other copy may just not be written yet.
                 damaged.retain(|_| self.writer_gone);
@@ -127,17 +132,11 @@ impl Copies {
                     damaged,
                 });
             }
-            if self.writer_gone {
-                let over = || Ok(Found::Over);
-                return damaged
-                    .into_iter()
-                    .next()
-                    .map_or_else(over, |damage| Ok(Found::Damaged { damage, skip }));
-            }
-            if self.writer_lives()? {
-                return Ok(Found::NotYet);
-            }
-            self.writer_gone = true; // and look once more: it may have written before it went
+            return Ok(match damaged.into_iter().next() {
+                _ if !self.writer_gone => Found::NotYet,
+                Some(damage) => Found::Damaged { damage, skip },
+                None => Found::Over,
+            });
         }
     }
 

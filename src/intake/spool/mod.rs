@@ -15,7 +15,7 @@ pub mod writer;
 pub use body::Body;
 pub use incoming::Incoming;
 pub use reader::{SpoolDamage, SpoolEvent, SpoolKeys, SpoolReader, SpooledMail};
-pub use writer::{Spool, SpoolConfig, SpoolWriter};
+pub use writer::{NotSpooled, Spool, SpoolConfig, SpoolWriter};
 
 use crate::durable::FileError;
 use crate::id::SpoolFileId;

@@ -245,8 +245,8 @@ struct FileReader {
     gathered: Option<Gathered>,
     /// The previous frame could not be read.
     lost_before: bool,
-    /// Nothing behind `offset` can be read.
-    cut_off: bool,
+    /// Nothing follows, or nothing that can be read.
+    over: bool,
     sound: bool,
     /// Damage already found, to be told before anything else.
     pending: Vec<SpoolDamage>,
@@ -262,7 +262,7 @@ impl FileReader {
             offset,
             gathered: None,
             lost_before: false,
-            cut_off: false,
+            over: false,
             sound: true,
             pending: Vec::new(),
         }
@@ -273,7 +273,7 @@ impl FileReader {
             if let Some(damage) = self.pending.pop() {
                 return Ok(SpoolEvent::Damage(damage));
             }
-            if self.cut_off {
+            if self.over {
                 return Ok(self.done());
             }
             let before = self.ratchet.duplicate();
@@ -296,21 +296,21 @@ impl FileReader {
                                 return Ok(event);
                             }
                         }
-                        Kind::End => return Ok(self.done()),
+                        Kind::End => self.over = true,
                     }
                 }
                 Found::NotYet => {
                     self.ratchet = before;
                     return Ok(SpoolEvent::Idle);
                 }
-                Found::Over => return Ok(self.done()),
+                Found::Over => self.over = true,
                 Found::Damaged { damage, skip } => {
                     self.sound = false;
                     self.gathered = None;
                     // Twice in a row: where the next frame begins is lost, and all behind it.
                     match skip.filter(|_| !self.lost_before) {
                         Some(span) => self.offset += span,
-                        None => self.cut_off = true,
+                        None => self.over = true,
                     }
                     self.lost_before = true;
                     return Ok(SpoolEvent::Damage(damage));

@@ -1,0 +1,139 @@
+//! What the intake is told: where to listen, what to seal to, whose mail it is.
+
+use super::spool::Spool;
+use crate::id::TenantId;
+use crate::time::Clock;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The intake's configuration, the `[intake]` table of `strongroom.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IntakeConfig {
+    /// The name given to clients.
+    pub hostname: String,
+    /// One spool folder, or two on two disks.
+    pub spool: Vec<PathBuf>,
+    /// TLS certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub private_key: PathBuf,
+    /// Where SMTP is spoken.
+    #[serde(default)]
+    pub listeners: Vec<ListenerConfig>,
+    /// The socket for LMTP.
+    #[serde(default)]
+    pub lmtp_socket: Option<PathBuf>,
+    /// The socket for `strongroom import`.
+    #[serde(default)]
+    pub import_socket: Option<PathBuf>,
+    /// Whose archive mail goes to where nothing else says so.
+    pub tenant: TenantId,
+    /// Whose archive mail to a domain (lower case) goes to.
+    #[serde(default)]
+    pub domains: BTreeMap<String, TenantId>,
+    /// The largest mail taken, in bytes. Without it every mail is taken.
+    #[serde(default)]
+    pub max_size: Option<u64>,
+    /// Bounds against hostile clients.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// One SMTP listener.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerConfig {
+    /// Its name, kept in the envelope.
+    pub name: String,
+    /// Address and port.
+    pub address: SocketAddr,
+    /// How TLS begins.
+    pub tls: TlsMode,
+    /// Whose mail comes here, where the recipients' domains do not say.
+    #[serde(default)]
+    pub tenant: Option<TenantId>,
+}
+
+/// How TLS begins. Without TLS there is no mail (requirement I1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsMode {
+    /// With the first byte (RFC 8314).
+    Implicit,
+    /// By STARTTLS (RFC 3207), without which no mail is taken.
+    Starttls,
+}
+
+/// Bounds on what one client can take of time and memory.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Connections at one time, all listeners together.
+    pub connections: usize,
+    /// Recipients of one mail; the client sends it again for the others.
+    pub recipients: usize,
+    /// Bytes of a command line.
+    pub command_line: usize,
+    /// Wrong commands before the client is sent away.
+    pub mistakes: u32,
+    /// Time for one command, or for taking our reply.
+    #[serde(with = "seconds")]
+    pub command_time: Duration,
+    /// Time of grace for a text.
+    #[serde(with = "seconds")]
+    pub data_time: Duration,
+    /// Bytes a second that a text must reach on the whole after that.
+    pub data_rate: u64,
+    /// Time for running mails when the intake stops.
+    #[serde(with = "seconds")]
+    pub stop_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 256,
+            recipients: 5000,
+            command_line: 4096,
+            mistakes: 20,
+            command_time: Duration::from_secs(300),
+            data_time: Duration::from_secs(180),
+            data_rate: 1024,
+            stop_time: Duration::from_secs(5),
+        }
+    }
+}
+
+mod seconds {
+    use serde::{Deserialize, Deserializer};
+    use std::time::Duration;
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_secs)
+    }
+}
+
+impl IntakeConfig {
+    /// The tenant whose domain `address` is in, if the domain is named.
+    #[must_use]
+    pub fn tenant_of(&self, address: &str) -> Option<&TenantId> {
+        let (_, domain) = address.rsplit_once('@')?;
+        self.domains
+            .get(domain.trim_end_matches('.').to_lowercase().as_str())
+    }
+}
+
+/// What all sessions share.
+pub struct Shared {
+    /// The configuration.
+    pub config: IntakeConfig,
+    /// Where mail goes.
+    pub spool: Spool,
+    /// The time of arrival.
+    pub clock: Arc<dyn Clock>,
+}

@@ -1,0 +1,7 @@
+//! The intake from outside: spool files under every kind of damage, real SMTP clients, imports.
+
+mod import;
+mod server;
+mod smtp;
+mod spool;
+mod support;
