@@ -3,6 +3,7 @@
 use crate::crypto::hpke::{HpkeError, SealingKey};
 use crate::durable::{self, FileError};
 use crate::id::{BoxId, Digest};
+use crate::intake::Rules;
 use crate::keyring::Officers;
 use crate::officer::pretty;
 use crate::policy::{PolicyError, ValidPolicy};
@@ -97,6 +98,9 @@ pub struct BoxConfig {
     /// Where accepted mail waits.
     #[serde(default)]
     pub spool: SpoolConfig,
+    /// What mail is taken, and for whom.
+    #[serde(default)]
+    pub intake: Rules,
     /// Processes that open mail.
     #[serde(default)]
     pub workers: WorkerConfig,
@@ -175,6 +179,7 @@ impl BoxConfig {
                 key: "tls/key.pem".into(),
             },
             spool: SpoolConfig::default(),
+            intake: Rules::default(),
             workers: WorkerConfig::default(),
         }
     }

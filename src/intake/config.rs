@@ -3,16 +3,15 @@
 use super::spool::Spool;
 use crate::id::TenantId;
 use crate::time::Clock;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The intake's configuration, the `[intake]` table of `strongroom.toml`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The intake's configuration.
+#[derive(Debug, Clone)]
 pub struct IntakeConfig {
     /// The name given to clients.
     pub hostname: String,
@@ -23,30 +22,32 @@ pub struct IntakeConfig {
     /// Its private key, PEM.
     pub private_key: PathBuf,
     /// Where SMTP is spoken.
-    #[serde(default)]
     pub listeners: Vec<ListenerConfig>,
     /// The socket for LMTP.
-    #[serde(default)]
     pub lmtp_socket: Option<PathBuf>,
     /// The socket for `strongroom import`.
-    #[serde(default)]
     pub import_socket: Option<PathBuf>,
     /// Whose archive mail goes to where nothing else says so.
     pub tenant: TenantId,
-    /// Whose archive mail to a domain (lower case) goes to.
-    #[serde(default)]
-    pub domains: BTreeMap<String, TenantId>,
+    /// What is taken, and for whom.
+    pub rules: Rules,
+}
+
+/// The `[intake]` table of `strongroom.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rules {
     /// The largest mail taken, in bytes. Without it every mail is taken.
-    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_size: Option<u64>,
+    /// Whose archive mail to a domain (lower case) goes to, where not to the listener's tenant.
+    pub domains: BTreeMap<String, TenantId>,
     /// Bounds against hostile clients.
-    #[serde(default)]
     pub limits: Limits,
 }
 
 /// One SMTP listener.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct ListenerConfig {
     /// Its name, kept in the envelope.
     pub name: String,
@@ -55,13 +56,11 @@ pub struct ListenerConfig {
     /// How TLS begins.
     pub tls: TlsMode,
     /// Whose mail comes here, where the recipients' domains do not say.
-    #[serde(default)]
     pub tenant: Option<TenantId>,
 }
 
 /// How TLS begins. Without TLS there is no mail (requirement I1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsMode {
     /// With the first byte (RFC 8314).
     Implicit,
@@ -70,7 +69,7 @@ pub enum TlsMode {
 }
 
 /// Bounds on what one client can take of time and memory.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Connections at one time, all listeners together.
@@ -82,16 +81,13 @@ pub struct Limits {
     /// Wrong commands before the client is sent away.
     pub mistakes: u32,
     /// Time for one command, or for taking our reply.
-    #[serde(with = "seconds")]
-    pub command_time: Duration,
+    pub command_seconds: u64,
     /// Time of grace for a text.
-    #[serde(with = "seconds")]
-    pub data_time: Duration,
+    pub data_seconds: u64,
     /// Bytes a second that a text must reach on the whole after that.
     pub data_rate: u64,
     /// Time for running mails when the intake stops.
-    #[serde(with = "seconds")]
-    pub stop_time: Duration,
+    pub stop_seconds: u64,
 }
 
 impl Default for Limits {
@@ -101,24 +97,35 @@ impl Default for Limits {
             recipients: 5000,
             command_line: 4096,
             mistakes: 20,
-            command_time: Duration::from_secs(300),
-            data_time: Duration::from_secs(180),
+            command_seconds: 300,
+            data_seconds: 180,
             data_rate: 1024,
-            stop_time: Duration::from_secs(5),
+            stop_seconds: 5,
         }
     }
 }
 
-mod seconds {
-    use serde::{Deserialize, Deserializer};
-    use std::time::Duration;
+impl Limits {
+    /// Time for one command, or for taking our reply.
+    #[must_use]
+    pub const fn command_time(&self) -> Duration {
+        Duration::from_secs(self.command_seconds)
+    }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        u64::deserialize(from).map(Duration::from_secs)
+    /// Time of grace for a text.
+    #[must_use]
+    pub const fn data_time(&self) -> Duration {
+        Duration::from_secs(self.data_seconds)
+    }
+
+    /// Time for running mails when the intake stops.
+    #[must_use]
+    pub const fn stop_time(&self) -> Duration {
+        Duration::from_secs(self.stop_seconds)
     }
 }
 
-impl IntakeConfig {
+impl Rules {
     /// The tenant whose domain `address` is in, if the domain is named.
     #[must_use]
     pub fn tenant_of(&self, address: &str) -> Option<&TenantId> {

@@ -14,5 +14,5 @@ pub mod spool;
 pub mod stop;
 pub mod tls;
 
-pub use config::{IntakeConfig, Limits, ListenerConfig, TlsMode};
+pub use config::{IntakeConfig, Limits, ListenerConfig, Rules, TlsMode};
 pub use serve::{Intake, IntakeError, serve};

@@ -153,7 +153,7 @@ impl Intake {
             import,
             stop,
         } = self;
-        let places = Arc::new(Semaphore::new(shared.config.limits.connections));
+        let places = Arc::new(Semaphore::new(shared.config.rules.limits.connections));
         let mut acceptors = JoinSet::new();
         for (config, bound) in smtp {
             let (shared, tls, stop) = (shared.clone(), tls.clone(), stop.watch());
@@ -295,7 +295,7 @@ impl Sessions {
     fn new(shared: &Shared) -> Self {
         Self {
             running: JoinSet::new(),
-            stop_time: shared.config.limits.stop_time,
+            stop_time: shared.config.rules.limits.stop_time(),
         }
     }
 

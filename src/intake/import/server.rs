@@ -77,7 +77,7 @@ async fn take_text(
     shared: &Arc<Shared>,
     length: u64,
 ) -> io::Result<Result<Incoming, Answer>> {
-    let too_large = shared.config.max_size.is_some_and(|max| length > max);
+    let too_large = shared.config.rules.max_size.is_some_and(|max| length > max);
     let mut text = if too_large {
         tracing::warn!(length, "imported mail refused: larger than intake.max_size");
         Err(Answer::Refused("larger than intake.max_size".to_owned()))
@@ -107,6 +107,7 @@ fn envelope(shared: &Shared, offer: Offer, uid: u32) -> Envelope {
     let config = &shared.config;
     let by_domain = || {
         config
+            .rules
             .tenant_of(&offer.mailbox)
             .unwrap_or(&config.tenant)
             .clone()

@@ -2,7 +2,7 @@
 
 use super::command::{Command, Hello, parse};
 use super::wire::{Line, Wire, WireError};
-use crate::intake::config::{IntakeConfig, Limits};
+use crate::intake::config::IntakeConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Talks until the client asks for TLS and returns the stream, about to begin TLS; `None` where it
@@ -11,16 +11,11 @@ pub async fn until_starttls<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     config: &IntakeConfig,
 ) -> Result<Option<S>, WireError> {
-    let Limits {
-        command_line,
-        command_time,
-        mistakes,
-        ..
-    } = config.limits;
+    let (limits, command_time) = (&config.rules.limits, config.rules.limits.command_time());
     let mut wire = Wire::new(stream);
     wire.reply(&format!("220 {} ESMTP Strongroom", config.hostname));
-    for _ in 0..=mistakes {
-        let command = match wire.line(command_line, command_time).await? {
+    for _ in 0..=limits.mistakes {
+        let command = match wire.line(limits.command_line, command_time).await? {
             Line::TooLong => None,
             Line::Whole(line) => Some(line),
         };

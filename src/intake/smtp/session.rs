@@ -129,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     fn limits(&self) -> &Limits {
-        &self.shared.config.limits
+        &self.shared.config.rules.limits
     }
 
     /// Greets the client. After STARTTLS there is no greeting.
@@ -172,7 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// `None` where the intake stops and no mail is under way.
     async fn next_line(&mut self) -> Result<Option<Line>, WireError> {
-        let (longest, limit) = (self.limits().command_line, self.limits().command_time);
+        let (longest, limit) = (self.limits().command_line, self.limits().command_time());
         if self.transaction.is_some() {
             return self.wire.line(longest, limit).await.map(Some);
         }
@@ -184,7 +184,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     async fn farewell(&mut self, reply: &str) -> Result<(), WireError> {
         self.wire.reply(reply);
-        self.wire.close(self.limits().command_time).await
+        self.wire.close(self.limits().command_time()).await
     }
 
     fn mistake(&mut self, reply: &str) -> Next {
@@ -224,7 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return Next::Command;
         }
         self.wire.reply(&format!("250-{hostname}"));
-        if let Some(max) = self.shared.config.max_size {
+        if let Some(max) = self.shared.config.rules.max_size {
             self.wire.reply(&format!("250-SIZE {max}"));
         }
         for extension in ["PIPELINING", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN"] {
@@ -245,7 +245,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let Ok(size) = size.parse::<u64>() else {
                 return self.mistake("501 5.5.4 syntax: SIZE=number");
             };
-            if self.shared.config.max_size.is_some_and(|max| size > max) {
+            if self
+                .shared
+                .config
+                .rules
+                .max_size
+                .is_some_and(|max| size > max)
+            {
                 return self.refuse(&Refusal::TooLarge);
             }
         }
@@ -264,6 +270,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let tenant = self
             .shared
             .config
+            .rules
             .tenant_of(path.address)
             .unwrap_or(&self.tenant)
             .clone();
@@ -307,7 +314,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Some(_) => {}
         }
         self.wire.reply("354 go ahead, end with <CRLF>.<CRLF>");
-        self.wire.flush(self.limits().command_time).await?;
+        self.wire.flush(self.limits().command_time()).await?;
         let mut text = self.new_text();
         let mut decoder = DataDecoder::default();
         let mut plain = Vec::new();
@@ -324,7 +331,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 break;
             }
             self.wire
-                .more(pace.deadline(length), self.limits().data_time)
+                .more(pace.deadline(length), self.limits().data_time())
                 .await?;
         }
         self.accept(text).await;
@@ -361,7 +368,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 break;
             }
             self.wire
-                .more(pace.deadline(now), self.limits().data_time)
+                .more(pace.deadline(now), self.limits().data_time())
                 .await?;
         }
         match text {
@@ -390,7 +397,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     async fn extend(&self, text: Text, bytes: &[u8]) -> Text {
         let mut text = text?;
         let length = text.length() + bytes.len() as u64;
-        if self.shared.config.max_size.is_some_and(|max| length > max) {
+        if self
+            .shared
+            .config
+            .rules
+            .max_size
+            .is_some_and(|max| length > max)
+        {
             return Err(Refusal::TooLarge);
         }
         text.write(bytes).await.map_err(Refusal::Spool)?;
@@ -460,7 +473,7 @@ impl Pace {
         Self {
             begun: Instant::now(),
             received: 0,
-            grace: limits.data_time,
+            grace: limits.data_time(),
             rate: limits.data_rate.max(1),
         }
     }
