@@ -18,6 +18,7 @@ mod verdict;
 
 pub use certs::FROM_MESSAGE;
 pub use encrypt::{CannotEncrypt, encrypt_for};
+pub use session::public_key_name;
 
 use crate::mail::context::{Context, Failure, Unopened, Unwrapped};
 use crate::mail::model::{Integrity, Layer, Outcome};
