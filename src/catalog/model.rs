@@ -66,6 +66,7 @@ pub struct RecordMeta {
     #[serde(skip)]
     pub arrivals: Vec<ArrivalMeta>,
     /// The PRF output by which equal content is found within the tenant.
+    #[serde(with = "serde_bytes")]
     pub join: [u8; 32],
     /// `Message-ID` without angle brackets.
     pub message_id: Option<String>,

@@ -303,34 +303,3 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 fn contains(bytes: &[u8], word: &[u8]) -> bool {
     bytes.windows(word.len()).any(|window| window == word)
 }
-
-/// A measurement, not a test: `cargo test --lib catalog::tests::rate -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn rate() {
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let catalog = Catalog::open(folder.path(), key()).expect("open");
-    let start = std::time::Instant::now();
-    let total = 50_000;
-    for group in 0..total / 100 {
-        let records = (0..100).map(|n| record(group * 100 + n)).collect();
-        catalog
-            .apply(&Changes {
-                records,
-                applied: Some(group * 100),
-                ..Changes::default()
-            })
-            .expect("apply");
-    }
-    catalog.flush().expect("flush");
-    let seconds = start.elapsed().as_secs_f64();
-    let bytes: u64 = files_below(folder.path())
-        .iter()
-        .map(|f| fs::metadata(f).expect("size").len())
-        .sum();
-    println!(
-        "{:.0} records/s, {} bytes a record on disk",
-        f64::from(total as u32) / seconds,
-        bytes / total
-    );
-}

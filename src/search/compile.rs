@@ -2,6 +2,7 @@
 //! query, never part of its text, so no syntax can lead out of it.
 
 use super::doc::{ATTACHMENT_MARK, Encryption, Fields, Judgement, owner_term};
+use super::negation::not;
 use super::query::{EncryptedIs, Query, SignedIs, TextField};
 use crate::id::TenantId;
 use crate::time::Timestamp;
@@ -9,9 +10,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use std::ops::Bound;
 use tantivy::Term;
-use tantivy::query::{
-    AllQuery, BooleanQuery, EmptyQuery, Occur, PhraseQuery, RangeQuery, TermQuery,
-};
+use tantivy::query::{AllQuery, BooleanQuery, EmptyQuery, PhraseQuery, RangeQuery, TermQuery};
 use tantivy::schema::{Field, IndexRecordOption};
 
 type Compiled = Box<dyn tantivy::query::Query>;
@@ -153,11 +152,4 @@ fn all(parts: Vec<Compiled>) -> Compiled {
 
 fn any(parts: impl Iterator<Item = Compiled>) -> Compiled {
     Box::new(BooleanQuery::union(parts.collect()))
-}
-
-fn not(part: Compiled) -> Compiled {
-    Box::new(BooleanQuery::new(vec![
-        (Occur::Must, Box::new(AllQuery)),
-        (Occur::MustNot, part),
-    ]))
 }

@@ -9,8 +9,10 @@ mod compile;
 mod directory;
 mod doc;
 mod error;
+mod negation;
 pub mod query;
 mod recent;
+mod state;
 mod words;
 
 pub use collect::{BadCursor, Cursor, Hit};
@@ -19,8 +21,6 @@ pub use doc::{Encryption, Judgement, Party, SearchDoc};
 pub use error::SearchError;
 pub use query::{Query, QueryError};
 
-use crate::crypto::kdf::{Label, derive};
-use crate::crypto::wrap;
 use crate::durable;
 use crate::id::RecordId;
 use crate::secret::Key;
@@ -29,7 +29,8 @@ use collect::{Newest, NewestCollector};
 use directory::EncryptedDirectory;
 use doc::Fields;
 use recent::Recent;
-use std::collections::BTreeMap;
+use state::State;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -68,6 +69,9 @@ pub struct SearchIndex {
     key: Key,
     schema: Schema,
     fields: Fields,
+    state: Mutex<State>,
+    /// Partitions that got a writer since the start; the next commit makes them known to readers.
+    made: Mutex<BTreeSet<String>>,
     writers: Mutex<Recent<Writer>>,
     readers: Mutex<Recent<IndexReader>>,
 }
@@ -82,16 +86,17 @@ impl SearchIndex {
     pub fn open(folder: &Path, index_key: Key) -> Result<Self, SearchError> {
         durable::create_folder(folder)?;
         let (schema, fields) = doc::schema();
-        let index = Self {
+        let state = State::read(folder, &index_key)?;
+        Ok(Self {
             folder: folder.to_owned(),
             key: index_key,
             schema,
             fields,
+            state: Mutex::new(state),
+            made: Mutex::new(BTreeSet::new()),
             writers: Mutex::new(Recent::new(OPEN_WRITERS)),
             readers: Mutex::new(Recent::new(OPEN_READERS)),
-        };
-        index.applied()?;
-        Ok(index)
+        })
     }
 
     /// Removes the index in `folder`, so that the next [`SearchIndex::open`] begins with an empty one.
@@ -105,16 +110,9 @@ impl SearchIndex {
 
     /// The count given to the last [`SearchIndex::commit`]: how many ledger entries are surely indexed.
     /// After a start, later ones go through [`SearchIndex::replace`], since some may be there already.
-    pub fn applied(&self) -> Result<u64, SearchError> {
-        let path = self.state_file();
-        let Some(sealed) = durable::read_if_present(&path, 1024)? else {
-            return Ok(0);
-        };
-        let plain = wrap::open(&self.state_key(), b"applied", &sealed).ok();
-        let bytes = plain.and_then(|plain| plain.expose().try_into().ok());
-        bytes
-            .map(u64::from_be_bytes)
-            .ok_or(SearchError::StateNeedsRebuild { path })
+    #[must_use]
+    pub fn applied(&self) -> u64 {
+        lock(&self.state).applied
     }
 
     /// Adds records that are not in the index. They are found after the next commit.
@@ -144,9 +142,13 @@ impl SearchIndex {
             self.using(&mut writers, &partition, |writer| writer.commit())?;
             self.reload(&partition)?;
         }
-        drop(writers);
-        let sealed = wrap::seal(&self.state_key(), b"applied", &applied.to_be_bytes());
-        Ok(durable::replace(&self.state_file(), &sealed)?)
+        let mut state = lock(&self.state);
+        let mut next = state.clone();
+        next.applied = applied;
+        next.partitions.extend(lock(&self.made).iter().cloned());
+        next.write(&self.folder, &self.key)?;
+        *state = next;
+        Ok(())
     }
 
     /// The records within `scope` that match, newest first, at most `limit` (and [`LARGEST_PAGE`]) behind
@@ -163,11 +165,10 @@ impl SearchIndex {
         // One hit more than asked for tells whether there is another page.
         let collector = NewestCollector::new(limit + 1, cursor);
         let mut found = Newest::default();
-        for partition in self.partitions()? {
-            let Some(reader) = self.reader(&partition)? else {
-                continue;
-            };
-            let part = reader
+        let partitions = lock(&self.state).partitions.clone();
+        for partition in partitions {
+            let part = self
+                .reader(&partition)?
                 .searcher()
                 .search(&*compiled, &collector)
                 .map_err(|error| SearchError::of(&self.folder.join(&partition), error))?;
@@ -260,9 +261,14 @@ impl SearchIndex {
     fn open_writer(&self, partition: &str) -> Result<Writer, SearchError> {
         let folder = self.folder.join(partition);
         durable::create_folder(&folder)?;
+        let is_known = lock(&self.state).partitions.contains(partition);
         let open = || -> tantivy::Result<IndexWriter> {
             let directory = EncryptedDirectory::new(&folder, &self.key);
-            let index = Index::open_or_create(directory, self.schema.clone())?;
+            let index = if is_known {
+                Index::open(directory)?
+            } else {
+                Index::open_or_create(directory, self.schema.clone())?
+            };
             doc::register_tokenizer(&index);
             let options = IndexWriterOptions::builder()
                 .memory_budget_per_thread(WRITER_MEMORY)
@@ -276,18 +282,11 @@ impl SearchIndex {
             Ok(writer)
         };
         let tantivy = open().map_err(|error| SearchError::of(&folder, error))?;
+        lock(&self.made).insert(partition.to_owned());
         Ok(Writer {
             tantivy,
             uncommitted: 0,
         })
-    }
-
-    fn state_file(&self) -> PathBuf {
-        self.folder.join("applied")
-    }
-
-    fn state_key(&self) -> Key {
-        derive(&self.key, Label::IndexFile, &[b"applied"])
     }
 }
 
@@ -301,42 +300,21 @@ impl Writer {
 
 /// Reading.
 impl SearchIndex {
-    /// Newest first.
-    fn partitions(&self) -> Result<Vec<String>, SearchError> {
-        let mut partitions = Vec::new();
-        for entry in fs::read_dir(&self.folder).map_err(durable::at("list", &self.folder))? {
-            let entry = entry.map_err(durable::at("list", &self.folder))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if is_partition(&name) {
-                partitions.push(name);
-            }
-        }
-        partitions.sort_unstable_by(|a, b| b.cmp(a));
-        Ok(partitions)
-    }
-
-    /// `None` where the partition is still being made.
-    fn reader(&self, partition: &str) -> Result<Option<IndexReader>, SearchError> {
+    fn reader(&self, partition: &str) -> Result<IndexReader, SearchError> {
         let mut readers = lock(&self.readers);
         if let Some(reader) = readers.get(partition) {
-            return Ok(Some(reader.clone()));
+            return Ok(reader.clone());
         }
         let folder = self.folder.join(partition);
-        let open = || -> tantivy::Result<Option<IndexReader>> {
-            let directory = EncryptedDirectory::new(&folder, &self.key);
-            if !Index::exists(&directory)? {
-                return Ok(None);
-            }
-            let index = Index::open(directory)?;
+        let open = || -> tantivy::Result<IndexReader> {
+            let index = Index::open(EncryptedDirectory::new(&folder, &self.key))?;
             doc::register_tokenizer(&index);
             let builder = index.reader_builder().reload_policy(ReloadPolicy::Manual);
-            builder.doc_store_cache_num_blocks(0).try_into().map(Some)
+            builder.doc_store_cache_num_blocks(0).try_into()
         };
         let reader = open().map_err(|error| SearchError::of(&folder, error))?;
-        if let Some(reader) = &reader {
-            drop(readers.make_room());
-            readers.add(partition, reader.clone());
-        }
+        drop(readers.make_room());
+        readers.add(partition, reader.clone());
         Ok(reader)
     }
 
@@ -359,17 +337,6 @@ fn partition_of(arrived: Timestamp) -> String {
     let seconds = i64::try_from(arrived.seconds()).unwrap_or(i64::MAX);
     let time = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX);
     time.strftime("%Y-%m").to_string()
-}
-
-fn is_partition(name: &str) -> bool {
-    name.len() == 7
-        && name.char_indices().all(|(at, c)| {
-            if at == 4 {
-                c == '-'
-            } else {
-                c.is_ascii_digit()
-            }
-        })
 }
 
 #[cfg(test)]
