@@ -6,6 +6,7 @@
 pub mod boxfiles;
 pub mod catalog;
 pub mod ceremony;
+pub mod cli;
 pub mod crypto;
 pub mod durable;
 pub mod escrow;
@@ -19,5 +20,5 @@ pub mod policy;
 pub mod search;
 pub mod secret;
 pub mod time;
-pub mod vault;
 pub mod tpm;
+pub mod vault;

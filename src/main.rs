@@ -1,1 +1,7 @@
-fn main() {}
+//! The one binary: commands, daemons and workers all begin here.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    strongroom::cli::run()
+}

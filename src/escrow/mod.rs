@@ -1,6 +1,7 @@
 //! Users' private keys: read from any container, proven to work, kept with their history, and used to
 //! undo one wrap at a time.
 
+pub mod keyholder;
 pub mod openpgp_key;
 pub mod smime_key;
 pub mod smime_load;
@@ -8,6 +9,7 @@ pub mod smime_load;
 use crate::mail::keyops::{KeyHint, KeyRefusal, SessionKey, Wrapped};
 use crate::secret::SecretBytes;
 use crate::time::Timestamp;
+use openssl::x509::X509;
 use serde::{Deserialize, Serialize};
 
 /// The public facts about a user's key.
@@ -72,4 +74,60 @@ pub trait UserKey: Send + Sync {
     fn unwrap_session_key(&self, wrapped: &Wrapped) -> Result<SessionKey, KeyRefusal>;
     /// The form that is stored sealed; the reader of the same format takes it back.
     fn to_secret_bytes(&self) -> SecretBytes;
+}
+
+/// What a key file held.
+#[derive(Default)]
+pub struct Loaded {
+    /// Keys that were read and unlocked.
+    pub keys: Vec<Box<dyn UserKey>>,
+    /// Keys whose public facts are readable, but which no passphrase given unlocks.
+    pub locked: Vec<KeyInfo>,
+    /// True if a container cannot be looked into at all without its passphrase (PKCS#12).
+    pub sealed: bool,
+    /// What was not taken, and why.
+    pub problems: Vec<KeyProblem>,
+}
+
+/// Reads private keys from any container: OpenPGP (armored or binary, whole rings), PKCS#12, PEM, DER. Each
+/// passphrase is tried, the empty one too. `certificates` help to name S/MIME keys that come without one.
+#[must_use]
+pub fn load(bytes: &[u8], passphrases: &[SecretBytes], certificates: &[X509]) -> Loaded {
+    let openpgp = is_openpgp(bytes);
+    let results = if openpgp {
+        openpgp_key::load(bytes, passphrases)
+    } else {
+        smime_load::load(bytes, passphrases, certificates)
+    };
+    let mut loaded = Loaded::default();
+    for result in results {
+        match result {
+            Ok(key) => loaded.keys.push(key),
+            Err(problem) => loaded.problems.push(problem),
+        }
+    }
+    if openpgp {
+        let unlocked = |info: &KeyInfo| {
+            loaded
+                .keys
+                .iter()
+                .any(|key| key.info().fingerprint == info.fingerprint)
+        };
+        loaded.locked = openpgp_key::facts(bytes)
+            .into_iter()
+            .filter(|info| !unlocked(info))
+            .collect();
+    } else {
+        loaded.sealed = loaded.problems.contains(&KeyProblem::WrongPassphrase);
+    }
+    loaded
+}
+
+/// OpenPGP armor, or a binary secret or public key packet.
+fn is_openpgp(bytes: &[u8]) -> bool {
+    let armored = bytes
+        .windows(15)
+        .take(64 << 10)
+        .any(|window| window == b"-----BEGIN PGP ");
+    armored || matches!(bytes.first(), Some(0x94..=0x97 | 0x98..=0x9b | 0xc5 | 0xc6))
 }

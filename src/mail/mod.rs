@@ -11,6 +11,7 @@ pub mod date;
 pub mod header;
 pub mod keyops;
 pub mod layers;
+pub mod mbox;
 pub mod mime;
 pub mod model;
 pub mod openpgp;

@@ -1,0 +1,195 @@
+//! Keys, certificates and passphrases from files and directories, for commands that take them as paths.
+
+use crate::escrow::{self, keyholder::Keyholder};
+use crate::mail::context::{OpenPgpCertificate, Trust};
+use crate::mail::openpgp::armor;
+use crate::secret::SecretBytes;
+use openssl::x509::{X509, X509Crl};
+use serde_bytes::ByteBuf;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// Largest file that is looked at for keys and certificates.
+const MAX_FILE: u64 = 64 << 20;
+/// Deepest directory below a given one.
+const MAX_DEPTH: u32 = 8;
+
+/// A path that could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {}: {source}", path.display())]
+pub struct Unreadable {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// What the key and certificate paths held.
+pub struct KeyFiles {
+    /// The private keys.
+    pub keys: Keyholder,
+    /// Certificates and anchors.
+    pub trust: Trust,
+    /// Notes for the person: files named directly that gave nothing, and why.
+    pub notes: Vec<String>,
+}
+
+/// Reads everything. A self-signed certificate counts as a trust anchor: the person vouches for what they name.
+/// Files in a directory that are no keys are passed over in silence.
+pub fn read(
+    keys: &[PathBuf],
+    certs: &[PathBuf],
+    passphrases: Vec<SecretBytes>,
+) -> Result<KeyFiles, Unreadable> {
+    let mut trust = Trust::default();
+    for path in certs {
+        for file in files(path)? {
+            add_certificates(&content(&file)?, &mut trust);
+        }
+    }
+    let mut contents = Vec::new();
+    for path in keys {
+        for file in files(path)? {
+            let bytes = content(&file)?;
+            contents.push((file, path.is_file(), bytes));
+        }
+    }
+    let given = trust.anchors.iter().chain(&trust.certificates);
+    let mut known: Vec<X509> = given.filter_map(|der| X509::from_der(der).ok()).collect();
+    known.extend(contents.iter().flat_map(|(_, _, bytes)| x509_in(bytes)));
+    let mut notes = Vec::new();
+    let mut loads = Vec::new();
+    for (file, named, bytes) in &contents {
+        let loaded = escrow::load(bytes, &passphrases, &known);
+        if *named && loaded.keys.is_empty() {
+            let why = loaded
+                .problems
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; ");
+            let why = if why.is_empty() {
+                "no private key in it".to_owned()
+            } else {
+                why
+            };
+            notes.push(format!("{}: {why}", file.display()));
+        }
+        loads.push(loaded);
+    }
+    let mut holder = Keyholder::with_passphrases(passphrases);
+    loads
+        .into_iter()
+        .for_each(|loaded| holder.add_loaded(loaded));
+    for key in holder.keys().filter(|key| key.info().format == "OpenPGP") {
+        trust.openpgp.push(OpenPgpCertificate {
+            bytes: key.info().certificate.clone(),
+            source: "escrow".into(),
+        });
+    }
+    Ok(KeyFiles {
+        keys: holder,
+        trust,
+        notes,
+    })
+}
+
+/// One passphrase a line; empty lines are left out.
+pub fn passphrases(path: &Path) -> Result<Vec<SecretBytes>, Unreadable> {
+    let bytes = content(path)?;
+    let lines = bytes
+        .split(|byte| *byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    Ok(lines
+        .filter(|line| !line.is_empty())
+        .map(|line| SecretBytes::new(line.to_vec()))
+        .collect())
+}
+
+fn content(path: &Path) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+    fs::read(path)
+        .map(Zeroizing::new)
+        .map_err(|source| Unreadable {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+/// The path itself, or all files of reasonable size below it, sorted.
+fn files(path: &Path) -> Result<Vec<PathBuf>, Unreadable> {
+    let unreadable = |source| Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    if !fs::metadata(path).map_err(unreadable)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found = Vec::new();
+    collect(path, MAX_DEPTH, &mut found).map_err(unreadable)?;
+    found.sort();
+    Ok(found)
+}
+
+fn collect(directory: &Path, depth: u32, found: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let Ok(about) = fs::metadata(entry.path()) else {
+            continue;
+        };
+        if about.is_dir() && depth > 0 {
+            collect(&entry.path(), depth - 1, found)?;
+        } else if about.is_file() && about.len() <= MAX_FILE {
+            found.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+fn add_certificates(bytes: &[u8], trust: &mut Trust) {
+    for certificate in x509_in(bytes) {
+        let Ok(der) = certificate.to_der() else {
+            continue;
+        };
+        let own_issuer = certificate.issued(&certificate) == openssl::x509::X509VerifyResult::OK;
+        let list = if own_issuer {
+            &mut trust.anchors
+        } else {
+            &mut trust.certificates
+        };
+        list.push(ByteBuf::from(der));
+    }
+    trust
+        .crls
+        .extend(crls_in(bytes).into_iter().map(ByteBuf::from));
+    for bytes in openpgp_in(bytes) {
+        trust.openpgp.push(OpenPgpCertificate {
+            bytes,
+            source: "directory".into(),
+        });
+    }
+}
+
+fn x509_in(bytes: &[u8]) -> Vec<X509> {
+    match X509::from_der(bytes) {
+        Ok(certificate) => vec![certificate],
+        Err(_) => X509::stack_from_pem(bytes).unwrap_or_default(),
+    }
+}
+
+fn crls_in(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let crl = X509Crl::from_der(bytes).or_else(|_| X509Crl::from_pem(bytes));
+    crl.and_then(|crl| crl.to_der()).into_iter().collect()
+}
+
+/// OpenPGP certificates, armored or binary; secret keys count by their public part, which the opener takes.
+fn openpgp_in(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let armored: Vec<Vec<u8>> = armor::blocks(bytes)
+        .filter(|block| block.label.ends_with("KEY BLOCK"))
+        .map(|block| block.bytes)
+        .collect();
+    if armored.is_empty() && matches!(bytes.first(), Some(0x94..=0x9b | 0xc5 | 0xc6)) {
+        return vec![bytes.to_vec()];
+    }
+    armored
+}

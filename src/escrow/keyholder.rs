@@ -1,0 +1,143 @@
+//! A set of unlocked keys that answers [`KeyOps`]: in the keeper those in escrow, in `inspect` those given on the
+//! command line.
+
+use super::{KeyInfo, Loaded, UserKey};
+use crate::mail::keyops::{KeyHint, KeyOps, KeyRefusal, SessionKey, Wrapped};
+use crate::secret::SecretBytes;
+use std::collections::HashMap;
+
+/// Keys, found by the hints that messages carry.
+#[derive(Default)]
+pub struct Keyholder {
+    keys: Vec<Box<dyn UserKey>>,
+    by_hint: HashMap<KeyHint, Vec<usize>>,
+    /// Keys that no certificate names: tried for every S/MIME recipient after the named ones.
+    nameless: Vec<usize>,
+    openpgp: Vec<usize>,
+    locked: Vec<KeyInfo>,
+    sealed: bool,
+    passphrases: Vec<SecretBytes>,
+}
+
+impl Keyholder {
+    /// No keys yet. `passphrases` are tried on password-encrypted layers; the keeper gives none.
+    #[must_use]
+    pub fn with_passphrases(passphrases: Vec<SecretBytes>) -> Self {
+        Self {
+            passphrases,
+            ..Self::default()
+        }
+    }
+
+    /// Adds a key.
+    pub fn add(&mut self, key: Box<dyn UserKey>) {
+        let index = self.keys.len();
+        let info = key.info();
+        if info.format == "OpenPGP" {
+            self.openpgp.push(index);
+        } else if info.hints.is_empty() {
+            self.nameless.push(index);
+        }
+        let mut names: Vec<KeyHint> = info.hints.iter().flat_map(names_of).collect();
+        names.sort();
+        names.dedup();
+        for name in names {
+            self.by_hint.entry(name).or_default().push(index);
+        }
+        self.keys.push(key);
+    }
+
+    /// Adds all that a key file held, and remembers what is locked.
+    pub fn add_loaded(&mut self, loaded: Loaded) {
+        loaded.keys.into_iter().for_each(|key| self.add(key));
+        self.locked.extend(loaded.locked);
+        self.sealed |= loaded.sealed;
+    }
+
+    /// The keys, in the order they were added.
+    pub fn keys(&self) -> impl Iterator<Item = &dyn UserKey> {
+        self.keys.iter().map(AsRef::as_ref)
+    }
+
+    /// The keys that may fit, named ones first.
+    fn candidates(&self, hint: &KeyHint, wrapped: &Wrapped) -> Vec<usize> {
+        let openpgp = matches!(wrapped, Wrapped::OpenPgpPkesk { .. });
+        let mut found: Vec<usize> = match hint {
+            KeyHint::Hidden if openpgp => return self.openpgp.clone(),
+            KeyHint::Hidden => (0..self.keys.len())
+                .filter(|index| !self.openpgp.contains(index))
+                .collect(),
+            _ => names_of(hint)
+                .iter()
+                .filter_map(|name| self.by_hint.get(name))
+                .flatten()
+                .copied()
+                .collect(),
+        };
+        if !openpgp {
+            found.extend(&self.nameless);
+        }
+        let mut seen = std::collections::HashSet::new();
+        found.retain(|index| seen.insert(*index));
+        found
+    }
+
+    /// Why no candidate opened it.
+    fn refusal(&self, hint: &KeyHint, tried: bool) -> KeyRefusal {
+        let names = names_of(hint);
+        let fits = |info: &KeyInfo| {
+            info.hints
+                .iter()
+                .flat_map(names_of)
+                .any(|name| names.contains(&name))
+        };
+        let is_smime = matches!(
+            hint,
+            KeyHint::IssuerSerial { .. } | KeyHint::SubjectKeyId(_)
+        );
+        if self.locked.iter().any(fits) || self.sealed && is_smime && !tried {
+            KeyRefusal::Locked
+        } else if tried {
+            KeyRefusal::DoesNotOpen
+        } else {
+            KeyRefusal::NoKey
+        }
+    }
+}
+
+/// The hint, and for an OpenPGP fingerprint its key id too: messages carry either.
+fn names_of(hint: &KeyHint) -> Vec<KeyHint> {
+    let id = match hint {
+        KeyHint::OpenPgp(fingerprint) if fingerprint.len() == 20 => &fingerprint[12..],
+        KeyHint::OpenPgp(fingerprint) if fingerprint.len() == 32 => &fingerprint[..8],
+        _ => return vec![hint.clone()],
+    };
+    vec![hint.clone(), KeyHint::OpenPgp(id.to_vec())]
+}
+
+impl KeyOps for Keyholder {
+    fn unwrap_session_key(
+        &self,
+        hint: &KeyHint,
+        wrapped: &Wrapped,
+        attempt: u32,
+    ) -> Result<SessionKey, KeyRefusal> {
+        let candidates = self.candidates(hint, wrapped);
+        let mut opened = 0;
+        for &index in &candidates {
+            match self.keys[index].unwrap_session_key(wrapped) {
+                Ok(key) if opened == attempt => return Ok(key),
+                Ok(_) => opened += 1,
+                Err(_) => {}
+            }
+        }
+        Err(self.refusal(hint, !candidates.is_empty()))
+    }
+
+    fn passphrases(&self) -> Vec<SecretBytes> {
+        self.passphrases
+            .iter()
+            .map(SecretBytes::duplicate)
+            .collect()
+    }
+}
