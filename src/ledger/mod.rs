@@ -119,23 +119,29 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens or makes the ledger in `dir`, which is known by `origin` (`strongroom.box/BOX`). A batch
-    /// that the power failed in is dropped; anything else that does not fit, the newest published
-    /// checkpoint included, is an error.
-    pub fn open(dir: &Path, origin: &str) -> Result<Self, LedgerError> {
+    /// Makes an empty ledger in `dir`, known by `origin` (`strongroom.box/BOX`), unless one is there
+    /// already, and opens it. For founding alone: everything else needs a ledger that exists.
+    pub fn create(dir: &Path, origin: &str) -> Result<Self, LedgerError> {
         durable::create_folder(dir)?;
-        let tail_path = dir.join("tail");
-        let checkpoint = read_checkpoint(&dir.join("checkpoint"), origin)?;
-        if !tail_path.exists() {
-            if checkpoint.is_some() || dir.join("tile").exists() {
-                return Err(LedgerError::Damaged {
-                    file: tail_path,
-                    entry: 0,
-                    what: "the tail is missing",
-                });
-            }
-            Tail::replace::<&[u8]>(&tail_path, 0, &[])?;
+        let tail = dir.join("tail");
+        if !tail.exists() && !dir.join("checkpoint").exists() && !dir.join("tile").exists() {
+            Tail::replace::<&[u8]>(&tail, 0, &[])?;
         }
+        Self::open(dir, origin)
+    }
+
+    /// Opens the ledger in `dir`. A batch that the power failed in is dropped; anything else that does
+    /// not fit, a missing ledger and the newest published checkpoint included, is an error.
+    pub fn open(dir: &Path, origin: &str) -> Result<Self, LedgerError> {
+        let tail_path = dir.join("tail");
+        if !tail_path.exists() {
+            return Err(LedgerError::Damaged {
+                file: tail_path,
+                entry: 0,
+                what: "the tail is missing",
+            });
+        }
+        let checkpoint = read_checkpoint(&dir.join("checkpoint"), origin)?;
         let (tail, first, recent) = Tail::open(&tail_path)?;
         let tree = Tree::load(TileStore::new(dir), first, recent)?;
         if let Some(checkpoint) = &checkpoint {

@@ -209,6 +209,12 @@ impl Tail {
         self.broken |= ours.is_none() || ours != identity(std::fs::metadata(&self.path));
     }
 
+    /// Writes elsewhere from here on, to see what a failing disk does.
+    #[cfg(test)]
+    pub(super) fn replace_file(&mut self, path: &Path) {
+        self.file = OpenOptions::new().write(true).open(path).expect("open");
+    }
+
     fn cut(&self) -> Result<(), FileError> {
         self.file
             .set_len(self.length)

@@ -45,12 +45,20 @@ impl Appender {
 
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), FileError> {
         self.unsynced = true;
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= BUFFER {
-            self.write_out()
-        } else {
-            Ok(())
+        if self.buffer.len() + bytes.len() <= BUFFER {
+            self.buffer.extend_from_slice(bytes);
+            return Ok(());
         }
+        self.write_out()?;
+        if bytes.len() <= BUFFER {
+            self.buffer.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.file
+            .write_all_at(bytes, self.written)
+            .map_err(at("write", &self.path))?;
+        self.written += bytes.len() as u64;
+        Ok(())
     }
 
     /// Overwrites bytes that are not committed yet.
@@ -93,6 +101,12 @@ impl Appender {
         Ok(())
     }
 
+    /// Writes elsewhere from here on, to see what a failing disk does.
+    #[cfg(test)]
+    pub(super) fn replace_file(&mut self, path: &Path) {
+        self.file = OpenOptions::new().write(true).open(path).expect("open");
+    }
+
     /// Makes everything appended durable; nothing happens where nothing was.
     pub(super) fn sync(&mut self) -> Result<(), FileError> {
         if self.unsynced {
@@ -124,37 +138,43 @@ impl<'a> PartWriter<'a> {
             sum,
             finished: false,
         };
-        writer.open_segment()?.parts.append(&header.encode())?;
+        writer.step(|open| open.parts.append(&header.encode()))?;
         Ok(writer)
     }
 
-    fn open_segment(&mut self) -> Result<&mut OpenSegment, VaultError> {
-        self.vault.open_segment()
+    /// After a failed step the batch can only be rolled back, as after any other failed append.
+    fn step<T>(
+        &mut self,
+        step: impl FnOnce(&mut OpenSegment) -> Result<T, FileError>,
+    ) -> Result<T, VaultError> {
+        self.vault.guarded(|vault| Ok(step(vault.open_segment()?)?))
     }
 
     /// Ends the part and says where it lies. It counts after [`Vault::commit`].
     pub fn finish(mut self) -> Result<PartPlace, VaultError> {
         let sum = self.sum.clone().finalize().to_be_bytes();
         let (header, offset) = (self.header, self.offset);
-        let open = self.open_segment()?;
-        open.parts.append(&sum)?;
-        open.parts.patch(offset, &header.encode())?;
-        let place = PartPlace {
-            segment: open.number,
+        let segment = self.step(|open| {
+            open.parts.append(&sum)?;
+            open.parts.patch(offset, &header.encode())?;
+            Ok(open.number)
+        })?;
+        self.finished = true;
+        Ok(PartPlace {
+            segment,
             offset,
             length: header.length,
-        };
-        self.finished = true;
-        Ok(place)
+        })
     }
 }
 
 impl Write for PartWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let parts = &mut self.vault.open_segment().map_err(io::Error::other)?.parts;
-        parts
-            .append(bytes)
-            .map_err(|error| io::Error::new(error.source.kind(), error))?;
+        let written = self.step(|open| open.parts.append(bytes));
+        written.map_err(|error| match error {
+            VaultError::File(error) => io::Error::new(error.source.kind(), error),
+            other => io::Error::other(other),
+        })?;
         self.sum.update(bytes);
         self.header.length += bytes.len() as u64;
         Ok(bytes.len())
@@ -167,12 +187,9 @@ impl Write for PartWriter<'_> {
 
 impl Drop for PartWriter<'_> {
     fn drop(&mut self) {
-        if !self.finished {
-            let offset = self.offset;
-            let taken_back = self
-                .open_segment()
-                .and_then(|open| Ok(open.parts.cut(offset)?));
-            self.vault.failed |= taken_back.is_err();
+        let offset = self.offset;
+        if !self.finished && self.step(|open| open.parts.cut(offset)).is_err() {
+            self.vault.failed = true;
         }
     }
 }

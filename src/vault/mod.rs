@@ -314,8 +314,12 @@ impl Vault {
     }
 
     fn open_segment(&mut self) -> Result<&mut OpenSegment, VaultError> {
-        let tenant = self.reader.tenant().clone();
-        self.open.as_mut().ok_or(VaultError::NoSegment { tenant })
+        match &mut self.open {
+            Some(open) => Ok(open),
+            None => Err(VaultError::NoSegment {
+                tenant: self.reader.tenant().clone(),
+            }),
+        }
     }
 
     fn set_committed(&mut self, committed: Option<Committed>) {
