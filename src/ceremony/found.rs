@@ -252,19 +252,36 @@ impl Unsigned {
             .filter(|name| !self.signed.signatures.contains_key(*name))
             .cloned()
             .collect();
-        if missing.is_empty() {
-            return Ok(Founded {
-                policy: self.policy,
-                charter: self.charter,
-                secrets: self.secrets,
-                signed: self.signed,
+        if !missing.is_empty() {
+            let (present, needed) = (self.signed.signatures.len(), self.charter.shares.len());
+            return Err(CeremonyError::TooFew {
+                present,
+                needed,
+                missing,
             });
         }
-        let (present, needed) = (self.signed.signatures.len(), self.charter.shares.len());
-        Err(CeremonyError::TooFew {
-            present,
-            needed,
-            missing,
+        let founding = Founding {
+            box_id: self.charter.box_id,
+            tenants: self.policy.tenants().iter().cloned().collect(),
+            recovery: self.charter.recovery.clone(),
+            officers: Officers {
+                required: self.charter.required,
+                list: self.charter.officers().cloned().collect(),
+            },
+            policy: self.policy.digest(),
+            head: TreeHead {
+                size: 0,
+                root: Digest::of(b""),
+                time: self.charter.time,
+            },
+        };
+        let mut keyring = Keyring::found(founding, self.charter.time);
+        keyring.ledger_auth = self.secrets.ledger_auth.duplicate();
+        Ok(Founded {
+            charter: self.charter,
+            secrets: self.secrets,
+            signed: self.signed,
+            keyring,
         })
     }
 }
@@ -272,10 +289,10 @@ impl Unsigned {
 /// Officers and TPM are done; the ledger's first entry is to be written.
 #[derive(Debug)]
 pub struct Founded {
-    policy: ValidPolicy,
     charter: Charter,
     secrets: TpmSecrets,
     signed: Signed,
+    keyring: Keyring,
 }
 
 impl Founded {
@@ -291,34 +308,16 @@ impl Founded {
         &self.charter
     }
 
-    /// Authorises the ledger key, for the first checkpoint.
+    /// The first keyring, which does not know the ledger's head yet.
     #[must_use]
-    pub const fn secrets(&self) -> &TpmSecrets {
-        &self.secrets
+    pub const fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 
-    /// SHA-256 of the policy.
+    /// The keyring to be written, with the ledger's head, and the secrets it is sealed by.
     #[must_use]
-    pub const fn policy_digest(&self) -> Digest {
-        self.policy.digest()
-    }
-
-    /// The first keyring, once the ledger's `head` is known.
-    #[must_use]
-    pub fn keyring(self, head: TreeHead) -> (Keyring, TpmSecrets) {
-        let founding = Founding {
-            box_id: self.charter.box_id,
-            tenants: self.policy.tenants().iter().cloned().collect(),
-            recovery: self.charter.recovery.clone(),
-            officers: Officers {
-                required: self.charter.required,
-                list: self.charter.officers().cloned().collect(),
-            },
-            policy: self.policy.digest(),
-            head,
-        };
-        let mut keyring = Keyring::found(founding, self.charter.time);
-        keyring.ledger_auth = self.secrets.ledger_auth.duplicate();
-        (keyring, self.secrets)
+    pub fn with_head(mut self, head: TreeHead) -> (Keyring, TpmSecrets) {
+        self.keyring.head = head;
+        (self.keyring, self.secrets)
     }
 }

@@ -9,6 +9,7 @@ use super::{CeremonyError, TpmFacts, TpmSecrets};
 use crate::crypto::hpke::OpeningKey;
 use crate::crypto::random;
 use crate::crypto::shares::{self, Share};
+use crate::id::BoxId;
 use crate::keyring::{Keyring, StaticCapsule, TreeHead};
 use crate::officer::{OfficerName, OfficerPublic, pretty};
 use crate::time::Timestamp;
@@ -110,6 +111,8 @@ pub struct Opened {
 /// What the driver found out, for the officers to accept.
 #[derive(Debug, Clone)]
 pub struct RestoreFacts {
+    /// The box that is from now on: another than before if the TPM is another.
+    pub new_box: BoxId,
     /// The TPM that takes over.
     pub tpm: TpmFacts,
     /// The head of the ledger at hand.
@@ -139,7 +142,8 @@ impl Opened {
     pub fn propose(self, facts: RestoreFacts, secrets: TpmSecrets, now: Timestamp) -> Proposal {
         let text = Succession {
             format: SUCCESSION.to_owned(),
-            box_id: self.keyring.box_id,
+            old_box: self.keyring.box_id,
+            new_box: facts.new_box,
             time: now,
             charter: self.signed.digest(),
             generation: self.keyring.generation,
@@ -198,11 +202,19 @@ impl Proposal {
                 missing,
             });
         }
+        let mut keyring = self.keyring;
+        keyring.box_id = self.succession.new_box;
+        keyring.generation += 1;
+        keyring.head = self.succession.accepted_head;
+        keyring.session = random::key();
+        keyring.note_seed = random::key();
+        keyring.ledger_auth = self.secrets.ledger_auth.duplicate();
+        keyring.rotate_spool_key(self.succession.time, 0);
         Ok(Accepted {
-            keyring: self.keyring,
             succession: self.succession,
             secrets: self.secrets,
             signed: self.signed,
+            keyring,
         })
     }
 }
@@ -210,10 +222,10 @@ impl Proposal {
 /// The officers have accepted the new TPM and the head.
 #[derive(Debug)]
 pub struct Accepted {
-    keyring: Keyring,
     succession: Succession,
     secrets: TpmSecrets,
     signed: Signed,
+    keyring: Keyring,
 }
 
 impl Accepted {
@@ -230,15 +242,15 @@ impl Accepted {
     }
 
     /// The keyring of the new TPM: next generation, a new spool key (the retired box knows the old
-    /// ones), new session and ledger authorisations; everything that opens the archive as before.
+    /// ones), new session, note and ledger keys; everything that opens the archive as before.
     #[must_use]
-    pub fn keyring(self) -> (Keyring, TpmSecrets) {
-        let mut keyring = self.keyring;
-        keyring.generation += 1;
-        keyring.head = self.succession.accepted_head;
-        keyring.session = random::key();
-        keyring.ledger_auth = self.secrets.ledger_auth.duplicate();
-        keyring.rotate_spool_key(self.succession.time, 0);
-        (keyring, self.secrets)
+    pub const fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// What the TPM has taken.
+    #[must_use]
+    pub const fn secrets(&self) -> &TpmSecrets {
+        &self.secrets
     }
 }

@@ -89,7 +89,7 @@ fn founded(policy: &str, officers: &[OfficerKey]) -> Founded {
 fn box_of(policy: &str, officers: &[OfficerKey]) -> (Signed, Vec<u8>) {
     let founded = founded(policy, officers);
     let signed = founded.signed().clone();
-    let (keyring, secrets) = founded.keyring(head(1));
+    let (keyring, secrets) = founded.with_head(head(1));
     let file = keyring
         .seal(&box_secret(&secrets.sealed, &secrets.anchor))
         .expect("sealed");
@@ -315,6 +315,7 @@ fn a_restore_keeps_what_opens_the_archive_and_renews_the_rest() {
     let archive = opened.keyring().tenants[&main].archive[&1].duplicate();
     let old_auth = opened.keyring().ledger_auth.duplicate();
     let facts = RestoreFacts {
+        new_box: BoxId::from_bytes([9; 16]),
         tpm: facts(),
         ledger_head: head(40),
     };
@@ -338,7 +339,8 @@ fn a_restore_keeps_what_opens_the_archive_and_renews_the_rest() {
         (head(40), head(1), signed.digest())
     );
     assert_eq!(text.tpm, facts.tpm);
-    let (keyring, secrets) = accepted.keyring();
+    let (keyring, secrets) = (accepted.keyring(), accepted.secrets());
+    assert_eq!(keyring.box_id, BoxId::from_bytes([9; 16]));
     assert_eq!(keyring.generation, 2);
     assert_eq!(keyring.head, head(40));
     assert_eq!(keyring.spool.len(), 2);
@@ -365,6 +367,7 @@ fn a_restore_needs_m_signatures() {
         offer(&mut gathering, officer).expect("counts");
     }
     let facts = RestoreFacts {
+        new_box: BoxId::from_bytes([9; 16]),
         tpm: facts(),
         ledger_head: head(40),
     };

@@ -61,8 +61,10 @@ impl Charter {
 pub struct Succession {
     /// "strongroom succession 1".
     pub format: String,
-    /// The box.
-    pub box_id: BoxId,
+    /// The box whose keyring was restored. If it is another than `new_box`, it is retired.
+    pub old_box: BoxId,
+    /// The box that is from now on.
+    pub new_box: BoxId,
     /// When, in milliseconds since 1970.
     pub time: Timestamp,
     /// SHA-256 of the charter's text.
@@ -73,7 +75,7 @@ pub struct Succession {
     pub capsule_head: TreeHead,
     /// The head of the ledger at hand, which the officers accept as the newest there is.
     pub accepted_head: TreeHead,
-    /// From this text on, the box that signed with another key is retired.
+    /// What signs the ledger from now on; whatever signed it before does no more.
     pub tpm: TpmFacts,
 }
 
