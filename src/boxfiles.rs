@@ -1,12 +1,14 @@
 //! The small files of the data folder, each with its type: one place for ceremonies, daemons and commands.
 
 use crate::crypto::hpke::{HpkeError, SealingKey};
+use crate::crypto::sign::VerifyingKey;
 use crate::durable::{self, FileError};
 use crate::id::{BoxId, Digest};
 use crate::intake::Rules;
 use crate::keyring::Officers;
 use crate::officer::pretty;
 use crate::policy::{PolicyError, ValidPolicy};
+use crate::tpm::{ObjectBlob, SealedBlob, SrkName};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -208,6 +210,30 @@ pub struct OfficersFile {
     pub officers: Officers,
 }
 
+/// `tpm.json`: what only this box's TPM opens, and its public keys. Nothing in it is secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TpmFile {
+    /// The box.
+    pub box_id: BoxId,
+    /// The ledger's origin ([`ledger_origin`]); it stays the same over restores.
+    pub ledger: String,
+    /// The TPM's storage root key: no other TPM is spoken to.
+    pub storage_root_key: SrkName,
+    /// The sealed secret.
+    pub sealed_secret: SealedBlob,
+    /// The ledger's signing key.
+    pub ledger_key: ObjectBlob,
+    /// Its public half.
+    pub ledger_public: VerifyingKey,
+}
+
+/// The name under which the checkpoints of a box go out: `strongroom.box/` and the id it was founded with.
+#[must_use]
+pub fn ledger_origin(founded: BoxId) -> String {
+    format!("strongroom.box/{founded}")
+}
+
 /// A data folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataFolder(PathBuf);
@@ -264,6 +290,11 @@ impl DataFolder {
     /// `officers.json`.
     pub fn officers(&self) -> Result<OfficersFile, BoxFileError> {
         self.json(OFFICERS)
+    }
+
+    /// `tpm.json`.
+    pub fn tpm(&self) -> Result<TpmFile, BoxFileError> {
+        self.json(TPM)
     }
 
     /// The keyring file's bytes.

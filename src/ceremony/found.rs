@@ -113,6 +113,21 @@ impl Dealt {
         &self.recovery
     }
 
+    /// m.
+    #[must_use]
+    pub const fn required(&self) -> u8 {
+        self.policy.quorum().required
+    }
+
+    /// The share dealt to `name`.
+    pub fn dealing(&self, name: &OfficerName) -> Result<&Dealing, CeremonyError> {
+        let found = self
+            .shares
+            .iter()
+            .find(|dealing| dealing.officer.name == *name);
+        found.ok_or_else(|| CeremonyError::NotAnOfficer(name.clone()))
+    }
+
     /// What was dealt, in the officers' order.
     #[must_use]
     pub fn shares(&self) -> &[Dealing] {
@@ -121,13 +136,7 @@ impl Dealt {
 
     /// Takes back the share that `name` opened. A bad one is refused and changes nothing.
     pub fn take_back(&mut self, name: &OfficerName, share: Share) -> Result<(), CeremonyError> {
-        let dealing = self
-            .shares
-            .iter()
-            .find(|dealing| dealing.officer.name == *name);
-        dealing
-            .ok_or_else(|| CeremonyError::NotAnOfficer(name.clone()))?
-            .check(&share)?;
+        self.dealing(name)?.check(&share)?;
         self.returned.insert(name.clone(), share);
         Ok(())
     }
@@ -193,6 +202,12 @@ pub struct Proven {
 }
 
 impl Proven {
+    /// The new box.
+    #[must_use]
+    pub const fn box_id(&self) -> BoxId {
+        self.box_id
+    }
+
     /// How many subsets opened the test capsule.
     #[must_use]
     pub const fn subsets_tested(&self) -> u32 {
