@@ -1,7 +1,11 @@
 //! The commands: one file each. The only place with hints for people and progress bars.
 
+pub mod ceremony;
 mod inspect;
 mod keyfiles;
+pub mod officer;
+pub mod passphrase;
+pub mod policy;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -16,14 +20,38 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Ceremonies: what officers do together
+    #[command(subcommand)]
+    Ceremony(ceremony::CeremonyCommand),
     /// Open mail files with keys given on the command line; no box needed
     Inspect(inspect::Inspect),
+    /// Officers' key files
+    #[command(subcommand)]
+    Officer(officer::OfficerCommand),
+    /// Policy files
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
 }
 
 /// Runs the command line. The exit status is the command's; errors have been told on standard error.
 #[must_use]
 pub fn run() -> ExitCode {
+    let to = &mut std::io::stdout();
     match Arguments::parse().command {
+        Command::Ceremony(command) => told(ceremony::run(command, to)),
         Command::Inspect(command) => command.run(),
+        Command::Officer(command) => told(officer::run(&command, to)),
+        Command::Policy(command) => told(policy::run(&command, to)),
+    }
+}
+
+/// Tells an error with what to do next, and makes an exit status of it.
+fn told<E: std::error::Error>(result: Result<(), E>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("strongroom: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
