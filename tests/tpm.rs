@@ -43,7 +43,12 @@ impl Founded {
         let srk = tpm.provision(&owner(), &lockout()).expect("provisioned");
         let blob = tpm.seal(&key(0xA1), &PCRS).expect("sealed");
         tpm.shutdown().expect("shut down");
-        Self { sim, srk, blob, _folder: folder }
+        Self {
+            sim,
+            srk,
+            blob,
+            _folder: folder,
+        }
     }
 
     fn open(&self) -> Tpm {
@@ -81,9 +86,15 @@ fn provisioning_may_be_run_again_but_only_with_the_same_owner() {
     let first = tpm.provision(&owner(), &lockout()).expect("provisioned");
     assert_eq!(tpm.provision(&owner(), &lockout()).expect("again"), first);
     let other = tpm.provision(&key(1), &lockout());
-    assert!(matches!(other, Err(TpmError::WrongAuth { .. })), "{other:?}");
+    assert!(
+        matches!(other, Err(TpmError::WrongAuth { .. })),
+        "{other:?}"
+    );
     tpm.set_owner_auth(&owner(), &key(1)).expect("a new owner");
-    assert_eq!(tpm.provision(&key(1), &lockout()).expect("the new owner"), first);
+    assert_eq!(
+        tpm.provision(&key(1), &lockout()).expect("the new owner"),
+        first
+    );
 }
 
 #[test]
@@ -91,13 +102,22 @@ fn altered_firmware_is_named_by_its_pcrs_and_good_firmware_opens_again() {
     let mut box_ = Founded::new();
     box_.sim.boot(Firmware::Altered).expect("booted");
     let error = box_.open().unseal(&box_.blob).expect_err("other firmware");
-    assert!(matches!(&error, TpmError::PcrMismatch { differing } if differing == &[0, 11]), "{error:?}");
+    assert!(
+        matches!(&error, TpmError::PcrMismatch { differing } if differing == &[0, 11]),
+        "{error:?}"
+    );
     assert!(error.to_string().contains("PCR 0, 11 differ."), "{error}");
 
     box_.sim.boot(Firmware::Updated).expect("booted");
     let error = box_.open().unseal(&box_.blob).expect_err("an update");
-    assert!(matches!(&error, TpmError::PcrMismatch { differing } if differing == &[11]), "{error:?}");
-    let resealed = box_.open().seal(&key(0xA1), &PCRS).expect("sealed to the update");
+    assert!(
+        matches!(&error, TpmError::PcrMismatch { differing } if differing == &[11]),
+        "{error:?}"
+    );
+    let resealed = box_
+        .open()
+        .seal(&key(0xA1), &PCRS)
+        .expect("sealed to the update");
     assert_eq!(opens_to(&mut box_.open(), &resealed), [0xA1; 32]);
 
     box_.sim.boot(Firmware::Good).expect("booted");
@@ -111,8 +131,14 @@ fn a_cap_shuts_the_way_until_the_next_boot() {
     assert_eq!(opens_to(&mut tpm, &box_.blob), [0xA1; 32]);
     tpm.cap_pcr(11).expect("capped");
     let error = tpm.unseal(&box_.blob).expect_err("capped");
-    assert!(matches!(&error, TpmError::PcrMismatch { differing } if differing == &[11]), "{error:?}");
-    assert!(matches!(tpm.cap_pcr(7), Err(TpmError::BadPcr { pcr: 7, .. })));
+    assert!(
+        matches!(&error, TpmError::PcrMismatch { differing } if differing == &[11]),
+        "{error:?}"
+    );
+    assert!(matches!(
+        tpm.cap_pcr(7),
+        Err(TpmError::BadPcr { pcr: 7, .. })
+    ));
     drop(tpm);
     box_.sim.boot(Firmware::Good).expect("booted");
     assert_eq!(opens_to(&mut box_.open(), &box_.blob), [0xA1; 32]);
@@ -127,7 +153,10 @@ fn a_cleared_tpm_is_called_that() {
     assert!(matches!(error, TpmError::Cleared), "{error:?}");
     assert!(error.to_string().contains("ceremony restore"), "{error}");
     assert_eq!(tpm.health().expect("health").srk, None);
-    for result in [tpm.unseal(&box_.blob).map(drop), tpm.read_counter(&auth()).map(drop)] {
+    for result in [
+        tpm.unseal(&box_.blob).map(drop),
+        tpm.read_counter(&auth()).map(drop),
+    ] {
         assert!(matches!(result, Err(TpmError::Cleared)), "{result:?}");
     }
     // A founding on the cleared TPM makes another key: the old box does not take it for its own.
@@ -142,9 +171,18 @@ fn a_missing_tpm_is_called_that() {
     box_.sim.power_off();
     let gone = tpm.unseal(&box_.blob).expect_err("no TPM");
     assert!(matches!(gone, TpmError::Missing { .. }), "{gone:?}");
-    assert!(matches!(tpm.unseal(&box_.blob), Err(TpmError::Missing { .. })));
-    assert!(matches!(Tpm::open(&box_.sim.tcti()), Err(TpmError::Missing { .. })));
-    assert!(matches!(Tpm::open("usb:first"), Err(TpmError::BadAddress(_))));
+    assert!(matches!(
+        tpm.unseal(&box_.blob),
+        Err(TpmError::Missing { .. })
+    ));
+    assert!(matches!(
+        Tpm::open(&box_.sim.tcti()),
+        Err(TpmError::Missing { .. })
+    ));
+    assert!(matches!(
+        Tpm::open("usb:first"),
+        Err(TpmError::BadAddress(_))
+    ));
     // The connection comes back by itself.
     box_.sim.boot(Firmware::Good).expect("booted");
     assert_eq!(opens_to(&mut tpm, &box_.blob), [0xA1; 32]);
@@ -156,39 +194,68 @@ fn lockout_is_told_and_ended_and_does_not_touch_what_is_ours() {
     box_.sim.lockout().expect("locked out");
     let mut tpm = box_.open();
     let health = tpm.health().expect("health");
-    assert!(health.in_lockout && health.failed_tries >= health.max_tries, "{health:?}");
+    assert!(
+        health.in_lockout && health.failed_tries >= health.max_tries,
+        "{health:?}"
+    );
     assert_eq!((health.max_tries, health.forget_after_seconds), (32, 600));
     assert!(health.owner_auth_set && health.lockout_auth_set);
     assert_eq!(opens_to(&mut tpm, &box_.blob), [0xA1; 32]);
 
     tpm.reset_lockout(&lockout()).expect("reset");
     assert!(!tpm.health().expect("health").in_lockout);
-    assert!(matches!(tpm.reset_lockout(&key(9)), Err(TpmError::WrongAuth { .. })));
+    assert!(matches!(
+        tpm.reset_lockout(&key(9)),
+        Err(TpmError::WrongAuth { .. })
+    ));
     let shut = tpm.reset_lockout(&lockout()).expect_err("shut for a day");
-    assert!(matches!(shut, TpmError::Lockout { seconds: 86_400, .. }), "{shut:?}");
+    assert!(
+        matches!(
+            shut,
+            TpmError::Lockout {
+                seconds: 86_400,
+                ..
+            }
+        ),
+        "{shut:?}"
+    );
 }
 
 #[test]
 fn anchors_alternate_and_a_zeroed_one_is_gone() {
     let mut box_ = Founded::new();
     let mut tpm = box_.open();
-    assert!(matches!(tpm.read_anchor(Slot::A, &auth()), Err(TpmError::NvMissing { .. })));
+    assert!(matches!(
+        tpm.read_anchor(Slot::A, &auth()),
+        Err(TpmError::NvMissing { .. })
+    ));
     tpm.define_anchor_slots(&owner(), &auth()).expect("defined");
-    assert!(matches!(tpm.define_anchor_slots(&owner(), &auth()), Err(TpmError::NvExists { .. })));
+    assert!(matches!(
+        tpm.define_anchor_slots(&owner(), &auth()),
+        Err(TpmError::NvExists { .. })
+    ));
     assert!(tpm.read_anchor(Slot::A, &auth()).expect("read").is_none());
-    tpm.write_anchor(Slot::A, &auth(), &key(0xC1)).expect("written");
-    tpm.write_anchor(Slot::A.other(), &auth(), &key(0xC2)).expect("written");
+    tpm.write_anchor(Slot::A, &auth(), &key(0xC1))
+        .expect("written");
+    tpm.write_anchor(Slot::A.other(), &auth(), &key(0xC2))
+        .expect("written");
     drop(tpm);
     box_.sim.boot(Firmware::Good).expect("booted");
 
     let mut tpm = box_.open();
-    let read = |tpm: &mut Tpm, slot| tpm.read_anchor(slot, &auth()).expect("read").map(|key| *key.expose());
+    let read = |tpm: &mut Tpm, slot| {
+        tpm.read_anchor(slot, &auth())
+            .expect("read")
+            .map(|key| *key.expose())
+    };
     assert_eq!(read(&mut tpm, Slot::A), Some([0xC1; 32]));
     assert_eq!(read(&mut tpm, Slot::B), Some([0xC2; 32]));
     tpm.zero_anchor(Slot::A, &auth()).expect("zeroed");
     assert_eq!(read(&mut tpm, Slot::A), None);
     assert_eq!(read(&mut tpm, Slot::B), Some([0xC2; 32]));
-    let wrong = tpm.read_anchor(Slot::B, &key(1)).expect_err("a wrong value");
+    let wrong = tpm
+        .read_anchor(Slot::B, &key(1))
+        .expect_err("a wrong value");
     assert!(matches!(wrong, TpmError::WrongAuth { .. }), "{wrong:?}");
     assert_eq!(tpm.health().expect("health").failed_tries, 0);
 
@@ -196,7 +263,10 @@ fn anchors_alternate_and_a_zeroed_one_is_gone() {
     assert!(matches!(refused, TpmError::WrongAuth { .. }), "{refused:?}");
     tpm.undefine_all(&owner()).expect("deleted");
     tpm.undefine_all(&owner()).expect("nothing is left");
-    assert!(matches!(tpm.read_anchor(Slot::B, &auth()), Err(TpmError::NvMissing { .. })));
+    assert!(matches!(
+        tpm.read_anchor(Slot::B, &auth()),
+        Err(TpmError::NvMissing { .. })
+    ));
 }
 
 #[test]
@@ -218,12 +288,18 @@ fn the_counter_never_goes_back() {
 fn the_absorber_chains_digests() {
     let mut box_ = Founded::new();
     let mut tpm = box_.open();
-    assert!(matches!(tpm.absorb(&auth(), &[1; 32]), Err(TpmError::NvMissing { .. })));
+    assert!(matches!(
+        tpm.absorb(&auth(), &[1; 32]),
+        Err(TpmError::NvMissing { .. })
+    ));
     tpm.define_absorber(&owner(), &auth()).expect("defined");
     assert_eq!(tpm.read_absorber(&auth()).expect("read"), [0; 32]);
     tpm.absorb(&auth(), &[1; 32]).expect("absorbed");
     tpm.absorb(&auth(), &[2; 32]).expect("absorbed");
-    assert!(matches!(tpm.absorb(&key(1), &[3; 32]), Err(TpmError::WrongAuth { .. })));
+    assert!(matches!(
+        tpm.absorb(&key(1), &[3; 32]),
+        Err(TpmError::WrongAuth { .. })
+    ));
     drop(tpm);
     box_.sim.boot(Firmware::Good).expect("booted");
     let once: [u8; 32] = Sha256::digest([[0; 32], [1; 32]].concat()).into();
@@ -240,16 +316,25 @@ fn the_ledger_key_signs_only_with_its_authorisation() {
     let digest: [u8; 32] = Sha256::digest(b"checkpoint").into();
     for _ in 0..20 {
         let signature = tpm.sign(&blob, &auth(), &digest).expect("signed");
-        public.verify(b"checkpoint", &signature).expect("a good signature");
+        public
+            .verify(b"checkpoint", &signature)
+            .expect("a good signature");
     }
     let signature = tpm.sign(&other, &auth(), &digest).expect("signed");
-    public.verify(b"checkpoint", &signature).expect_err("the other key's");
-    assert!(matches!(tpm.sign(&blob, &key(1), &digest), Err(TpmError::WrongAuth { .. })));
+    public
+        .verify(b"checkpoint", &signature)
+        .expect_err("the other key's");
+    assert!(matches!(
+        tpm.sign(&blob, &key(1), &digest),
+        Err(TpmError::WrongAuth { .. })
+    ));
     drop(tpm);
     // Registers do not guard it: an update of the firmware does not cost the key.
     box_.sim.boot(Firmware::Updated).expect("booted");
     let signature = box_.open().sign(&blob, &auth(), &digest).expect("signed");
-    public.verify(b"checkpoint", &signature).expect("a good signature");
+    public
+        .verify(b"checkpoint", &signature)
+        .expect("a good signature");
 }
 
 #[test]
@@ -262,11 +347,18 @@ fn a_foreign_or_altered_blob_is_refused() {
         let mut altered = json.clone();
         let text = altered[part][field].as_str().expect("text").to_owned();
         let middle = text.len() / 2;
-        let other = if text.as_bytes()[middle] == b'A' { "B" } else { "A" };
+        let other = if text.as_bytes()[middle] == b'A' {
+            "B"
+        } else {
+            "A"
+        };
         altered[part][field] = format!("{}{other}{}", &text[..middle], &text[middle + 1..]).into();
         let blob: SealedBlob = serde_json::from_value(altered).expect("a blob");
         let error = one.open().unseal(&blob).expect_err("altered");
-        assert!(matches!(error, TpmError::BadBlob { .. }), "{field}: {error:?}");
+        assert!(
+            matches!(error, TpmError::BadBlob { .. }),
+            "{field}: {error:?}"
+        );
     }
 }
 
@@ -289,7 +381,8 @@ fn nothing_secret_crosses_the_wire_in_the_clear() {
     let blob = tpm.seal(&key(0xA1), &PCRS).expect("sealed");
     assert_eq!(opens_to(&mut tpm, &blob), [0xA1; 32]);
     tpm.define_anchor_slots(&owner(), &auth()).expect("defined");
-    tpm.write_anchor(Slot::A, &auth(), &key(0xC1)).expect("written");
+    tpm.write_anchor(Slot::A, &auth(), &key(0xC1))
+        .expect("written");
     assert!(tpm.read_anchor(Slot::A, &auth()).expect("read").is_some());
     tpm.define_counter(&owner(), &auth()).expect("defined");
     tpm.define_absorber(&owner(), &auth()).expect("defined");
@@ -301,14 +394,22 @@ fn nothing_secret_crosses_the_wire_in_the_clear() {
     tpm.reset_lockout(&lockout()).expect("reset");
 
     let traffic = proxy.recorded();
-    assert!(traffic.len() > 30, "the proxy saw {} commands", traffic.len());
+    assert!(
+        traffic.len() > 30,
+        "the proxy saw {} commands",
+        traffic.len()
+    );
     for exchange in &traffic {
         for bytes in [&exchange.command, &exchange.response] {
             for secret in [0xA1, 0xB1, 0xB2, 0xB3, 0xB4, 0xC1, 0xC3] {
                 let seen = bytes.windows(16).any(|window| window == [secret; 16]);
                 assert!(!seen, "{secret:#x} in command {:#x}", exchange.code());
             }
-            assert!(!bytes.windows(16).any(|window| window == &random.expose()[..16]));
+            assert!(
+                !bytes
+                    .windows(16)
+                    .any(|window| window == &random.expose()[..16])
+            );
         }
     }
 }
@@ -324,7 +425,8 @@ fn corrupted_and_truncated_answers_are_errors() {
     faults.extend([0, 1, 9, 10, 11, 40].map(Fault::Truncate));
     for fault in faults {
         proxy.fault(None);
-        let mut tpm = Tpm::open_with_deadline(&proxy.tcti(), Duration::from_secs(2)).expect("a connection");
+        let mut tpm =
+            Tpm::open_with_deadline(&proxy.tcti(), Duration::from_secs(2)).expect("a connection");
         tpm.pin(&box_.srk).expect("pinned");
         proxy.fault_on(unseal, fault);
         match tpm.unseal(&box_.blob) {
@@ -335,10 +437,11 @@ fn corrupted_and_truncated_answers_are_errors() {
     // Every kind of answer on the way to the secret, not only the last.
     for offset in [0, 3, 5, 6, 9, 12, 17, 25, 40] {
         proxy.fault(Some(Fault::Corrupt(offset)));
-        let opened = Tpm::open_with_deadline(&proxy.tcti(), Duration::from_secs(2)).and_then(|mut tpm| {
-            tpm.pin(&box_.srk)?;
-            tpm.unseal(&box_.blob)
-        });
+        let opened =
+            Tpm::open_with_deadline(&proxy.tcti(), Duration::from_secs(2)).and_then(|mut tpm| {
+                tpm.pin(&box_.srk)?;
+                tpm.unseal(&box_.blob)
+            });
         assert!(opened.is_err(), "offset {offset}");
     }
     drop(proxy);
@@ -350,12 +453,19 @@ fn a_silent_tpm_is_given_up_at_the_deadline_and_a_slow_one_is_not() {
     let box_ = Founded::new();
     let proxy = box_.sim.proxy().expect("a proxy");
     proxy.fault_on(0x15E, Fault::Delay(Duration::from_millis(500)));
-    assert_eq!(opens_to(&mut box_.open_at(&proxy.tcti()), &box_.blob), [0xA1; 32]);
-    let mut tpm = Tpm::open_with_deadline(&proxy.tcti(), Duration::from_secs(3)).expect("a connection");
+    assert_eq!(
+        opens_to(&mut box_.open_at(&proxy.tcti()), &box_.blob),
+        [0xA1; 32]
+    );
+    let mut tpm =
+        Tpm::open_with_deadline(&proxy.tcti(), Duration::from_secs(3)).expect("a connection");
     tpm.pin(&box_.srk).expect("pinned");
     proxy.fault_on(0x15E, Fault::Drop);
     let began = Instant::now();
-    assert!(matches!(tpm.unseal(&box_.blob), Err(TpmError::NoAnswer { seconds: 3 })));
+    assert!(matches!(
+        tpm.unseal(&box_.blob),
+        Err(TpmError::NoAnswer { seconds: 3 })
+    ));
     assert!(began.elapsed() < Duration::from_secs(6));
 }
 
@@ -365,7 +475,10 @@ fn a_child_process_does_not_inherit_the_connection() {
     let box_ = Founded::new();
     let _tpm = box_.open();
     let inherits = || {
-        let listing = std::process::Command::new("ls").args(["-l", "/proc/self/fd"]).output().expect("ls");
+        let listing = std::process::Command::new("ls")
+            .args(["-l", "/proc/self/fd"])
+            .output()
+            .expect("ls");
         String::from_utf8_lossy(&listing.stdout).contains("socket:")
     };
     // Another test may be between connecting and closing at that moment; not five times.

@@ -23,7 +23,9 @@ pub enum SimError {
     #[error("cannot start swtpm: {0}")]
     Spawn(#[source] std::io::Error),
     /// swtpm ended or never answered.
-    #[error("swtpm did not come up; see {0}; if it is not installed: apt-get install swtpm swtpm-tools")]
+    #[error(
+        "swtpm did not come up; see {0}; if it is not installed: apt-get install swtpm swtpm-tools"
+    )]
     NotUp(PathBuf),
     /// The state folder could not be read or written.
     #[error("{path}: {source}")]

@@ -200,7 +200,10 @@ pub(super) fn is_disconnection(code: u32) -> bool {
 pub(super) fn explain(doing: &'static str, code: u32) -> TpmError {
     match tpm_code(code) {
         Some(rc::TPM2_RC_AUTH_FAIL | rc::TPM2_RC_BAD_AUTH) => TpmError::WrongAuth { doing, code },
-        Some(rc::TPM2_RC_LOCKOUT) => TpmError::Lockout { seconds: FORGET_AFTER, code },
+        Some(rc::TPM2_RC_LOCKOUT) => TpmError::Lockout {
+            seconds: FORGET_AFTER,
+            code,
+        },
         Some(rc::TPM2_RC_FAILURE) => TpmError::Broken { code },
         Some(0) | None => TpmError::Garbled { doing, code },
         Some(_) => TpmError::Refused { doing, code },

@@ -60,7 +60,10 @@ impl Owner {
         let _ = self.jobs.send(job);
         match answer.recv_timeout(self.deadline) {
             Ok(Err(TpmError::Garbled { code, .. })) if is_disconnection(code) => {
-                Err(TpmError::Missing { tcti: self.tcti.clone(), code })
+                Err(TpmError::Missing {
+                    tcti: self.tcti.clone(),
+                    code,
+                })
             }
             Ok(result) => result,
             Err(RecvTimeoutError::Timeout) => {

@@ -190,9 +190,13 @@ fn check(code: u32) -> Result<(), u32> {
 /// without close-on-exec, and a keeper or worker that inherits it could talk to the TPM. To be called
 /// right after connecting; it looks for the open files that lead to the address.
 pub(super) fn close_on_exec(tcti: &str) {
-    let Ok(files) = std::fs::read_dir("/proc/self/fd") else { return };
+    let Ok(files) = std::fs::read_dir("/proc/self/fd") else {
+        return;
+    };
     for path in files.flatten().map(|file| file.path()) {
-        let number = path.file_name().and_then(|name| name.to_str()?.parse::<RawFd>().ok());
+        let number = path
+            .file_name()
+            .and_then(|name| name.to_str()?.parse::<RawFd>().ok());
         let Some(number) = number else { continue };
         // SAFETY: the number came from the list of open files. Should another thread have closed it
         // meanwhile, the calls fail, or mark that thread's newer file close-on-exec, which every
@@ -209,9 +213,13 @@ fn leads_to(tcti: &str, file: BorrowedFd<'_>, path: &Path) -> bool {
     if let Some(device) = tcti.strip_prefix("device:") {
         return std::fs::read_link(path).is_ok_and(|target| target == Path::new(device));
     }
-    let port = tcti.split_once("port=").and_then(|(_, rest)| rest.split(',').next()?.parse::<u16>().ok());
+    let port = tcti
+        .split_once("port=")
+        .and_then(|(_, rest)| rest.split(',').next()?.parse::<u16>().ok());
     let Some(port) = port else { return false };
-    let peer = file.try_clone_to_owned().and_then(|copy| TcpStream::from(copy).peer_addr());
+    let peer = file
+        .try_clone_to_owned()
+        .and_then(|copy| TcpStream::from(copy).peer_addr());
     peer.is_ok_and(|peer| peer.port() == port || Some(peer.port()) == port.checked_add(1))
 }
 
