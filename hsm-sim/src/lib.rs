@@ -19,13 +19,11 @@ use std::path::PathBuf;
 /// Why the simulated hardware did not do what it was told.
 #[derive(Debug, thiserror::Error)]
 pub enum SimError {
-    /// No process could be started at all.
-    #[error("cannot start swtpm: {0}")]
+    /// swtpm could not be started at all.
+    #[error("cannot start swtpm: {0}; on Debian: apt-get install swtpm swtpm-tools")]
     Spawn(#[source] std::io::Error),
     /// swtpm ended or never answered.
-    #[error(
-        "swtpm did not come up; see {0}; if it is not installed: apt-get install swtpm swtpm-tools"
-    )]
+    #[error("swtpm did not come up; see {0}")]
     NotUp(PathBuf),
     /// The state folder could not be read or written.
     #[error("{path}: {source}")]

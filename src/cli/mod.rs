@@ -1,6 +1,7 @@
 //! The commands: one file each. The only place with hints for people and progress bars.
 
 pub mod ceremony;
+mod import;
 mod inspect;
 mod keyfiles;
 pub mod officer;
@@ -23,6 +24,8 @@ enum Command {
     /// Ceremonies: what officers do together
     #[command(subcommand)]
     Ceremony(ceremony::CeremonyCommand),
+    /// Bring in mail from files: single mails, mbox files, Maildir folders, and folders of these
+    Import(import::Import),
     /// Open mail files with keys given on the command line; no box needed
     Inspect(inspect::Inspect),
     /// Officers' key files
@@ -39,6 +42,7 @@ pub fn run() -> ExitCode {
     let to = &mut std::io::stdout();
     match Arguments::parse().command {
         Command::Ceremony(command) => told(ceremony::run(command, to)),
+        Command::Import(command) => command.run(),
         Command::Inspect(command) => command.run(),
         Command::Officer(command) => told(officer::run(&command, to)),
         Command::Policy(command) => told(policy::run(&command, to)),

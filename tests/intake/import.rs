@@ -1,1 +1,149 @@
-//! import
+//! Importing files: what is found, exactly once, exactly as it was.
+
+use crate::server::Server;
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use strongroom::id::Digest;
+use strongroom::intake::envelope::Source;
+use strongroom::intake::import::client::{Destination, Progress, send};
+use strongroom::intake::import::sources::{files, mails_of};
+
+const LINE: &str = "From ann  Tue Apr  1 09:28:56 1997\n";
+
+fn some_mail(folder: &Path) {
+    let put = |name: &str, text: &str| {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().expect("folder")).expect("folder");
+        fs::write(path, text).expect("write");
+    };
+    put("one.eml", "A: 1\r\n\r\nCRLF text\r\n");
+    put(
+        "box.mbox",
+        &format!("{LINE}A: 2\n\n>From x\n\n{LINE}A: 3\n\ny\n"),
+    );
+    put("maildir/cur/1.host:2,S", "A: 4\n\nread\n");
+    put("maildir/new/2.host", "A: 5\n\nnew\n");
+    put("maildir/tmp/3.host", "A: 6\n\nhalf\n");
+    put("maildir/dovecot-uidlist", "3 V1 N2\n");
+    put("maildir/.Sent/cur/4.host:2,", "A: 7\n\nsent\n");
+    fs::create_dir_all(folder.join("maildir/.Sent/new")).expect("folder");
+    put("notes.pdf", "%PDF-1.4\n");
+}
+
+async fn import(
+    socket: PathBuf,
+    paths: Vec<PathBuf>,
+    known: HashSet<Digest>,
+) -> (Vec<Digest>, Vec<Progress>) {
+    let work = move || {
+        let destination = Destination {
+            tenant: None,
+            mailbox: "ann@example.org".into(),
+        };
+        let mails = files(&paths)
+            .expect("list")
+            .into_iter()
+            .flat_map(|(path, _)| mails_of(&path));
+        let (mut queued, mut others) = (Vec::new(), Vec::new());
+        let report = |progress: Progress| {
+            match progress {
+                Progress::Queued { identity, .. } => queued.push(identity),
+                other => others.push(other),
+            }
+            Ok(())
+        };
+        send(&socket, &destination, mails, &known, report).expect("imported");
+        (queued, others)
+    };
+    tokio::task::spawn_blocking(work).await.expect("no panic")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_mailboxes_and_maildirs_come_in_exactly_once() {
+    // C7, C2
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().expect("folder");
+    some_mail(folder.path());
+    let paths = vec![folder.path().to_owned()];
+    let (queued, others) =
+        import(server.socket("import.sock"), paths.clone(), HashSet::new()).await;
+    assert_eq!(queued.len(), 6);
+    assert!(
+        matches!(&others[..], [Progress::Unreadable(error)] if error.to_string().contains("notes.pdf"))
+    );
+    let (again, known) = import(
+        server.socket("import.sock"),
+        paths,
+        queued.into_iter().collect(),
+    )
+    .await;
+    assert!(again.is_empty() && known.len() == 7);
+    let found = server.stop().await;
+    let mut texts: Vec<_> = found
+        .mails
+        .iter()
+        .map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned())
+        .collect();
+    texts.sort();
+    let mut expected = [
+        "A: 1\r\n\r\nCRLF text\r\n",
+        "A: 2\n\nFrom x\n",
+        "A: 3\n\ny\n",
+        "A: 4\n\nread\n",
+        "A: 5\n\nnew\n",
+        "A: 7\n\nsent\n",
+    ];
+    expected.sort_unstable();
+    assert_eq!(texts, expected);
+    assert!(
+        found
+            .envelopes
+            .iter()
+            .all(|envelope| matches!(envelope.source, Source::Import { .. }))
+    );
+    assert!(
+        found
+            .envelopes
+            .iter()
+            .all(|envelope| envelope.recipients[0].address == "ann@example.org")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_of_many_frames_is_imported_whole() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("long.eml");
+    let text = [b"A: 1\r\n\r\n".to_vec(), crate::support::text(7_000_000, 3)].concat();
+    fs::write(&path, &text).expect("write");
+    import(server.socket("import.sock"), vec![path], HashSet::new()).await;
+    assert!(
+        server
+            .stop()
+            .await
+            .mails
+            .iter()
+            .any(|(_, bytes)| *bytes == text)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_on_the_socket_hurts_nobody() {
+    let server = Server::start().await;
+    let socket = server.socket("import.sock");
+    tokio::task::spawn_blocking(move || {
+        use std::io::{Read, Write};
+        for garbage in [&[0xff; 40][..], &[0, 0, 0, 3, 1, 2, 3], &[0, 0, 0, 200]] {
+            let mut stream = std::os::unix::net::UnixStream::connect(&socket).expect("connect");
+            let _ = stream.write_all(garbage);
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer);
+            assert!(answer.is_empty());
+        }
+    })
+    .await
+    .expect("no panic");
+    assert!(server.stop().await.mails.is_empty());
+}

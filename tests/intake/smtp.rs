@@ -1,1 +1,431 @@
-//! smtp
+//! SMTP and LMTP as clients speak them, the well-behaved and the others.
+
+use crate::client::Client;
+use crate::server::Server;
+use crate::support::text;
+use std::process::{Command, Output};
+use strongroom::intake::envelope::Source;
+use strongroom::intake::{Limits, Rules};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_delivers_over_implicit_tls_and_starttls() {
+    let server = Server::start().await;
+    let mail = b"From: a@example.org\r\nSubject: x\r\n\r\n.dot\r\n..\r\nlast line\r\n";
+    let file = server.socket("mail.eml");
+    std::fs::write(&file, mail).expect("write");
+    for url in [
+        format!("smtps://localhost:{}/me", server.smtps.port()),
+        format!("smtp://localhost:{}/me", server.smtp.port()),
+    ] {
+        let sent = curl(
+            &server,
+            &[
+                "--ssl-reqd",
+                &url,
+                "--upload-file",
+                &file.display().to_string(),
+            ],
+        )
+        .await;
+        assert!(
+            sent.status.success(),
+            "{}",
+            String::from_utf8_lossy(&sent.stderr)
+        );
+    }
+    let found = server.stop().await;
+    assert_eq!(found.mails.len(), 2);
+    assert!(
+        found.mails.iter().all(|(_, bytes)| bytes == mail),
+        "every byte as sent"
+    ); // C2
+    for envelope in &found.envelopes {
+        assert_eq!(envelope.sender, "ann@example.org");
+        let recipients: Vec<_> = envelope
+            .recipients
+            .iter()
+            .map(|to| to.address.as_str())
+            .collect();
+        assert_eq!(recipients, ["bob@example.org", "hidden@example.org"]); // C1: Bcc
+        let Source::Smtp { helo, tls, .. } = &envelope.source else {
+            panic!("{:?}", envelope.source)
+        };
+        assert!(helo == "me" && tls.starts_with("TLSv1"), "{tls}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_1_2_is_taken_and_older_refused() {
+    let server = Server::start().await;
+    let address = format!("localhost:{}", server.smtps.port());
+    for (version, taken) in [("-tls1_3", true), ("-tls1_2", true), ("-tls1_1", false)] {
+        let address = address.clone();
+        let output = tokio::task::spawn_blocking(move || {
+            let arguments = [
+                "s_client",
+                "-connect",
+                &address,
+                version,
+                "-cipher",
+                "ALL:@SECLEVEL=0",
+                "-quiet",
+            ];
+            Command::new("openssl")
+                .args(arguments)
+                .stdin(std::process::Stdio::null())
+                .output()
+                .expect("openssl")
+        });
+        let output = output.await.expect("openssl");
+        let greeted = String::from_utf8_lossy(&output.stdout).contains("220 localhost");
+        assert_eq!(
+            greeted,
+            taken,
+            "{version}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    server.stop().await;
+}
+
+async fn curl(server: &Server, arguments: &[&str]) -> Output {
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "--cacert"]).arg(server.certificate());
+    curl.args([
+        "--mail-from",
+        "ann@example.org",
+        "--mail-rcpt",
+        "bob@example.org",
+        "--mail-rcpt",
+        "hidden@example.org",
+    ]);
+    curl.args(arguments);
+    tokio::task::spawn_blocking(move || curl.output().expect("curl is installed"))
+        .await
+        .expect("curl")
+}
+
+#[tokio::test]
+async fn without_tls_there_is_no_mail() {
+    // I1
+    let server = Server::start().await;
+    let mut client = Client::plain(&server).await;
+    assert!(!client.ask("EHLO me").await.contains("PIPELINING"));
+    for line in [
+        "MAIL FROM:<a@b>",
+        "RCPT TO:<a@b>",
+        "DATA",
+        "BDAT 3 LAST",
+        "VRFY a",
+    ] {
+        assert_eq!(
+            client.ask(line).await,
+            "530 5.7.0 Must issue a STARTTLS command first\r\n"
+        );
+    }
+    assert!(client.ask("NOOP").await.starts_with("250 "));
+    assert!(client.ask("QUIT").await.starts_with("221 "));
+    assert!(server.stop().await.mails.is_empty());
+}
+
+#[tokio::test]
+async fn nothing_said_before_tls_counts_after_it() {
+    // CVE-2011-0411
+    let server = Server::start().await;
+    let mut client = Client::plain(&server).await;
+    client.ask("EHLO evil").await;
+    client
+        .send("STARTTLS\r\nEHLO evil\r\nMAIL FROM:<evil@example.org>\r\n")
+        .await;
+    assert!(client.reply().await.starts_with("220 "));
+    let mut client = client.upgrade(&server).await.expect("TLS");
+    assert!(
+        client.ask("MAIL FROM:<a@b>").await.starts_with("503 "),
+        "the EHLO from before is forgotten"
+    );
+    assert!(client.ask("EHLO me").await.contains("SMTPUTF8"));
+    assert!(client.ask("STARTTLS").await.starts_with("503 "));
+    client.begin().await;
+    assert!(client.ask("QUIT").await.starts_with("221 "));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn pipelined_mails_and_chunks_arrive_exactly() {
+    let server = Server::start().await;
+    let mut client = Client::ready(&server).await;
+    client.send("MAIL FROM:<> BODY=8BITMIME ENVID=q1\r\nRCPT TO:<a@b> NOTIFY=NEVER\r\nRCPT TO:<\"odd > one\"@b>\r\nDATA\r\n").await;
+    for expected in ["250 ", "250 ", "250 ", "354 "] {
+        assert!(client.reply().await.starts_with(expected));
+    }
+    client.send(".\r\nMAIL FROM:<a@b> SMTPUTF8\r\nRCPT TO:<jürgen@bücher.example>\r\nBDAT 4\r\n.\r\nxBDAT 0\r\nBDAT 3 LAST\r\n\n.\nNOOP\r\n").await;
+    for expected in [
+        "250 2.0.0 queued as ",
+        "250 ",
+        "250 ",
+        "250 2.0.0 4 ",
+        "250 2.0.0 0 ",
+        "250 2.0.0 queued as ",
+        "250 2.0.0 fine",
+    ] {
+        let reply = client.reply().await;
+        assert!(reply.starts_with(expected), "{reply}");
+    }
+    client.ask("QUIT").await;
+    let found = server.stop().await;
+    assert_eq!(found.mails[0].1, b"");
+    assert_eq!(found.mails[1].1, b".\r\nx\n.\n");
+    assert_eq!(found.envelopes[0].parameters, ["BODY=8BITMIME", "ENVID=q1"]);
+    assert_eq!(
+        found.envelopes[0].recipients[0].parameters,
+        ["NOTIFY=NEVER"]
+    );
+    assert_eq!(found.envelopes[0].recipients[1].address, "\"odd > one\"@b");
+    assert_eq!(
+        found.envelopes[1].recipients[0].address,
+        "jürgen@bücher.example"
+    );
+}
+
+#[tokio::test]
+async fn bare_line_ends_smuggle_nothing() {
+    let server = Server::start().await;
+    let mut client = Client::ready(&server).await;
+    let mut bodies = Vec::new();
+    for end in ["\n.\n", "\n.\r\n", "\r.\r\n", "\r.\r", "\r\n.\r\r\n"] {
+        let text = format!("one{end}MAIL FROM:<evil@x>\r\nRCPT TO:<y@z>\r\nDATA\r\ntwo\r\n");
+        let reply = client.mail(format!("{text}.\r\n")).await;
+        assert!(reply.starts_with("250 2.0.0 queued"), "{end:?}: {reply}");
+        bodies.push(text.replace("\r\n.\r\r\n", "\r\n\r\r\n").into_bytes());
+    }
+    client.ask("QUIT").await;
+    let found = server.stop().await;
+    assert_eq!(
+        found
+            .mails
+            .into_iter()
+            .map(|(_, bytes)| bytes)
+            .collect::<Vec<_>>(),
+        bodies
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_in_its_mail_leaves_nothing() {
+    let server = Server::start().await;
+    for text in [&b"half a mail"[..], &text(3_000_000, 1)] {
+        let mut client = Client::ready(&server).await;
+        client.begin().await;
+        client.ask("DATA").await;
+        client.send(text).await;
+        drop(client);
+    }
+    let mut client = Client::ready(&server).await;
+    client.begin().await;
+    client.send("BDAT 100 LAST\r\nfew").await;
+    drop(client);
+    let found = server.stop().await;
+    assert!(found.mails.is_empty() && found.done.is_empty());
+}
+
+#[tokio::test]
+async fn long_mails_stream_and_recipients_are_many() {
+    let server = Server::start().await;
+    let mut client = Client::ready(&server).await;
+    client.ask("MAIL FROM:<a@b>").await;
+    for number in 0..1000 {
+        assert!(
+            client
+                .ask(&format!("RCPT TO:<user{number}@example.org>"))
+                .await
+                .starts_with("250 ")
+        );
+    }
+    client.ask("DATA").await;
+    let line = [&[b'x'; 998][..], b"\r\n"].concat();
+    let body = line.repeat(5000);
+    client.send(&body).await;
+    client.send(".\r\n").await;
+    assert!(client.reply().await.starts_with("250 2.0.0 queued"));
+    drop(client);
+    let found = server.stop().await;
+    assert_eq!(found.mails[0].1, body);
+    assert_eq!(found.envelopes[0].recipients.len(), 1000);
+}
+
+#[tokio::test]
+async fn only_the_configured_size_refuses_a_mail() {
+    let server = Server::with(Rules {
+        max_size: Some(1000),
+        ..Rules::default()
+    })
+    .await;
+    let mut client = Client::tls(&server).await;
+    assert!(client.ask("EHLO me").await.contains("SIZE 1000"));
+    assert!(
+        client
+            .ask("MAIL FROM:<a@b> SIZE=1001")
+            .await
+            .starts_with("552 ")
+    );
+    assert!(
+        client
+            .mail([&[b'x'; 2000][..], b"\r\n.\r\n"].concat())
+            .await
+            .starts_with("552 ")
+    );
+    client.begin().await;
+    client
+        .send([b"BDAT 2000 LAST\r\n".to_vec(), vec![b'x'; 2000]].concat())
+        .await;
+    assert!(client.reply().await.starts_with("552 "));
+    assert!(
+        client.mail("fits\r\n.\r\n").await.starts_with("250 "),
+        "the session goes on"
+    );
+    drop(client);
+    assert_eq!(server.stop().await.mails.len(), 1);
+}
+
+#[tokio::test]
+async fn tenants_are_never_mixed_in_one_mail() {
+    // I4
+    let acme = ("acme.example".to_owned(), "acme".parse().expect("tenant"));
+    let server = Server::with(Rules {
+        domains: [acme].into(),
+        ..Rules::default()
+    })
+    .await;
+    let mut client = Client::ready(&server).await;
+    client.ask("MAIL FROM:<a@b>").await;
+    assert!(
+        client
+            .ask("RCPT TO:<x@ACME.example>")
+            .await
+            .starts_with("250 ")
+    );
+    assert!(
+        client
+            .ask("RCPT TO:<x@other.example>")
+            .await
+            .starts_with("452 4.5.3")
+    );
+    client.ask("DATA").await;
+    client.send("one\r\n.\r\n").await;
+    client.reply().await;
+    client.mail("two\r\n.\r\n").await;
+    drop(client);
+    let found = server.stop().await;
+    let tenants: Vec<_> = found
+        .envelopes
+        .iter()
+        .map(|envelope| envelope.tenant.as_str())
+        .collect();
+    assert_eq!(tenants, ["acme", "main"]);
+    assert_eq!(found.envelopes[0].recipients.len(), 1);
+}
+
+#[tokio::test]
+async fn hostile_clients_are_bounded() {
+    let limits = Limits {
+        connections: 2,
+        mistakes: 3,
+        recipients: 2,
+        command_seconds: 1,
+        data_seconds: 1,
+        ..Limits::default()
+    };
+    let server = Server::with(Rules {
+        limits,
+        ..Rules::default()
+    })
+    .await;
+    let mut client = Client::ready(&server).await;
+    client.ask("MAIL FROM:<a@b>").await;
+    for expected in ["250 ", "250 ", "452 4.5.3"] {
+        assert!(client.ask("RCPT TO:<a@b>").await.starts_with(expected));
+    }
+    client.send([&[b'x'; 20_000][..], b"\r\n"].concat()).await;
+    assert!(client.reply().await.starts_with("500 5.5.2"));
+    for _ in 0..2 {
+        assert!(client.ask("GET / HTTP/1.1").await.starts_with("500 "));
+    }
+    assert!(client.ask("\u{0}").await.starts_with("500 "));
+    assert!(
+        client.reply().await.starts_with("421 "),
+        "too many mistakes"
+    );
+
+    let mut slow = Client::ready(&server).await;
+    slow.send("EHL").await;
+    assert!(
+        slow.reply().await.starts_with("421 4.4.2"),
+        "an unfinished line"
+    );
+    let mut slow = Client::ready(&server).await;
+    slow.begin().await;
+    slow.ask("DATA").await;
+    let begun = std::time::Instant::now();
+    let trickle = async move {
+        loop {
+            slow.send("x").await;
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            if begun.elapsed().as_secs() > 3 {
+                return slow.reply().await;
+            }
+        }
+    };
+    let outcome = tokio::spawn(trickle);
+    let mut second = Client::plain(&server).await;
+    let third = tokio::net::TcpStream::connect(server.smtp)
+        .await
+        .expect("connect");
+    let mut greeting = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut { third }, &mut greeting)
+        .await
+        .expect("read");
+    assert!(greeting.starts_with("421 4.3.2"), "{greeting}");
+    second.ask("QUIT").await;
+    match outcome.await {
+        Ok(reply) => assert_eq!(reply, ""),
+        Err(panic) => assert!(panic.is_panic(), "sending failed: the server hung up"),
+    }
+    assert!(server.stop().await.mails.is_empty());
+}
+
+#[tokio::test]
+async fn lmtp_answers_for_each_recipient() {
+    let server = Server::start().await;
+    let mut client = Client::lmtp(&server).await;
+    assert!(client.ask("EHLO me").await.starts_with("500 "));
+    assert!(client.ask("LHLO me").await.contains("PIPELINING"));
+    client.begin().await;
+    client.ask("RCPT TO:<carol@example.org>").await;
+    client.ask("DATA").await;
+    client.send("text\r\n.\r\n").await;
+    let replies = [client.reply().await, client.reply().await];
+    assert!(replies[0].starts_with("250 2.0.0 queued as ") && replies[0] == replies[1]);
+    assert!(client.ask("NOOP").await.starts_with("250 2.0.0 fine"));
+    drop(client);
+    let found = server.stop().await;
+    assert!(matches!(found.envelopes[0].source, Source::Lmtp { .. }));
+    assert_eq!(
+        (found.mails.len(), found.envelopes[0].recipients.len()),
+        (1, 2)
+    );
+}
+
+#[tokio::test]
+async fn stopping_lets_a_running_mail_finish_and_sends_idle_clients_away() {
+    let server = Server::start().await;
+    let mut idle = Client::ready(&server).await;
+    let mut busy = Client::ready(&server).await;
+    busy.begin().await;
+    busy.ask("DATA").await;
+    let stopping = tokio::spawn(server.stop());
+    assert!(idle.reply().await.starts_with("421 4.3.2"));
+    busy.send("text\r\n.\r\n").await;
+    assert!(busy.reply().await.starts_with("250 2.0.0 queued"));
+    assert!(busy.reply().await.starts_with("421 4.3.2"));
+    assert_eq!(stopping.await.expect("stopped").mails.len(), 1);
+}

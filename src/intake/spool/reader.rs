@@ -14,7 +14,7 @@ use crate::id::{Digest, SpoolFileId, SpoolId};
 use crate::intake::envelope::Envelope;
 use crate::secret::{Key, SecretBytes};
 use crate::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 /// Opens what is sealed to one of the box's spool keys.
@@ -97,78 +97,74 @@ pub enum SpoolEvent {
     Idle,
 }
 
-/// Reads all spool files, oldest first.
+/// Reads all spool files, oldest first. However many wait, only those being written are open.
 pub struct SpoolReader {
     folders: Vec<PathBuf>,
-    files: BTreeMap<(Timestamp, SpoolFileId), Progress>,
-}
-
-enum Progress {
-    Reading(Box<FileReader>),
-    Over,
+    /// All files seen and not removed, with the time they were begun.
+    known: HashMap<SpoolFileId, Timestamp>,
+    /// Those of them that are not over, in order; `None` until it is their turn.
+    waiting: BTreeMap<(Timestamp, SpoolFileId), Option<Box<FileReader>>>,
 }
 
 impl SpoolReader {
     /// A reader over these folders; it begins with everything that lies there.
     #[must_use]
-    pub const fn new(folders: Vec<PathBuf>) -> Self {
+    pub fn new(folders: Vec<PathBuf>) -> Self {
         Self {
             folders,
-            files: BTreeMap::new(),
+            known: HashMap::new(),
+            waiting: BTreeMap::new(),
         }
     }
 
     /// The next thing to know. [`SpoolEvent::Idle`] means: ask again later.
     pub fn next(&mut self, keys: &dyn SpoolKeys) -> Result<SpoolEvent, SpoolError> {
-        if let Some(event) = self.advance()? {
+        if let Some(event) = self.advance(keys)? {
             return Ok(event);
         }
-        if let Some(event) = self.find_files(keys)? {
-            return Ok(event);
-        }
-        Ok(self.advance()?.unwrap_or(SpoolEvent::Idle))
+        self.find_files()?;
+        Ok(self.advance(keys)?.unwrap_or(SpoolEvent::Idle))
     }
 
-    fn advance(&mut self) -> Result<Option<SpoolEvent>, SpoolError> {
-        for progress in self.files.values_mut() {
-            let Progress::Reading(reader) = progress else {
-                continue;
+    fn advance(&mut self, keys: &dyn SpoolKeys) -> Result<Option<SpoolEvent>, SpoolError> {
+        for (&place, reader) in &mut self.waiting {
+            let event = match reader {
+                Some(reader) => reader.next()?,
+                None => match begin(copies_of(&self.folders, place.1)?, place.1, keys)? {
+                    Ok(begun) => reader.insert(Box::new(begun)).next()?,
+                    Err(event) => event,
+                },
             };
-            let event = reader.next()?;
-            if matches!(event, SpoolEvent::FileDone { .. }) {
-                *progress = Progress::Over;
+            if matches!(event, SpoolEvent::FileDone { .. }) || reader.is_none() {
+                self.waiting.remove(&place);
+            } else if matches!(event, SpoolEvent::Idle) {
+                continue;
             }
-            if !matches!(event, SpoolEvent::Idle) {
-                return Ok(Some(event));
-            }
+            return Ok(Some(event));
         }
         Ok(None)
     }
 
-    /// Opens files that are new; returns what went wrong with the first that does not open.
-    fn find_files(&mut self, keys: &dyn SpoolKeys) -> Result<Option<SpoolEvent>, SpoolError> {
-        let known: Vec<SpoolFileId> = self.files.keys().map(|(_, id)| *id).collect();
-        for id in list(&self.folders)?
-            .into_iter()
-            .filter(|id| !known.contains(id))
-        {
-            let copies = Copies::open(self.folders.iter().map(|folder| path_of(folder, id)))?;
+    /// Takes note of files that are new.
+    fn find_files(&mut self) -> Result<(), SpoolError> {
+        for id in list(&self.folders)? {
+            if self.known.contains_key(&id) {
+                continue;
+            }
+            let copies = copies_of(&self.folders, id)?;
             if copies.is_empty() {
                 continue; // its writer took it back: nothing in it was acknowledged
             }
-            match begin(&copies, id, keys)? {
-                Begun::Open(created, ratchet) => {
-                    let reader = FileReader::new(id, copies, ratchet);
-                    self.files
-                        .insert((created, id), Progress::Reading(Box::new(reader)));
-                }
-                Begun::Not(event) => {
-                    self.files.insert((Timestamp(0), id), Progress::Over);
-                    return Ok(Some(event));
-                }
-            }
+            let headers = copies.headers::<PREAMBLE>()?;
+            let created = headers
+                .iter()
+                .find_map(|header| Preamble::decode(header))
+                .map(|preamble| preamble.created);
+            let created = created.unwrap_or(Timestamp(0));
+            self.known.insert(id, created);
+            self.waiting.insert((created, id), None);
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Removes a file durably from every folder. Only for files whose mails are all archived.
@@ -176,9 +172,15 @@ impl SpoolReader {
         for folder in &self.folders {
             durable::remove(&path_of(folder, file))?;
         }
-        self.files.retain(|(_, id), _| *id != file);
+        if let Some(created) = self.known.remove(&file) {
+            self.waiting.remove(&(created, file));
+        }
         Ok(())
     }
+}
+
+fn copies_of(folders: &[PathBuf], id: SpoolFileId) -> Result<Copies, SpoolError> {
+    Copies::open(folders.iter().map(|folder| path_of(folder, id)))
 }
 
 /// The ids of all files in any folder.
@@ -198,13 +200,18 @@ fn list(folders: &[PathBuf]) -> Result<Vec<SpoolFileId>, SpoolError> {
     Ok(ids)
 }
 
-enum Begun {
-    Open(Timestamp, Ratchet),
-    Not(SpoolEvent),
-}
-
-/// Reads the header from the first copy whose header opens.
-fn begin(copies: &Copies, id: SpoolFileId, keys: &dyn SpoolKeys) -> Result<Begun, SpoolError> {
+/// Opens the chain key from the first copy whose header allows it; else what is to be told.
+fn begin(
+    copies: Copies,
+    id: SpoolFileId,
+    keys: &dyn SpoolKeys,
+) -> Result<Result<FileReader, SpoolEvent>, SpoolError> {
+    if copies.is_empty() {
+        return Ok(Err(SpoolEvent::FileDone {
+            file: id,
+            sound: true,
+        })); // taken back by its writer
+    }
     let mut no_key = None;
     for header in copies.headers::<HEADER>()? {
         let Some(preamble) = Preamble::decode(&header).filter(|preamble| preamble.file == id)
@@ -222,19 +229,15 @@ fn begin(copies: &Copies, id: SpoolFileId, keys: &dyn SpoolKeys) -> Result<Begun
             Some(Err(_)) => {}
             Some(Ok(chain)) => {
                 if let Some(chain) = Key::from_slice(chain.expose()) {
-                    return Ok(Begun::Open(preamble.created, Ratchet::new(chain)));
+                    return Ok(Ok(FileReader::new(id, copies, Ratchet::new(chain))));
                 }
             }
         }
     }
-    let damage = || {
-        SpoolEvent::Damage(copies.damage(
-            0,
-            "the header does not open; no mail in it can be read",
-            false,
-        ))
-    };
-    Ok(Begun::Not(no_key.unwrap_or_else(damage)))
+    let what = "the header does not open; no mail in it can be read";
+    Ok(Err(no_key.unwrap_or_else(|| {
+        SpoolEvent::Damage(copies.damage(0, what, false))
+    })))
 }
 
 struct FileReader {

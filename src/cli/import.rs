@@ -1,0 +1,196 @@
+//! `strongroom import`: brings mail that lies in files into the archive.
+
+use crate::durable::{FileError, at};
+use crate::id::{Digest, TenantId};
+use crate::intake::import::client::{Destination, ImportError, Progress, send};
+use crate::intake::import::sources::{STATE_SUFFIX, files, mails_of};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Arguments of `strongroom import`.
+///
+/// What was imported is remembered in a state file, so that the same command can be run again after
+/// an interruption, or when there is more: nothing is imported twice.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 if everything was imported, 1 if some was not, 2 if the import broke off."
+)]
+pub struct Import {
+    /// Files and folders
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// The address whose mail this is
+    #[arg(long, value_name = "ADDRESS")]
+    mailbox: String,
+    /// Whose archive; without it the mailbox's domain decides
+    #[arg(long)]
+    tenant: Option<TenantId>,
+    /// The box's data folder
+    #[arg(long)]
+    data: PathBuf,
+    /// Where to remember what was imported [default: beside the first PATH]
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// One JSON object for each mail and a sum at the end
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why an import did not begin, or broke off.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("{}: {source}; give a writable place with --state", .source.path.display())]
+    State { source: FileError },
+    #[error(transparent)]
+    Import(#[from] ImportError),
+}
+
+#[derive(Debug, Default)]
+struct Sum {
+    imported: u64,
+    known: u64,
+    failed: u64,
+}
+
+impl Import {
+    /// Runs the command.
+    pub fn run(self) -> ExitCode {
+        let mut sum = Sum::default();
+        let outcome = self.import(&mut sum);
+        self.tell_sum(&sum);
+        match outcome {
+            Err(trouble) => {
+                eprintln!("strongroom import: {trouble}");
+                ExitCode::from(2)
+            }
+            Ok(()) if sum.failed > 0 => ExitCode::from(1),
+            Ok(()) => ExitCode::SUCCESS,
+        }
+    }
+
+    fn import(&self, sum: &mut Sum) -> Result<(), Trouble> {
+        let files = files(&self.paths)?;
+        let (known, mut state) = self
+            .open_state()
+            .map_err(|source| Trouble::State { source })?;
+        let bar = progress_bar(files.iter().map(|(_, size)| size).sum(), self.json);
+        let destination = Destination {
+            tenant: self.tenant.clone(),
+            mailbox: self.mailbox.clone(),
+        };
+        let mails = files.iter().flat_map(|(path, _)| mails_of(path));
+        let socket = self.data.join("run/import.sock");
+        let sent = send(&socket, &destination, mails, &known, |progress| {
+            if let Progress::Queued { identity, .. } = &progress {
+                // At once, so that little is sent twice after this process is killed.
+                state.write_all(format!("{identity}\n").as_bytes())?;
+            }
+            self.tell(&progress, &bar, sum);
+            Ok(())
+        });
+        bar.finish_and_clear();
+        let path = self.state_path();
+        let kept = state.sync_all().map_err(at("write", &path));
+        sent?;
+        kept.map_err(|source| Trouble::State { source })
+    }
+
+    fn state_path(&self) -> PathBuf {
+        let beside = |path: &Path| {
+            let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+            let mut name = path.file_name().unwrap_or_default().to_owned();
+            name.push(".");
+            name.push(STATE_SUFFIX);
+            path.with_file_name(name)
+        };
+        self.state.clone().unwrap_or_else(|| beside(&self.paths[0]))
+    }
+
+    /// What was imported before, and the file that remembers it. A torn last line is no digest and
+    /// counts as nothing.
+    fn open_state(&self) -> Result<(HashSet<Digest>, File), FileError> {
+        let path = self.state_path();
+        let mut file = OpenOptions::new()
+            .append(true)
+            .read(true)
+            .create(true)
+            .open(&path)
+            .map_err(at("open", &path))?;
+        let text = io::read_to_string(&file).map_err(at("read", &path))?;
+        if !text.is_empty() && !text.ends_with('\n') {
+            file.write_all(b"\n").map_err(at("write", &path))?;
+        }
+        let known = text.lines().filter_map(|line| line.parse().ok()).collect();
+        Ok((known, file))
+    }
+
+    fn tell(&self, progress: &Progress, bar: &ProgressBar, sum: &mut Sum) {
+        match progress {
+            Progress::Queued {
+                place, id, span, ..
+            } => {
+                sum.imported += 1;
+                bar.inc(*span);
+                if self.json {
+                    println!("{}", json!({ "place": place, "queued": id.to_string() }));
+                }
+            }
+            Progress::Known { span } => {
+                sum.known += 1;
+                bar.inc(*span);
+            }
+            Progress::Refused {
+                place,
+                reason,
+                span,
+            } => {
+                bar.inc(*span);
+                self.tell_failure(place, reason, bar, sum);
+            }
+            Progress::Unreadable(error) => self.tell_failure("", &error.to_string(), bar, sum),
+        }
+        bar.set_message(format!("{} imported", sum.imported));
+    }
+
+    fn tell_failure(&self, place: &str, reason: &str, bar: &ProgressBar, sum: &mut Sum) {
+        sum.failed += 1;
+        if self.json {
+            println!("{}", json!({ "place": place, "failed": reason }));
+            return;
+        }
+        let separator = if place.is_empty() { "" } else { ": " };
+        bar.suspend(|| eprintln!("not imported: {place}{separator}{reason}"));
+    }
+
+    fn tell_sum(&self, sum: &Sum) {
+        let Sum {
+            imported,
+            known,
+            failed,
+        } = sum;
+        if self.json {
+            println!(
+                "{}",
+                json!({ "imported": imported, "already-there": known, "failed": failed })
+            );
+        } else {
+            println!("{imported} imported, {known} already there, {failed} failed");
+        }
+    }
+}
+
+fn progress_bar(bytes: u64, hidden: bool) -> ProgressBar {
+    if hidden {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {msg} {eta}");
+    ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
