@@ -6,12 +6,11 @@
 //! not fit its checksums was committed, and is damage.
 
 use super::LedgerError;
-use super::tiles::{decode_bundle, encode_bundle};
+use super::tiles::{Line, decode_bundle, encode_bundle};
 use crate::durable::{self, FileError, at};
 use std::fs::{File, Metadata, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"SRTAIL\0\x01";
 const BATCH: &[u8; 4] = b"BATC";
@@ -63,7 +62,7 @@ fn batch<E: AsRef<[u8]>>(first: u64, entries: &[E]) -> Vec<u8> {
 struct Content {
     /// The number of the first entry.
     first: u64,
-    entries: Vec<Arc<[u8]>>,
+    entries: Vec<Line>,
     /// Where the last whole batch ends.
     length: usize,
 }
@@ -149,7 +148,7 @@ impl Tail {
 
     /// Opens a tail, without the torn batch that a power cut may have left: the first entry's number, and
     /// the entries.
-    pub(super) fn open(path: &Path) -> Result<(Self, u64, Vec<Arc<[u8]>>), LedgerError> {
+    pub(super) fn open(path: &Path) -> Result<(Self, u64, Vec<Line>), LedgerError> {
         let bytes = durable::read(path, MAX_FILE)?;
         let damaged = |(entry, what)| LedgerError::Damaged {
             file: path.to_owned(),

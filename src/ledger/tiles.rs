@@ -11,6 +11,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// An entry's exact bytes.
+pub(super) type Line = Arc<[u8]>;
+
 /// Entries in a full bundle, hashes in a full tile.
 pub(super) const WIDTH: u64 = 256;
 /// Hash tiles that are kept in memory, 8 KB each.
@@ -65,7 +68,7 @@ pub(super) fn encode_bundle<E: AsRef<[u8]>>(entries: &[E]) -> Vec<u8> {
 }
 
 /// The entries of a bundle; `None` where the bytes are not a sequence of entries.
-pub(super) fn decode_bundle(mut bytes: &[u8]) -> Option<Vec<Arc<[u8]>>> {
+pub(super) fn decode_bundle(mut bytes: &[u8]) -> Option<Vec<Line>> {
     let mut entries = Vec::new();
     while let Some((length, rest)) = bytes.split_first_chunk::<2>() {
         let (entry, rest) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
@@ -127,13 +130,13 @@ impl TileStore {
     }
 
     /// The entries of a full bundle, each compared with its hash in the tile.
-    pub(super) fn bundle(&self, n: u64) -> Result<Vec<Arc<[u8]>>, LedgerError> {
+    pub(super) fn bundle(&self, n: u64) -> Result<Vec<Line>, LedgerError> {
         let tile = Tile::Entries(n);
         let first = n * WIDTH;
         let bytes = self.read(tile, MAX_BUNDLE, first)?;
         let hashes = self.hashes(0, n)?;
         let entries = decode_bundle(&bytes).unwrap_or_default();
-        let differs = |(entry, hash): (&Arc<[u8]>, &Digest)| leaf_hash(entry) != *hash;
+        let differs = |(entry, hash): (&Line, &Digest)| leaf_hash(entry) != *hash;
         if let Some(i) = entries.iter().zip(hashes.iter()).position(differs) {
             return Err(self.damaged(
                 tile,
