@@ -181,7 +181,7 @@ fn write_box(
 
     narrator.step("write the ledger's first entry and have the TPM sign it")?;
     let folder = &scratch.0;
-    let mut ledger = Ledger::open(&folder.join(boxfiles::LEDGER), &made.ledger)?;
+    let mut ledger = Ledger::create(&folder.join(boxfiles::LEDGER), &made.ledger)?;
     let event = Event::Founded {
         box_id: charter.box_id,
         policy: charter.policy,
