@@ -19,11 +19,13 @@ use std::path::PathBuf;
 /// Why the simulated hardware did not do what it was told.
 #[derive(Debug, thiserror::Error)]
 pub enum SimError {
-    /// swtpm could not be started at all.
-    #[error("cannot start swtpm: {0}; on Debian: apt-get install swtpm swtpm-tools")]
+    /// No process could be started at all.
+    #[error("cannot start swtpm: {0}")]
     Spawn(#[source] std::io::Error),
     /// swtpm ended or never answered.
-    #[error("swtpm did not come up; see {0}")]
+    #[error(
+        "swtpm did not come up; see {0}; if it is not installed: apt-get install swtpm swtpm-tools"
+    )]
     NotUp(PathBuf),
     /// The state folder could not be read or written.
     #[error("{path}: {source}")]

@@ -14,6 +14,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// libtss2 leaves its sockets open across exec. An swtpm that inherited another test's connection
+/// would keep it open for ever, so all but the standard streams are closed first.
+const EXEC_WITHOUT_INHERITED_FILES: &str = r#"
+for file in /proc/self/fd/*; do
+    number=${file##*/}
+    if (( number > 2 )); then eval "exec $number>&-"; fi
+done
+exec swtpm "$@"
+"#;
+
 /// A machine with a TPM 2.0. Dropping it kills swtpm, as if the plug were pulled; [`Sim::detach`]
 /// leaves it running.
 pub struct Sim {
@@ -106,7 +116,8 @@ impl Sim {
 
     fn power_on(&mut self) -> Result<(), SimError> {
         let log = self.folder.join("swtpm.log");
-        let mut child = Command::new("swtpm")
+        let mut child = Command::new("bash")
+            .args(["-c", EXEC_WITHOUT_INHERITED_FILES, "bash"])
             .args(["socket", "--tpm2", "--flags", "startup-clear"])
             .arg("--tpmstate")
             .arg(format!(

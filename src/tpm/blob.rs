@@ -85,3 +85,30 @@ mod base64 {
             .map_err(D::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_public_area_is_read_or_refused(public in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let blob = ObjectBlob { public: public.clone(), private: Vec::new() };
+            if let Ok(read) = blob.public("blob") {
+                let written = read.marshall().expect("what was read can be written");
+                prop_assert!(public.starts_with(&written));
+            }
+        }
+
+        #[test]
+        fn the_text_form_gives_the_same_blob(
+            public in proptest::collection::vec(any::<u8>(), 0..200),
+            private in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let blob = ObjectBlob { public, private };
+            let json = serde_json::to_string(&blob).expect("json");
+            prop_assert_eq!(serde_json::from_str::<ObjectBlob>(&json).expect("the same"), blob);
+        }
+    }
+}

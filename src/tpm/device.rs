@@ -5,7 +5,7 @@
 //! in the clear. The key's name is compared with the pinned one before anything is said to it.
 
 use super::error::{code_of, explain, tpm_code};
-use super::raw::RawConnection;
+use super::raw::{RawConnection, close_on_exec};
 use super::{SrkName, TpmError};
 use crate::secret::Key;
 use std::str::FromStr;
@@ -58,11 +58,10 @@ impl Link {
         RawConnection::open(&self.tcti, pinned).map_err(|code| explain(doing, code))
     }
 
+    /// Accepts only this storage root key from now on.
     pub(super) fn pin(&mut self, name: SrkName) {
-        self.pinned = Some(name.clone());
-        if let Some(device) = &mut self.device {
-            device.pinned = Some(name);
-        }
+        self.pinned = Some(name);
+        self.disconnect();
     }
 
     pub(super) fn disconnect(&mut self) {
@@ -89,6 +88,7 @@ impl Device {
             code: code_of(error),
         };
         let mut context = Context::new(config).map_err(missing)?;
+        close_on_exec(tcti);
         match context.startup(StartupType::Clear) {
             Ok(()) => {}
             Err(error) if tpm_code(code_of(error)) == Some(TPM2_RC_INITIALIZE) => {} // it runs already

@@ -1,5 +1,6 @@
 //! What went wrong with the TPM, in plain words with the remedy; codes come last.
 
+use super::provision::FORGET_AFTER;
 use tss_esapi::constants::tss as rc;
 
 /// Why the TPM did not do what was asked.
@@ -60,8 +61,8 @@ pub enum TpmError {
     NotPinned,
     /// The TPM refuses guarded objects because too many wrong passwords were tried.
     #[error(
-        "the TPM has locked itself because wrong passwords were tried on it. It forgets one attempt after {seconds} s \
-         without power loss. Remedy: wait, or `strongroom tpm reset-lockout` with the officers; and find out who tried \
+        "the TPM has locked itself because wrong passwords were tried on it. It listens again after at most \
+         {seconds} s without power loss. Remedy: wait, or `strongroom tpm reset-lockout` with the officers; and find out who tried \
          (code {code:#x})"
     )]
     Lockout {
@@ -188,17 +189,24 @@ pub(super) fn tpm_code(code: u32) -> Option<u32> {
     })
 }
 
-/// Tells what a code means for somebody who wanted to do `doing`.
-pub(super) fn explain(doing: &'static str, code: u32) -> TpmError {
+/// Whether a code says that the connection itself failed, not a command on it.
+pub(super) fn is_disconnection(code: u32) -> bool {
     const TCTI_LAYER: u32 = 10;
+    code >> 16 == TCTI_LAYER
+}
+
+/// Tells what a code means for somebody who wanted to do `doing`. What no TPM said, the library found
+/// wrong with the answer.
+pub(super) fn explain(doing: &'static str, code: u32) -> TpmError {
     match tpm_code(code) {
         Some(rc::TPM2_RC_AUTH_FAIL | rc::TPM2_RC_BAD_AUTH) => TpmError::WrongAuth { doing, code },
-        Some(rc::TPM2_RC_LOCKOUT) => TpmError::Lockout { seconds: 0, code },
+        Some(rc::TPM2_RC_LOCKOUT) => TpmError::Lockout {
+            seconds: FORGET_AFTER,
+            code,
+        },
         Some(rc::TPM2_RC_FAILURE) => TpmError::Broken { code },
-        Some(0) => TpmError::Garbled { doing, code },
+        Some(0) | None => TpmError::Garbled { doing, code },
         Some(_) => TpmError::Refused { doing, code },
-        None if code >> 16 == TCTI_LAYER => TpmError::Garbled { doing, code },
-        None => TpmError::Garbled { doing, code },
     }
 }
 

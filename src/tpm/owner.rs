@@ -6,6 +6,7 @@
 //! thread and a new connection.
 
 use super::device::Link;
+use super::error::is_disconnection;
 use super::{SrkName, TpmError};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel, sync_channel};
 use std::thread;
@@ -58,6 +59,12 @@ impl Owner {
         // If the thread is gone, `answer` tells.
         let _ = self.jobs.send(job);
         match answer.recv_timeout(self.deadline) {
+            Ok(Err(TpmError::Garbled { code, .. })) if is_disconnection(code) => {
+                Err(TpmError::Missing {
+                    tcti: self.tcti.clone(),
+                    code,
+                })
+            }
             Ok(result) => result,
             Err(RecvTimeoutError::Timeout) => {
                 self.restart();

@@ -24,7 +24,7 @@ use tss_esapi::structures::{
 /// Wrong guesses before lockout; one is forgotten after [`FORGET_AFTER`] seconds; a wrong lockout
 /// authorisation shuts that for [`LOCKOUT_RECOVERY`] seconds.
 const TRIES: u32 = 32;
-const FORGET_AFTER: u32 = 600;
+pub(super) const FORGET_AFTER: u32 = 600;
 const LOCKOUT_RECOVERY: u32 = 86_400;
 
 /// Takes possession; the storage root key's name, which is pinned from then on.

@@ -4,7 +4,11 @@
 
 use super::SrkName;
 use super::device::SRK_HANDLE;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use std::ffi::CString;
+use std::net::TcpStream;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::path::Path;
 use std::ptr::{null, null_mut};
 use tss_esapi::constants::tss::{
     TPM2_ALG_SHA256, TPM2_SE_HMAC, TPMA_SESSION_CONTINUESESSION, TPMA_SESSION_DECRYPT,
@@ -42,6 +46,7 @@ impl RawConnection {
         // SAFETY: `raw.tcti` was just made and lives until `Drop`, which finalises ESYS before it;
         // a null ABI version is allowed.
         check(unsafe { sys::Esys_Initialize(&mut raw.esys, raw.tcti, null_mut()) })?;
+        close_on_exec(tcti);
         let key = raw.object(SRK_HANDLE)?;
         if raw.name(key)? != *srk {
             return Err(MALFORMED);
@@ -179,6 +184,43 @@ impl Drop for RawConnection {
 
 fn check(code: u32) -> Result<(), u32> {
     if code == 0 { Ok(()) } else { Err(code) }
+}
+
+/// Keeps the connection to the TPM from the programs that this process starts: libtss2 opens it
+/// without close-on-exec, and a keeper or worker that inherits it could talk to the TPM. To be called
+/// right after connecting; it looks for the open files that lead to the address.
+pub(super) fn close_on_exec(tcti: &str) {
+    let Ok(files) = std::fs::read_dir("/proc/self/fd") else {
+        return;
+    };
+    for path in files.flatten().map(|file| file.path()) {
+        let number = path
+            .file_name()
+            .and_then(|name| name.to_str()?.parse::<RawFd>().ok());
+        let Some(number) = number else { continue };
+        // SAFETY: the number came from the list of open files. Should another thread have closed it
+        // meanwhile, the calls fail, or mark that thread's newer file close-on-exec, which every
+        // file of ours is anyway.
+        let file = unsafe { BorrowedFd::borrow_raw(number) };
+        if leads_to(tcti, file, &path) {
+            let _ = fcntl(file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
+        }
+    }
+}
+
+/// Whether an open file is the device of this address, or a connection to its ports.
+fn leads_to(tcti: &str, file: BorrowedFd<'_>, path: &Path) -> bool {
+    if let Some(device) = tcti.strip_prefix("device:") {
+        return std::fs::read_link(path).is_ok_and(|target| target == Path::new(device));
+    }
+    let port = tcti
+        .split_once("port=")
+        .and_then(|(_, rest)| rest.split(',').next()?.parse::<u16>().ok());
+    let Some(port) = port else { return false };
+    let peer = file
+        .try_clone_to_owned()
+        .and_then(|copy| TcpStream::from(copy).peer_addr());
+    peer.is_ok_and(|peer| peer.port() == port || Some(peer.port()) == port.checked_add(1))
 }
 
 /// Stops libtss2 from writing its own messages to standard error, which repeat ours with bare codes,
