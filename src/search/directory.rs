@@ -16,7 +16,7 @@ use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tantivy::HasLen;
 use tantivy::directory::error::{DeleteError, LockError, OpenReadError, OpenWriteError};
 use tantivy::directory::{
@@ -91,10 +91,12 @@ impl EncryptedDirectory {
         file.read_exact_at(&mut end, sealed_len(length) - TAG as u64)?;
         pages.check_end(length, &end)?;
         let length = usize::try_from(length).map_err(|_| damaged("too long"))?;
+        let last_read = Mutex::new((0, Vec::new()));
         Ok(SealedFile {
             file,
             pages,
             length,
+            last_read,
         })
     }
 }
@@ -249,6 +251,9 @@ struct SealedFile {
     file: File,
     pages: Pages,
     length: usize,
+    /// The page that was read last and its number, empty at first. Merging and phrases read a page in many
+    /// small pieces, one after the other.
+    last_read: Mutex<(usize, Vec<u8>)>,
 }
 
 impl SealedFile {
@@ -260,6 +265,25 @@ impl SealedFile {
             return Ok(Vec::new());
         }
         let (first, last) = (range.start / PAGE, (range.end - 1) / PAGE);
+        let within = range.start - first * PAGE..range.end - first * PAGE;
+        if first == last {
+            let mut last_read = self
+                .last_read
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if last_read.0 != first || last_read.1.is_empty() {
+                *last_read = (first, self.read_pages(first, last)?);
+            }
+            return Ok(last_read.1[within].to_vec());
+        }
+        let mut bytes = self.read_pages(first, last)?;
+        bytes.truncate(within.end);
+        bytes.drain(..within.start);
+        Ok(bytes)
+    }
+
+    /// The plaintext of the pages from `first` to `last`.
+    fn read_pages(&self, first: usize, last: usize) -> io::Result<Vec<u8>> {
         let from = HEADER + first * SEALED_PAGE;
         let upto = HEADER + last * SEALED_PAGE + TAG + (self.length - last * PAGE).min(PAGE);
         let mut bytes = vec![0; upto - from];
@@ -274,8 +298,7 @@ impl SealedFile {
             bytes.copy_within(start..start + length, filled);
             filled += length;
         }
-        bytes.truncate(range.end - first * PAGE);
-        bytes.drain(..range.start - first * PAGE);
+        bytes.truncate(filled);
         Ok(bytes)
     }
 }
