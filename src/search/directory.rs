@@ -156,7 +156,7 @@ impl Directory for EncryptedDirectory {
             if file.length as u64 > LARGEST_WHOLE {
                 return Err(damaged("longer than any list of segments"));
             }
-            Ok(file.read(0..file.length)?)
+            file.read(0..file.length)
         };
         read().map_err(|error| read_error(name, error))
     }
