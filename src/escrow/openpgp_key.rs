@@ -3,13 +3,14 @@
 //! `inspect` uses all that can decrypt; escrow keeps only encryption subkeys and public parts, because an
 //! escrowed signing key would end the value of its signatures. Expired and revoked keys decrypt like others.
 
+mod ecdh;
 mod private;
 mod ring;
 
 use super::{KeyInfo, KeyProblem, UserKey};
 use crate::mail::keyops::{KeyHint, KeyRefusal, SessionKey, Wrapped};
 use crate::mail::openpgp::packets::tag;
-use crate::mail::openpgp::public_key_name;
+use crate::mail::openpgp::{EveryAge, public_key_name};
 use crate::secret::SecretBytes;
 use crate::time::Timestamp;
 use data_encoding::HEXLOWER;
@@ -17,7 +18,6 @@ use openpgp::Cert;
 use openpgp::packet::UserID;
 use openpgp::packet::key::{Key, PublicParts, UnspecifiedRole};
 use openpgp::parse::Parse;
-use openpgp::policy::Policy;
 use openpgp::types::KeyFlags;
 use private::{Decrypting, rsa, take_mpi};
 use ring::{RingPacket, Unlocked, old_public_size, unlock};
@@ -431,12 +431,6 @@ struct Usages {
     valid_until: Option<Timestamp>,
 }
 
-/// Accepts self-signatures of every age (the trait's default methods do).
-#[derive(Debug)]
-struct Everything;
-
-impl Policy for Everything {}
-
 impl Usages {
     fn of(packets: &[RingPacket]) -> Self {
         let mut usages = Self {
@@ -453,7 +447,7 @@ impl Usages {
             .chain(cert.primary_key().self_signatures());
         let newest = newest.chain(cert.keys().subkeys().flat_map(|k| k.self_signatures()));
         let at: Option<SystemTime> = newest.filter_map(|s| s.signature_creation_time()).max();
-        let Some(Ok(valid)) = at.map(|at| cert.with_policy(&Everything, at)) else {
+        let Some(Ok(valid)) = at.map(|at| cert.with_policy(&EveryAge, at)) else {
             return usages;
         };
         for key in valid.keys() {

@@ -3,6 +3,7 @@
 //! RSA goes straight to OpenSSL with the CRT parameters, which Sequoia leaves out (six times slower), and
 //! ElGamal is done here because Sequoia no longer does it. All else is Sequoia's.
 
+use super::ecdh::OwnEcdh;
 use super::ring::RingPacket;
 use crate::mail::openpgp::packets::tag;
 use crate::secret::SecretBytes;
@@ -10,7 +11,7 @@ use openpgp::crypto::{SessionKey, mpi};
 use openpgp::packet::key::{Key, PublicParts, SecretParts, UnspecifiedRole};
 use openpgp::packet::{PKESK, Packet, pkesk::PKESK3};
 use openpgp::serialize::MarshalInto;
-use openpgp::types::SymmetricAlgorithm;
+use openpgp::types::{Curve, SymmetricAlgorithm};
 use openssl::bn::{BigNum, BigNumContext};
 use openssl::error::ErrorStack;
 use openssl::pkey::Private;
@@ -31,6 +32,8 @@ pub(super) enum Decrypting {
         y: BigNum,
         x: SecretBytes,
     },
+    /// ECDH on curves that Sequoia lacks.
+    Ecdh(OwnEcdh),
     /// ECDH, X25519, X448 and the ML-KEM composites.
     Sequoia(Box<Key<SecretParts, UnspecifiedRole>>),
 }
@@ -63,6 +66,20 @@ impl Decrypting {
                     x: SecretBytes::new(x.value().to_vec()),
                 })
             }
+            (
+                mpi::PublicKey::ECDH {
+                    curve: Curve::Unknown(oid),
+                    q,
+                    hash,
+                    sym,
+                },
+                mpi::SecretKeyMaterial::ECDH { scalar },
+            ) => {
+                let fingerprint = key.fingerprint();
+                let (hash, sym) = (u8::from(*hash), u8::from(*sym));
+                let (public, scalar) = (q.value(), scalar.value());
+                OwnEcdh::new(oid, public, scalar, hash, sym, fingerprint.as_bytes()).map(Self::Ecdh)
+            }
             _ => key
                 .pk_algo()
                 .for_encryption()
@@ -90,6 +107,7 @@ impl Decrypting {
                 let [c1, c2] = wrapped_numbers(body)?;
                 session_key(elgamal(p, x, c1, c2).ok()??, cipher_inside)
             }
+            Self::Ecdh(key) => session_key(key.unwrap(body)?, cipher_inside),
             Self::Sequoia(key) => {
                 let mut body = body.to_vec();
                 if let Some(version @ 2) = body.first_mut() {
@@ -111,6 +129,7 @@ impl Decrypting {
     pub(super) fn proves_possession(&self) -> bool {
         match self {
             Self::Rsa(key) => rsa_proof(key).unwrap_or(false),
+            Self::Ecdh(key) => key.proves_possession(),
             Self::ElGamal { p, g, y, x } => elgamal_proof(p, g, y, x).unwrap_or(false),
             Self::Sequoia(key) => self
                 .opens_a_test_wrap(&key.as_ref().clone().take_secret().0)
@@ -192,17 +211,22 @@ fn secret_number(bytes: &SecretBytes) -> Result<BigNum, ErrorStack> {
 
 /// The MPIs of an RSA or ElGamal PKESK.
 fn wrapped_numbers<const N: usize>(body: &[u8]) -> Option<[&[u8]; N]> {
-    let fixed = match body.first()? {
-        2 | 3 => 10,
-        6 => 3 + usize::from(*body.get(1)?),
-        _ => return None,
-    };
-    let mut rest = body.get(fixed..)?;
+    let mut rest = wrapped_fields(body)?;
     let mut numbers = [&[][..]; N];
     for number in &mut numbers {
         *number = take_mpi(&mut rest)?;
     }
     Some(numbers)
+}
+
+/// What a PKESK has after version, recipient and algorithm.
+pub(super) fn wrapped_fields(body: &[u8]) -> Option<&[u8]> {
+    let fixed = match body.first()? {
+        2 | 3 => 10,
+        6 => 3 + usize::from(*body.get(1)?),
+        _ => return None,
+    };
+    body.get(fixed..)
 }
 
 /// Takes a multiprecision integer (RFC 9580 §3.2) off the front.

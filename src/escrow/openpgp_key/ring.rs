@@ -84,7 +84,7 @@ pub(super) enum Unlocked {
     Unsupported,
 }
 
-/// Unlocks one secret key packet with the first passphrase that fits.
+/// Unlocks one secret key packet with the first passphrase that fits; the empty one is tried too.
 pub(super) fn unlock(packet: &RingPacket, passphrases: &[SecretBytes]) -> Unlocked {
     if matches!(packet.body.first(), Some(2 | 3)) {
         return unlock_old(packet, passphrases);
@@ -104,6 +104,7 @@ pub(super) fn unlock(packet: &RingPacket, passphrases: &[SecretBytes]) -> Unlock
             };
             passphrases
                 .iter()
+                .chain([&SecretBytes::new(Vec::new())])
                 .find_map(fits)
                 .map_or(Unlocked::Locked, |key| Unlocked::Key(Box::new(key)))
         }
@@ -236,7 +237,14 @@ pub(super) fn public_key(packet: &RingPacket) -> Option<Key<PublicParts, Unspeci
         Packet::PublicSubkey(key) => key.role_into_unspecified(),
         _ => return None,
     };
-    Some(key)
+    // RFC 9580 §9.2.1: version 6 keys must not use the old Curve25519 encodings.
+    let old_curve = match key.mpis() {
+        PublicKey::ECDH { curve, .. } | PublicKey::EdDSA { curve, .. } => {
+            matches!(curve, Curve::Cv25519 | Curve::Ed25519)
+        }
+        _ => false,
+    };
+    (key.version() < 6 || !old_curve).then_some(key)
 }
 
 /// The body of the public packet that belongs to a version 4 or 6 key.

@@ -73,7 +73,7 @@ pub fn blocks(text: &[u8]) -> impl Iterator<Item = Block> + '_ {
     })
 }
 
-/// Wraps `bytes` in armor with CRLF line ends, 64 characters a line, no checksum (RFC 9580 §6.1).
+/// Wraps `bytes` in armor with CRLF line ends, 64 characters a line, and the checksum that old readers want.
 #[must_use]
 pub fn armored(label: &str, bytes: &[u8]) -> String {
     let mut out = format!("-----BEGIN PGP {label}-----\r\n\r\n");
@@ -81,8 +81,24 @@ pub fn armored(label: &str, bytes: &[u8]) -> String {
         data_encoding::BASE64.encode_append(chunk, &mut out);
         out.push_str("\r\n");
     }
-    out.push_str(&format!("-----END PGP {label}-----\r\n"));
+    out.push('=');
+    data_encoding::BASE64.encode_append(&crc24(bytes).to_be_bytes()[1..], &mut out);
+    out.push_str(&format!("\r\n-----END PGP {label}-----\r\n"));
     out
+}
+
+/// RFC 4880 §6.1.
+fn crc24(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x00b7_04ce, |crc, byte| {
+        (0..8).fold(crc ^ (u32::from(*byte) << 16), |crc, _| {
+            let shifted = crc << 1;
+            if shifted & 0x0100_0000 == 0 {
+                shifted
+            } else {
+                shifted ^ 0x0186_4cfb
+            }
+        })
+    })
 }
 
 /// `MESSAGE-----` (or `MESSAGE, PART 1/2-----`) → `MESSAGE`.

@@ -17,8 +17,6 @@ pub struct Known {
     pub cert: Rc<Cert>,
     /// "escrow", "directory" or [`FROM_MESSAGE`].
     pub source: String,
-    /// Its bytes, as they were given.
-    pub bytes: Vec<u8>,
 }
 
 impl Known {
@@ -36,17 +34,30 @@ thread_local! {
     static PARSED: RefCell<HashMap<Digest, Vec<Rc<Cert>>>> = RefCell::new(HashMap::new());
 }
 
-/// All certificates of `trust` that can be read; a ring yields several.
+/// All certificates of `trust` that can be read; a ring yields several. Copies of one certificate are merged (a
+/// revocation may be in one, a newer expiry in another), but never what is vouched for with what is not.
 #[must_use]
 pub fn known(trust: &Trust) -> Vec<Known> {
-    let mut known = Vec::new();
+    let mut known: Vec<Known> = Vec::new();
     for entry in &trust.openpgp {
         for cert in parsed(&entry.bytes) {
-            known.push(Known {
+            let new = Known {
                 cert,
                 source: entry.source.clone(),
-                bytes: entry.bytes.clone(),
-            });
+            };
+            let same = |old: &&mut Known| {
+                old.vouched() == new.vouched() && old.cert.fingerprint() == new.cert.fingerprint()
+            };
+            match known.iter_mut().find(same) {
+                None => known.push(new),
+                Some(old) if *old.cert == *new.cert => {}
+                Some(old) => {
+                    let merged = (*old.cert).clone().merge_public((*new.cert).clone());
+                    if let Ok(merged) = merged {
+                        old.cert = Rc::new(merged);
+                    }
+                }
+            }
         }
     }
     known
@@ -65,7 +76,7 @@ fn parsed(bytes: &[u8]) -> Vec<Rc<Cert>> {
             .into_iter()
             .flatten()
             .flatten()
-            .map(Rc::new)
+            .map(|cert| Rc::new(cert.strip_secret_key_material()))
             .collect();
         cache.insert(digest, certs.clone());
         certs

@@ -4,14 +4,10 @@
 //! The block ciphers come from rPGP here: it has all of them, old ones included, in memory-safe code.
 //! Nothing leaves this module before the integrity check of its container has passed (EFAIL).
 
+use super::aead::{Chunks, Header};
 use super::packets::tag;
 use crate::mail::model::Integrity;
-use pgp::crypto::{
-    aead::{AeadAlgorithm, ChunkSize},
-    sym::SymmetricKeyAlgorithm as Cipher,
-};
-use pgp::packet::StreamDecryptor;
-use std::io::Read;
+use pgp::crypto::{aead::AeadAlgorithm, sym::SymmetricKeyAlgorithm as Cipher};
 
 /// An encrypted container: the packet's type and body, its fixed fields read.
 #[derive(Debug)]
@@ -26,16 +22,7 @@ pub struct Container {
 enum Kind {
     Sed,
     SeipdV1,
-    SeipdV2 {
-        cipher: Cipher,
-        aead: AeadAlgorithm,
-        chunk: ChunkSize,
-    },
-    GnupgAead {
-        cipher: Cipher,
-        aead: AeadAlgorithm,
-        chunk: ChunkSize,
-    },
+    Aead(Header),
 }
 
 /// Why a container does not open with a session key.
@@ -55,47 +42,32 @@ pub enum NotOpened {
 impl Container {
     /// Reads the fixed fields of a container's body.
     pub fn new(packet_tag: u8, body: Vec<u8>) -> Result<Self, NotOpened> {
-        let unsupported =
-            |what: &str| NotOpened::Unsupported(format!("{what} of packet {packet_tag}"));
         let octet = |at: usize| body.get(at).copied().ok_or(NotOpened::Broken);
-        let (kind, start) = match packet_tag {
-            tag::SED => (Kind::Sed, 0),
-            tag::SEIPD if octet(0)? == 1 => (Kind::SeipdV1, 1),
-            tag::SEIPD | tag::GNUPG_AEAD => {
-                let gnupg = packet_tag == tag::GNUPG_AEAD;
-                if octet(0)? != if gnupg { 1 } else { 2 } {
-                    return Err(unsupported("version"));
+        let gnupg = packet_tag == tag::GNUPG_AEAD;
+        let (kind, start) = match (packet_tag, octet(0)?) {
+            (tag::SED, _) => (Kind::Sed, 0),
+            (tag::SEIPD, 1) => (Kind::SeipdV1, 1),
+            (tag::SEIPD, 2) | (tag::GNUPG_AEAD, 1) => {
+                let (cipher, mode) = (Cipher::from(octet(1)?), AeadAlgorithm::from(octet(2)?));
+                let header = Header {
+                    cipher,
+                    mode,
+                    exponent: octet(3)?,
+                    gnupg,
+                };
+                if !header.is_supported() {
+                    let names = [cipher_name(cipher.into()), aead_name(mode)];
+                    return Err(NotOpened::Unsupported(names.join(" with ")));
                 }
-                let (cipher, aead) = (Cipher::from(octet(1)?), AeadAlgorithm::from(octet(2)?));
-                let chunk =
-                    ChunkSize::try_from(octet(3)?).map_err(|_| unsupported("chunk size"))?;
-                if !matches!(
-                    aead,
-                    AeadAlgorithm::Eax | AeadAlgorithm::Ocb | AeadAlgorithm::Gcm
-                ) {
-                    return Err(unsupported("AEAD mode"));
-                }
-                if gnupg {
-                    (
-                        Kind::GnupgAead {
-                            cipher,
-                            aead,
-                            chunk,
-                        },
-                        4 + aead.iv_size(),
-                    )
-                } else {
-                    (
-                        Kind::SeipdV2 {
-                            cipher,
-                            aead,
-                            chunk,
-                        },
-                        4 + 32,
-                    )
-                }
+                (
+                    Kind::Aead(header),
+                    4 + if gnupg { mode.iv_size() } else { 32 },
+                )
             }
-            _ => return Err(unsupported("type")),
+            (_, version) => {
+                let what = format!("version {version} of packet {packet_tag}");
+                return Err(NotOpened::Unsupported(what));
+            }
         };
         octet(start)?;
         Ok(Self { kind, body, start })
@@ -104,7 +76,7 @@ impl Container {
     /// Whether the cipher is named inside the wrapped session key (all but SEIPDv2).
     #[must_use]
     pub fn cipher_inside(&self) -> bool {
-        !matches!(self.kind, Kind::SeipdV2 { .. })
+        !matches!(self.kind, Kind::Aead(Header { gnupg: false, .. }))
     }
 
     /// What an intact container says of its plaintext.
@@ -116,24 +88,23 @@ impl Container {
         }
     }
 
-    /// The container's names for the layer: `SEIPDv1`, or with AEAD its mode, and the cipher if it is named here.
+    /// The container's names for the layer: `SEIPDv1`, or with AEAD cipher and mode as well.
     #[must_use]
     pub fn algorithms(&self) -> Vec<String> {
         match self.kind {
             Kind::Sed => vec!["SED".to_owned()],
             Kind::SeipdV1 => vec!["SEIPDv1".to_owned()],
-            Kind::SeipdV2 { cipher, aead, .. } => {
+            Kind::Aead(Header {
+                cipher,
+                mode,
+                gnupg,
+                ..
+            }) => {
+                let container = if gnupg { "GnuPG-AEAD" } else { "SEIPDv2" };
                 vec![
-                    "SEIPDv2".to_owned(),
+                    container.to_owned(),
                     cipher_name(cipher.into()),
-                    aead_name(aead).to_owned(),
-                ]
-            }
-            Kind::GnupgAead { cipher, aead, .. } => {
-                vec![
-                    "GnuPG-AEAD".to_owned(),
-                    cipher_name(cipher.into()),
-                    aead_name(aead).to_owned(),
+                    aead_name(mode),
                 ]
             }
         }
@@ -141,33 +112,20 @@ impl Container {
 
     /// Decrypts with a session key; `cipher` is its algorithm where the container does not name it.
     pub fn decrypt(&self, key: &[u8], cipher: Option<u8>) -> Result<Vec<u8>, NotOpened> {
-        let data = &self.body[self.start..];
+        let (fixed, data) = self.body.split_at(self.start);
         match self.kind {
             Kind::Sed => decrypt_sed(key, named(cipher)?, data),
             Kind::SeipdV1 => decrypt_seipd_v1(key, named(cipher)?, data),
-            Kind::SeipdV2 {
-                cipher,
-                aead,
-                chunk,
-            } => {
-                check_key(key, cipher)?;
-                let salt = self.body[4..36].try_into().map_err(|_| NotOpened::Broken)?;
-                read_all(
-                    StreamDecryptor::v2(cipher, aead, chunk, salt, key, data),
-                    data.len(),
-                )
-            }
-            Kind::GnupgAead {
-                cipher,
-                aead,
-                chunk,
-            } => {
-                check_key(key, cipher)?;
-                let iv = &self.body[4..self.start];
-                read_all(
-                    StreamDecryptor::gnupg_aead(cipher, aead, chunk, key, iv, data),
-                    data.len(),
-                )
+            Kind::Aead(header) => {
+                check_key(key, header.cipher)?;
+                let chunks = if header.gnupg {
+                    Some(Chunks::gnupg(header, key, &fixed[4..]))
+                } else {
+                    Chunks::rfc9580(header, key, &fixed[4..])
+                };
+                chunks
+                    .and_then(|chunks| chunks.open(data))
+                    .ok_or(NotOpened::Broken)
             }
         }
     }
@@ -183,18 +141,6 @@ fn check_key(key: &[u8], cipher: Cipher) -> Result<(), NotOpened> {
         size if size == key.len() => Ok(()),
         _ => Err(NotOpened::WrongKey),
     }
-}
-
-fn read_all<R: std::io::BufRead>(
-    stream: Result<StreamDecryptor<R>, pgp::errors::Error>,
-    size: usize,
-) -> Result<Vec<u8>, NotOpened> {
-    let mut plaintext = Vec::with_capacity(size);
-    let mut stream = stream.map_err(|e| NotOpened::Unsupported(e.to_string()))?;
-    stream
-        .read_to_end(&mut plaintext)
-        .map_err(|_| NotOpened::Broken)?;
-    Ok(plaintext)
 }
 
 /// Decrypts the random prefix and compares its repeated octets: a wrong key shows in all but one of 65,536 cases.
@@ -264,10 +210,11 @@ pub fn cipher_name(number: u8) -> String {
     name.to_owned()
 }
 
-fn aead_name(aead: AeadAlgorithm) -> &'static str {
-    match aead {
-        AeadAlgorithm::Eax => "EAX",
-        AeadAlgorithm::Ocb => "OCB",
-        _ => "GCM",
+fn aead_name(mode: AeadAlgorithm) -> String {
+    match mode {
+        AeadAlgorithm::Eax => "EAX".to_owned(),
+        AeadAlgorithm::Ocb => "OCB".to_owned(),
+        AeadAlgorithm::Gcm => "GCM".to_owned(),
+        other => format!("AEAD mode {}", u8::from(other)),
     }
 }

@@ -160,7 +160,7 @@ impl Peel<'_, '_> {
             layer.plaintext_sha256 = Some(raw);
             layer.plaintext_lf_sha256 = Some(folded);
         }
-        let readings = [Reading::exact(&plaintext)];
+        let readings = [Reading::enclosed(&plaintext)];
         let mut signatures: Vec<Signature> = Vec::new();
         for (index, packets) in &self.signed {
             let depth = u32::try_from(*index).unwrap_or(u32::MAX);
@@ -257,9 +257,9 @@ impl Level {
     }
 }
 
-/// Line ends and zeros after a message.
+/// Line ends after a message.
 fn is_filler(rest: &[u8]) -> bool {
-    rest.iter().all(|b| b.is_ascii_whitespace() || *b == 0)
+    rest.iter().all(u8::is_ascii_whitespace)
 }
 
 /// Literal data (RFC 9580 §5.9): format, file name, date, then the data.

@@ -3,6 +3,7 @@
 //! [`open`] peels one message: its encryption, compression and signatures are one object and yield the
 //! literal data. Private-key operations happen elsewhere ([`crate::mail::KeyOps`]); what was altered is not given out.
 
+mod aead;
 pub mod armor;
 mod certs;
 pub mod cleartext;
@@ -12,12 +13,14 @@ mod encrypt;
 mod line_ends;
 mod message;
 pub mod packets;
+mod policy;
 mod session;
 mod signature;
 mod verdict;
 
 pub use certs::FROM_MESSAGE;
 pub use encrypt::{CannotEncrypt, encrypt_for};
+pub use policy::EveryAge;
 pub use session::public_key_name;
 
 use crate::mail::context::{Context, Failure, Unopened, Unwrapped};
@@ -77,7 +80,7 @@ fn clear_signed(text: &[u8], ctx: &Context) -> Result<Unwrapped, Unopened> {
         ));
     }
     let readings = [
-        Reading::exact(&clear.signed),
+        Reading::enclosed(&clear.signed),
         Reading::with_blanks(&clear.signed_with_blanks),
     ];
     let signatures = signature::judge(&signatures, &readings, 0, ctx);

@@ -1,6 +1,7 @@
 //! From the wrapped session keys of a message to an opened container: asks [`KeyOps`] for each public-key
 //! wrap, tries passphrases on the others, and says what is missing if nothing fits.
 
+use super::aead;
 use super::container::{Container, NotOpened, cipher_name};
 use super::packets::tag;
 use crate::mail::context::{Context, Failure};
@@ -8,8 +9,9 @@ use crate::mail::keyops::{KeyHint, KeyRefusal, Wrapped};
 use crate::secret::SecretBytes;
 use data_encoding::HEXLOWER;
 use pgp::composed::{PlainSessionKey, decrypt_session_key_with_password};
+use pgp::crypto::{aead::AeadAlgorithm, sym::SymmetricKeyAlgorithm};
 use pgp::packet::{PacketHeader, SymKeyEncryptedSessionKey};
-use pgp::types::{Password, Tag};
+use pgp::types::{Password, StringToKey, Tag};
 
 /// Packet bodies of the encrypted session keys before a container.
 #[derive(Debug, Default)]
@@ -145,6 +147,9 @@ struct PassphraseKey {
 }
 
 fn from_passphrase(skesk: &[u8], passphrase: &SecretBytes) -> Option<PassphraseKey> {
+    if skesk.first() == Some(&5) {
+        return from_passphrase_v5(&skesk[1..], passphrase);
+    }
     let header = PacketHeader::new_fixed(
         Tag::SymKeyEncryptedSessionKey,
         u32::try_from(skesk.len()).ok()?,
@@ -159,6 +164,26 @@ fn from_passphrase(skesk: &[u8], passphrase: &SecretBytes) -> Option<PassphraseK
     Some(PassphraseKey {
         bytes: SecretBytes::new(key.as_ref().to_vec()),
         cipher,
+    })
+}
+
+/// The version between RFCs, with which GnuPG 2.3 and drafts of RFC 9580 wrote EAX and OCB; rPGP reads OCB only.
+fn from_passphrase_v5(mut fields: &[u8], passphrase: &SecretBytes) -> Option<PassphraseKey> {
+    let header = [0xc3, 5, *fields.first()?, *fields.get(1)?];
+    let (cipher, mode) = (
+        SymmetricKeyAlgorithm::from(header[2]),
+        AeadAlgorithm::from(header[3]),
+    );
+    fields = &fields[2..];
+    let s2k = StringToKey::try_from_reader(&mut fields).ok()?;
+    let (nonce, sealed) = fields.split_at_checked(mode.iv_size())?;
+    let key = s2k
+        .derive_key(passphrase.expose(), cipher.key_size())
+        .ok()?;
+    let opened = aead::open(cipher, mode, key.as_ref(), nonce, &header, sealed)?;
+    Some(PassphraseKey {
+        bytes: SecretBytes::new(opened.to_vec()),
+        cipher: None,
     })
 }
 

@@ -26,6 +26,7 @@ pub struct Reading<'a> {
 
 #[derive(Debug, Clone, Copy)]
 enum Form {
+    Enclosed,
     Exact,
     Crlf,
     Lf,
@@ -34,12 +35,12 @@ enum Form {
 }
 
 impl<'a> Reading<'a> {
-    /// The bytes as they are.
+    /// The bytes as they are, as the message itself encloses them.
     #[must_use]
-    pub fn exact(bytes: &'a [u8]) -> Self {
+    pub fn enclosed(bytes: &'a [u8]) -> Self {
         Self {
             bytes,
-            form: Form::Exact,
+            form: Form::Enclosed,
         }
     }
 
@@ -60,8 +61,8 @@ impl<'a> Reading<'a> {
 
     fn hashed(self, as_text: bool) -> Cow<'a, [u8]> {
         match self.form {
-            Form::Exact if as_text => to_crlf(self.bytes),
-            Form::Exact | Form::WithBlanks => Cow::Borrowed(self.bytes),
+            Form::Exact | Form::Enclosed if as_text => to_crlf(self.bytes),
+            Form::Exact | Form::Enclosed | Form::WithBlanks => Cow::Borrowed(self.bytes),
             Form::Crlf => to_crlf(self.bytes),
             Form::Lf => to_lf(self.bytes),
             Form::Stripped => Cow::Owned(stripped(self.bytes)),
@@ -74,7 +75,7 @@ impl<'a> Reading<'a> {
             Form::Exact if !as_text && looks_like_mime(self.bytes) && has_bare_lf(self.bytes) => {
                 Some("noncanonical: good only over LF line ends")
             }
-            Form::Exact | Form::Crlf => None,
+            Form::Exact | Form::Enclosed | Form::Crlf => None,
             Form::Lf => Some("noncanonical: good only over LF line ends"),
             Form::Stripped => Some("noncanonical: good only without white space at line ends"),
             Form::WithBlanks => Some("noncanonical: good only with white space at line ends"),

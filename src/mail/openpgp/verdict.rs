@@ -2,6 +2,7 @@
 //! to the From address, and are the algorithms still believed in.
 
 use super::certs::FROM_MESSAGE;
+use super::policy::EveryAge;
 use super::session::public_key_name;
 use super::signature::{Candidate, timestamp};
 use crate::mail::context::{Context, OpenPolicy};
@@ -9,19 +10,12 @@ use crate::mail::model::{Revocation, Signature, SignatureMath, Verdict};
 use crate::time::Timestamp;
 use openpgp::cert::ValidCert;
 use openpgp::cert::amalgamation::ValidAmalgamation;
-use openpgp::policy::Policy;
+use openpgp::serialize::SerializeInto;
 use openpgp::types::{RevocationStatus, RevocationType};
 use sequoia_openpgp as openpgp;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Sequoia's own policy stays out of it: algorithms are rated by ours, and old certificates are read as they are.
-/// (The trait's default methods accept.)
-#[derive(Debug)]
-struct Everything;
-
-impl Policy for Everything {}
-
-const POLICY: &Everything = &Everything;
+const POLICY: &EveryAge = &EveryAge;
 
 /// A signature from the future is a wrong clock up to this many seconds.
 const CLOCK_SKEW: u64 = 24 * 3600;
@@ -266,7 +260,13 @@ fn describe(evidence: &mut Signature, candidate: &Candidate, ctx: &Context) {
         .map_or_else(Vec::new, |v| addresses(&v));
     evidence.fingerprint = Some(candidate.key.fingerprint().to_hex().to_lowercase());
     evidence.key_source = Some(candidate.known.source.clone());
-    evidence.chain = vec![serde_bytes::ByteBuf::from(candidate.known.bytes.clone())];
+    evidence.chain = candidate
+        .known
+        .cert
+        .to_vec()
+        .map(serde_bytes::ByteBuf::from)
+        .into_iter()
+        .collect();
     evidence.from_matches = (!ctx.from.is_empty()).then(|| {
         ctx.from
             .iter()

@@ -1,0 +1,6 @@
+//! OpenPGP from outside: against gpg, against the corpus of real mail, against hostile bytes.
+
+mod corpus;
+mod gpg;
+mod hostile;
+mod support;

@@ -1,0 +1,111 @@
+//! Opening OpenPGP messages in tests: keys from files, certificates from folders.
+
+use std::path::{Path, PathBuf};
+use strongroom::escrow::{KeyInfo, UserKey, openpgp_key};
+use strongroom::mail::context::{Budget, Context, OpenPgpCertificate, OpenPolicy, Trust};
+use strongroom::mail::keyops::{KeyHint, KeyOps, KeyRefusal, SessionKey, Wrapped};
+use strongroom::mail::openpgp::armor;
+use strongroom::secret::SecretBytes;
+use strongroom::time::{Clock, SystemClock};
+
+/// Keys and passphrases at hand, as `inspect` has them.
+pub struct Keys {
+    pub keys: Vec<Box<dyn UserKey>>,
+    pub locked: Vec<KeyInfo>,
+    pub passphrases: Vec<SecretBytes>,
+}
+
+impl Keys {
+    pub fn load(files: &[PathBuf], passphrases: &[SecretBytes]) -> Self {
+        let passphrases: Vec<_> = passphrases.iter().map(SecretBytes::duplicate).collect();
+        let mut all = Self {
+            keys: Vec::new(),
+            locked: Vec::new(),
+            passphrases,
+        };
+        for bytes in files.iter().filter_map(|file| std::fs::read(file).ok()) {
+            let loaded = openpgp_key::load(&bytes, &all.passphrases);
+            all.keys.extend(loaded.into_iter().flatten());
+            all.locked.extend(openpgp_key::facts(&bytes));
+        }
+        all
+    }
+}
+
+impl KeyOps for Keys {
+    fn unwrap_session_key(
+        &self,
+        hint: &KeyHint,
+        wrapped: &Wrapped,
+        attempt: u32,
+    ) -> Result<SessionKey, KeyRefusal> {
+        let fits = |info: &KeyInfo| *hint == KeyHint::Hidden || info.hints.contains(hint);
+        let mut opened = self
+            .keys
+            .iter()
+            .filter(|k| fits(k.info()))
+            .filter_map(|k| k.unwrap_session_key(wrapped).ok());
+        let fitting = self.keys.iter().any(|k| fits(k.info()));
+        let locked = self.locked.iter().any(fits);
+        opened.nth(attempt as usize).ok_or(match (fitting, locked) {
+            (true, _) => KeyRefusal::DoesNotOpen,
+            (false, true) => KeyRefusal::Locked,
+            (false, false) => KeyRefusal::NoKey,
+        })
+    }
+
+    fn passphrases(&self) -> Vec<SecretBytes> {
+        self.passphrases
+            .iter()
+            .map(SecretBytes::duplicate)
+            .collect()
+    }
+}
+
+/// Runs `work` with a context of these keys and this trust, as of now.
+pub fn context<T>(keys: &dyn KeyOps, trust: &Trust, work: impl FnOnce(&Context) -> T) -> T {
+    context_from(keys, trust, &[], work)
+}
+
+/// The same for a mail with these From addresses.
+pub fn context_from<T>(
+    keys: &dyn KeyOps,
+    trust: &Trust,
+    from: &[&str],
+    work: impl FnOnce(&Context) -> T,
+) -> T {
+    let policy = OpenPolicy::default();
+    let ctx = Context {
+        keys,
+        trust,
+        policy: &policy,
+        arrived: SystemClock.now(),
+        from: from.iter().map(|from| (*from).to_owned()).collect(),
+        budget: &Budget::default(),
+    };
+    work(&ctx)
+}
+
+/// Every certificate and key in the files below a folder, as if a directory vouched for it.
+pub fn certificates_below(folder: &Path) -> Trust {
+    let mut trust = Trust::default();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            trust.openpgp.extend(certificates_below(&path).openpgp);
+        } else if let Ok(bytes) = std::fs::read(&path) {
+            let armored: Vec<_> = armor::blocks(&bytes)
+                .filter(|b| b.label.ends_with("KEY BLOCK"))
+                .map(|b| b.bytes)
+                .collect();
+            let binary = matches!(bytes.first(), Some(0x94..=0x9b | 0xc5 | 0xc6)).then_some(bytes);
+            for bytes in armored.into_iter().chain(binary) {
+                trust.openpgp.push(OpenPgpCertificate {
+                    bytes,
+                    source: "directory".to_owned(),
+                });
+            }
+        }
+    }
+    trust
+}
