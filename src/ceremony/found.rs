@@ -336,3 +336,42 @@ impl Founded {
         (self.keyring, self.secrets)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ceremony::open_share;
+    use crate::officer::tests::officer;
+    use crate::policy::DEMO;
+
+    #[test]
+    fn a_quorum_that_opens_nothing_ends_the_founding() {
+        let officers = ["Ada", "Ben", "Cleo"].map(officer);
+        let policy = ValidPolicy::parse(DEMO, "demo.toml").expect("policy");
+        let publics = officers
+            .iter()
+            .map(|officer| officer.public().clone())
+            .collect();
+        let proposed = Proposed::new(policy, publics).expect("proposed");
+        let mut dealt = proposed.deal(BoxId::random()).expect("dealt");
+        for officer in &officers {
+            let name = &officer.public().name;
+            let dealing = dealt.dealing(name).expect("dealt");
+            let share =
+                open_share(dealing, dealt.box_id(), dealt.recovery(), officer).expect("opens");
+            dealt.take_back(name, share).expect("comes back");
+        }
+        // The box dealt shares of another key than the one it shows.
+        dealt.test.sealed =
+            OpeningKey::generate()
+                .sealing_key()
+                .seal(TEST_INFO, &[], &dealt.test.content);
+        let refused = dealt
+            .prove()
+            .expect_err("the shares are good, the capsule is not theirs");
+        assert!(
+            matches!(refused, CeremonyError::SubsetFails(ref who) if who.len() == 2),
+            "{refused}"
+        );
+    }
+}

@@ -130,7 +130,7 @@ pub fn found(
 
     narrator.step("make the prepared folder the data folder: from here on the box is founded")?;
     scratch.commit(&request.data)?;
-    tpm.shutdown()?;
+    machine::part(tpm, narrator);
     Ok(report)
 }
 

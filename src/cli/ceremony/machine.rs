@@ -72,6 +72,15 @@ pub(super) fn take(
     })
 }
 
+/// Leaves the TPM in order. What was decided stays decided if this fails.
+pub(super) fn part(tpm: Tpm, narrator: &mut dyn Narrator) {
+    if let Err(error) = tpm.shutdown() {
+        narrator.say(&format!(
+            "All is done, only the TPM was not left in order: {error}"
+        ));
+    }
+}
+
 /// Opens the keyring as the next start will: by what the TPM holds, and nothing else.
 pub(super) fn open_keyring(
     tpm: &mut Tpm,

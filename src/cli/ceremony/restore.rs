@@ -96,7 +96,10 @@ pub fn restore(
     if journal::decided(data.path()) {
         narrator.say("An earlier restore was decided and then cut off; it goes on.");
         match journal::finish(&data, &mut tpm, clock, narrator) {
-            Ok((succession, head)) => return report(&request, tpm, &succession, head),
+            Ok((succession, head)) => {
+                machine::part(tpm, narrator);
+                return Ok(report(&request, &succession, head));
+            }
             Err(error @ CeremonyCommandError::Interrupted(_)) => return Err(error),
             Err(error) => narrator.say(&format!("It cannot go on ({error}); a new one begins.")),
         }
@@ -118,17 +121,12 @@ pub fn restore(
         rename_stage(&stage, &request.data, narrator)?;
     }
     let (succession, head) = journal::finish(&data, &mut tpm, clock, narrator)?;
-    report(&request, tpm, &succession, head)
+    machine::part(tpm, narrator);
+    Ok(report(&request, &succession, head))
 }
 
-fn report(
-    request: &RestoreRequest,
-    tpm: Tpm,
-    succession: &Succession,
-    head: Head,
-) -> Result<RestoreReport, CeremonyCommandError> {
-    tpm.shutdown()?;
-    Ok(RestoreReport {
+fn report(request: &RestoreRequest, succession: &Succession, head: Head) -> RestoreReport {
+    RestoreReport {
         old_box: succession.old_box,
         new_box: succession.new_box,
         data: request.data.clone(),
@@ -136,7 +134,7 @@ fn report(
         accepted_head: succession.accepted_head,
         ledger_size: head.size,
         ledger_root: head.root,
-    })
+    }
 }
 
 /// All that changes nothing in the data folder but its `.restoring`, up to the decision.
