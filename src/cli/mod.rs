@@ -39,6 +39,7 @@ enum Command {
 /// Runs the command line. The exit status is the command's; errors have been told on standard error.
 #[must_use]
 pub fn run() -> ExitCode {
+    crate::tpm::quiet_library();
     let to = &mut std::io::stdout();
     match Arguments::parse().command {
         Command::Ceremony(command) => told(ceremony::run(command, to)),
