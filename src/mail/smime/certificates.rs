@@ -5,8 +5,11 @@ use super::ber::{BerError, Element, tag};
 use super::chain::Known;
 use super::name;
 use super::structure::Identifier;
+use crate::id::Digest;
 use crate::mail::context::Trust;
 use openssl::x509::X509;
+use std::cell::RefCell;
+use std::collections::HashMap;
 
 /// Where a certificate was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +115,29 @@ pub fn computed_key_id(certificate: &[u8]) -> Option<Vec<u8>> {
     Some(openssl::sha::sha1(bits).to_vec())
 }
 
+thread_local! {
+    static PARSED: RefCell<HashMap<Digest, X509>> = RefCell::new(HashMap::new());
+}
+
+/// The certificate in `encoded` (DER, or BER that becomes DER). Senders send the same certificates again and again,
+/// and OpenSSL takes longer to read one than to check a signature with it: what was read is remembered.
+fn parse(encoded: &Element<'_>) -> Option<X509> {
+    let id = Digest::of(encoded.raw);
+    PARSED.with_borrow_mut(|parsed| {
+        if let Some(known) = parsed.get(&id) {
+            return Some(known.clone());
+        }
+        let x509 = X509::from_der(encoded.raw)
+            .or_else(|_| X509::from_der(&encoded.to_der().unwrap_or_default()))
+            .ok()?;
+        if parsed.len() >= MOST_REMEMBERED {
+            parsed.clear();
+        }
+        parsed.insert(id, x509.clone());
+        Some(x509)
+    })
+}
+
 /// The X.509 certificates of a `CertificateSet`, those that OpenSSL can read, at most `most`.
 #[must_use]
 pub fn in_message(set: Option<Element<'_>>, most: usize) -> Vec<X509> {
@@ -122,13 +148,7 @@ pub fn in_message(set: Option<Element<'_>>, most: usize) -> Vec<X509> {
     let certificates = elements
         .filter(|element| element.tag == tag::SEQUENCE)
         .take(most);
-    certificates
-        .filter_map(|element| {
-            X509::from_der(element.raw)
-                .or_else(|_| X509::from_der(&element.to_der().unwrap_or_default()))
-                .ok()
-        })
-        .collect()
+    certificates.filter_map(|element| parse(&element)).collect()
 }
 
 /// The certificate that `id` names: what we knew before is preferred to what came with the message.
@@ -147,6 +167,9 @@ pub fn find_in(id: &Identifier<'_>, certificates: &[X509]) -> Option<Found> {
         source: Source::Message,
     })
 }
+
+/// Most certificates remembered in their parsed form.
+const MOST_REMEMBERED: usize = 2000;
 
 /// Most certificates read from one message.
 pub const MOST: usize = 200;

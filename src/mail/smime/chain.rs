@@ -13,9 +13,10 @@ use openssl::error::ErrorStack;
 use openssl::stack::Stack;
 use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
-use openssl::x509::{X509, X509PurposeId, X509Ref, X509StoreContext, X509VerifyResult};
+use openssl::x509::{X509, X509Crl, X509PurposeId, X509Ref, X509StoreContext, X509VerifyResult};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 /// Most chains remembered; then all are forgotten.
 const MOST_CHAINS: usize = 10_000;
@@ -25,6 +26,7 @@ pub struct Known {
     trust: Trust,
     anchors: Vec<X509>,
     named: Vec<(Names, Found)>,
+    crls: Vec<Rc<X509Crl>>,
     held: HashMap<Digest, Chain>,
 }
 
@@ -96,7 +98,13 @@ impl Known {
         let named = sourced
             .filter_map(|found| Some((Names::of(&found.x509)?, found)))
             .collect();
+        let crls = trust
+            .crls
+            .iter()
+            .filter_map(|der| X509Crl::from_der(der).ok().map(Rc::new))
+            .collect();
         Self {
+            crls,
             trust: trust.clone(),
             anchors,
             named,
@@ -121,6 +129,12 @@ impl Known {
             .iter()
             .find(same)
             .map_or(Source::Message, |(_, found)| found.source)
+    }
+
+    /// The supplied CRLs.
+    #[must_use]
+    pub fn crls(&self) -> &[Rc<X509Crl>] {
+        &self.crls
     }
 
     /// The chain from `signer` to an anchor, valid at `at` for signing mail; `untrusted` may lie on the way.
@@ -160,7 +174,7 @@ impl Known {
         for x509 in untrusted.iter().chain(directory) {
             helpers.push(x509.clone())?;
         }
-        let store = self.store(at)?;
+        let store = self.store(at, Some(X509PurposeId::SMIME_SIGN))?;
         let mut context = X509StoreContext::new()?;
         context.init(&store, signer, &helpers, |context| {
             if context.verify_cert()? {
@@ -174,10 +188,17 @@ impl Known {
         })
     }
 
-    fn store(&self, at: Timestamp) -> Result<X509Store, ErrorStack> {
+    /// The anchors, for verifying at `at`.
+    pub fn store(
+        &self,
+        at: Timestamp,
+        purpose: Option<X509PurposeId>,
+    ) -> Result<X509Store, ErrorStack> {
         let mut parameters = X509VerifyParam::new()?;
         parameters.set_time(i64::try_from(at.seconds()).unwrap_or(i64::MAX));
-        parameters.set_purpose(X509PurposeId::SMIME_SIGN)?;
+        if let Some(purpose) = purpose {
+            parameters.set_purpose(purpose)?;
+        }
         // An anchor is an anchor, self-signed or not.
         parameters.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
         parameters.set_depth(16);
@@ -271,13 +292,20 @@ fn extended_usage_allows(x509: &X509) -> bool {
 
 /// Contents of the certificate's extension `dotted`.
 fn extension(x509: &X509, dotted: &str) -> Option<Vec<u8>> {
-    let encoded = x509.to_der().ok()?;
-    let (whole, _) = super::ber::Element::split(&encoded).ok()?;
-    let to_be_signed = whole.inside().expect(tag::SEQUENCE, "a certificate").ok()?;
-    let extensions = to_be_signed
+    extension_in(&x509.to_der().ok()?, tag::context(3), dotted)
+}
+
+/// Contents of the extension `dotted` in a certificate (extensions tagged `[3]`) or a CRL (`[0]`), in DER.
+#[must_use]
+pub fn extension_in(encoded: &[u8], extensions: u8, dotted: &str) -> Option<Vec<u8>> {
+    let (whole, _) = super::ber::Element::split(encoded).ok()?;
+    let to_be_signed = whole
         .inside()
-        .filter_map(Result::ok)
-        .find(|e| e.tag == tag::context(3))?;
+        .expect(tag::SEQUENCE, "a certificate or CRL")
+        .ok()?;
+    // The version is tagged [0] too, but comes first.
+    let fields = to_be_signed.inside().filter_map(Result::ok).skip(1);
+    let extensions = fields.filter(|field| field.tag == extensions).last()?;
     let list = extensions
         .inside()
         .expect(tag::SEQUENCE, "extensions")

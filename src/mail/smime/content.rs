@@ -179,6 +179,17 @@ const FAMILIES: &[Family] = &[
         mode: Mode::Padded,
     },
     Family {
+        ids: &[
+            ("1.2.410.200046.1.1.34", 16),
+            ("1.2.410.200046.1.1.35", 24),
+            ("1.2.410.200046.1.1.36", 32),
+        ],
+        name: "ARIA-{}-GCM",
+        openssl: "ARIA-{}-GCM",
+        keys: AES,
+        mode: Mode::Aead,
+    },
+    Family {
         ids: &[("1.2.156.10197.1.104.2", 16)],
         name: "SM4-CBC",
         openssl: "SM4-CBC",
@@ -257,7 +268,7 @@ impl ContentCipher {
     fn read_parameters(&mut self, parameters: Option<Element<'_>>) -> Option<()> {
         let mut number = None;
         match parameters {
-            None if self.family.openssl == "RC4" => return Some(()),
+            _ if self.family.openssl == "RC4" => return Some(()),
             None => return None,
             Some(element) if element.tag & !tag::CONSTRUCTED == tag::OCTET_STRING => {
                 self.iv = element.octets().ok()?.into_owned();

@@ -70,8 +70,13 @@ pub const TRIPLE_DES_WRAP: ObjectIdentifier = oid("1.2.840.113549.1.9.16.3.6");
 
 /// `id-ri-ocsp-response` (RFC 5940).
 pub const RI_OCSP: ObjectIdentifier = oid("1.3.6.1.5.5.7.16.2");
-/// Microsoft's and Adobe's habit of putting revocation data into an attribute: `adbe-revocationInfoArchival`.
+/// Adobe's `adbe-revocationInfoArchival`, an attribute with revocation data.
 pub const REVOCATION_ARCHIVAL: ObjectIdentifier = oid("1.2.840.113583.1.1.8");
+
+/// CAdES `id-aa-ets-revocationValues`.
+pub const REVOCATION_VALUES: ObjectIdentifier = oid("1.2.840.113549.1.9.16.2.24");
+/// `id-pkix-ocsp-basic`.
+pub const OCSP_BASIC: ObjectIdentifier = oid("1.3.6.1.5.5.7.48.1.1");
 
 /// Digest names by object identifier: plain digests, HMACs with them, and signature algorithms naming them.
 const DIGESTS: &[(&str, &str)] = &[

@@ -2,7 +2,8 @@
 
 use super::ber::{BerError, Chunks, Element, der, tag};
 use super::certificates::{self, Found};
-use super::chain::{self, Known, NoChain};
+use super::chain::{self, Chain, Known, NoChain};
+use super::revocation::{Data, Finding};
 use super::structure::{SignedData, SignerInfo, attribute_values};
 use super::{algorithm, damaged, layer, oids, verify};
 use crate::id::Digest;
@@ -70,8 +71,14 @@ fn judge_all(
     layer: &mut Layer,
 ) -> Result<Vec<Signature>, Failure> {
     let certificates = certificates::in_message(signed.certificates, certificates::MOST);
+    let mut revocation = Data::default();
+    Known::with(ctx.trust, |known| revocation.add_supplied(known.crls()));
+    if let Some(choices) = signed.revocation {
+        revocation.add_choices(choices);
+    }
     let mut judge = Judge {
         ctx,
+        revocation,
         certificates,
         content,
         content_type: signed.encapsulated.content_type,
@@ -173,6 +180,7 @@ impl Checked {
 struct Judge<'a, 'c> {
     ctx: &'c Context<'c>,
     certificates: Vec<X509>,
+    revocation: Data,
     content: Option<Content<'a>>,
     content_type: ObjectIdentifier,
     digests: HashMap<(LineEnds, &'static str), Option<Vec<u8>>>,
@@ -213,6 +221,7 @@ impl Judge<'_, '_> {
             revocation_source: None,
             from_matches: None,
         };
+        self.revocation.add_attributes(signer);
         if let Some(found) = found {
             self.identify(&mut signature, &found);
             self.rate(&mut signature, &found.x509, &checked);
@@ -381,6 +390,12 @@ impl Judge<'_, '_> {
             .filter_map(|x509| x509.to_der().ok())
             .map(Into::into)
             .collect();
+        let asked = if expired {
+            signature.time.unwrap_or(arrived)
+        } else {
+            arrived
+        };
+        (signature.revocation, signature.revocation_source) = self.revocation_of(&chain, asked);
         let weak = signature
             .algorithms
             .iter()
@@ -408,6 +423,17 @@ impl Judge<'_, '_> {
         };
         signature.verdict = verdict;
         signature.reason = reason;
+    }
+
+    fn revocation_of(&self, chain: &Chain, at: Timestamp) -> Finding {
+        if self.revocation.is_empty() {
+            return (Revocation::Unknown, None);
+        }
+        let store = Known::with(self.ctx.trust, |known| known.store(at, None));
+        match store {
+            Ok(store) => self.revocation.judge(&chain.certificates, &store, at),
+            Err(_) => (Revocation::Unknown, None),
+        }
     }
 }
 
@@ -453,6 +479,18 @@ fn stated_digest(
     let stated_type = one(&oids::CONTENT_TYPE, "contentType")?.oid();
     if stated_type != Ok(*content_type) {
         return Err("attributes: the signed content type is another".to_owned());
+    }
+    // These must not stand among the unsigned attributes, and there is one signing time (RFC 5652 §11): otherwise a
+    // reader could be made to choose.
+    if let Some(unsigned) = &signer.unsigned_attributes {
+        for kind in [oids::CONTENT_TYPE, oids::MESSAGE_DIGEST, oids::SIGNING_TIME] {
+            if attribute_values(unsigned, &kind).is_ok_and(|values| !values.is_empty()) {
+                return Err("attributes: an attribute that must be signed is not".to_owned());
+            }
+        }
+    }
+    if attribute_values(attributes, &oids::SIGNING_TIME).is_ok_and(|times| times.len() > 1) {
+        return Err("attributes: several signing times".to_owned());
     }
     let digest = one(&oids::MESSAGE_DIGEST, "messageDigest")?;
     digest

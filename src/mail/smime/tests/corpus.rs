@@ -1,67 +1,11 @@
-//! The opener against messages that others wrote: the corpus of real mail (where it is present), and every combination
-//! that the `openssl` on this machine can write.
+//! The corpus of real mail, where it is present: every bare CMS object in it.
 
-use super::{decode_container, open};
-use crate::escrow::UserKey;
+use super::{Ring, open_with};
 use crate::escrow::smime_key::load;
-use crate::mail::context::{Budget, Context, OpenPolicy, Trust, Unopened, Unwrapped};
-use crate::mail::keyops::{KeyHint, KeyOps, KeyRefusal, SessionKey, Wrapped};
-use crate::secret::SecretBytes;
-use crate::time::Timestamp;
+use crate::mail::context::Trust;
+use crate::mail::keyops::KeyOps;
+use crate::mail::smime::decode_container;
 use std::path::{Path, PathBuf};
-
-/// Keys held in memory, as `inspect` holds them.
-#[derive(Default)]
-pub(super) struct Ring {
-    pub(super) keys: Vec<Box<dyn UserKey>>,
-    pub(super) passphrases: Vec<String>,
-}
-
-impl KeyOps for Ring {
-    fn unwrap_session_key(
-        &self,
-        hint: &KeyHint,
-        wrapped: &Wrapped,
-        attempt: u32,
-    ) -> Result<SessionKey, KeyRefusal> {
-        let mut fitting = self
-            .keys
-            .iter()
-            .filter(|key| key.info().hints.contains(hint));
-        let key = fitting.nth(attempt as usize).ok_or(KeyRefusal::NoKey)?;
-        key.unwrap_session_key(wrapped)
-    }
-
-    fn passphrases(&self) -> Vec<SecretBytes> {
-        self.passphrases
-            .iter()
-            .cloned()
-            .map(SecretBytes::from)
-            .collect()
-    }
-}
-
-/// 2026-11-01.
-pub(super) const ARRIVED: Timestamp = Timestamp::from_seconds(1_793_500_000);
-
-pub(super) fn open_with(
-    ring: &Ring,
-    trust: &Trust,
-    container: &[u8],
-    detached: Option<&[u8]>,
-) -> Result<Unwrapped, Unopened> {
-    let (policy, budget) = (OpenPolicy::default(), Budget::default());
-    let from = Vec::new();
-    let ctx = Context {
-        keys: ring,
-        trust,
-        policy: &policy,
-        arrived: ARRIVED,
-        from,
-        budget: &budget,
-    };
-    open(container, detached, &ctx)
-}
 
 struct Row {
     source: PathBuf,
