@@ -62,7 +62,7 @@ pub fn read(
     let mut loads = Vec::new();
     for (file, named, bytes) in &contents {
         let loaded = escrow::load(bytes, &passphrases, &known);
-        if *named && loaded.keys.is_empty() {
+        if *named && loaded.keys.is_empty() && loaded.nameless.is_empty() {
             let why = loaded
                 .problems
                 .iter()

@@ -49,7 +49,8 @@ impl Keyholder {
 
     /// Adds all that a key file held, and remembers what is locked.
     pub fn add_loaded(&mut self, loaded: Loaded) {
-        loaded.keys.into_iter().for_each(|key| self.add(key));
+        let all = loaded.keys.into_iter().chain(loaded.nameless);
+        all.for_each(|key| self.add(key));
         self.locked.extend(loaded.locked);
         self.sealed |= loaded.sealed;
     }

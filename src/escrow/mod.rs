@@ -81,6 +81,8 @@ pub trait UserKey: Send + Sync {
 pub struct Loaded {
     /// Keys that were read and unlocked.
     pub keys: Vec<Box<dyn UserKey>>,
+    /// S/MIME keys without their certificate: they open mail in `inspect`, but are not escrowed.
+    pub nameless: Vec<Box<dyn UserKey>>,
     /// Keys whose public facts are readable, but which no passphrase given unlocks.
     pub locked: Vec<KeyInfo>,
     /// True if a container cannot be looked into at all without its passphrase (PKCS#12).
@@ -118,6 +120,7 @@ pub fn load(bytes: &[u8], passphrases: &[SecretBytes], certificates: &[X509]) ->
             .filter(|info| !unlocked(info))
             .collect();
     } else {
+        loaded.nameless = smime_load::load_nameless(bytes, passphrases, certificates);
         loaded.sealed = loaded.problems.contains(&KeyProblem::WrongPassphrase);
     }
     loaded

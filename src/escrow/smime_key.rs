@@ -1,7 +1,7 @@
 //! Users' S/MIME keys: read from containers of every age, proven against their certificate, and used to undo one
 //! wrap at a time.
 
-pub use super::smime_load::load;
+pub use super::smime_load::{load, load_nameless};
 use super::{KeyInfo, KeyProblem, UserKey};
 use crate::id::Digest;
 use crate::mail::keyops::{AgreementKdf, KeyHint, KeyRefusal, SessionKey, Wrapped};
@@ -9,9 +9,8 @@ use crate::mail::smime::{algorithm, ber, certificates, chain, legacy, verify, wr
 use crate::secret::SecretBytes;
 use ber::{Element, tag};
 use ml_kem::kem::{Decapsulate, KeyInit};
-use openssl::bn::BigNumContext;
 use openssl::derive::Deriver;
-use openssl::ec::{EcKey, EcPoint};
+use openssl::ec::EcKey;
 use openssl::error::ErrorStack;
 use openssl::md::{Md, MdRef};
 use openssl::pkey::{Id, KeyType, PKey, Private, Public};
@@ -39,6 +38,30 @@ impl SmimeKey {
         let key = Self { info, private };
         key.prove(&public)?;
         Ok(key)
+    }
+
+    /// A key that no certificate names. It has no hints, and its fingerprint is that of its public half
+    /// (SubjectPublicKeyInfo).
+    #[must_use]
+    pub fn nameless(private: PKey<Private>) -> Self {
+        let spki = private.public_key_to_der().unwrap_or_default();
+        let public = PKey::public_key_from_der(&spki).ok();
+        let info = KeyInfo {
+            fingerprint: Digest::of(&spki).to_string(),
+            format: "S/MIME".to_owned(),
+            algorithm: public
+                .as_ref()
+                .and_then(verify::key_name)
+                .unwrap_or_else(|| "unknown".to_owned()),
+            addresses: Vec::new(),
+            name: "a key without certificate".to_owned(),
+            valid_from: None,
+            valid_until: None,
+            dual_use: public.as_ref().is_some_and(can_sign),
+            hints: Vec::new(),
+            certificate: Vec::new(),
+        };
+        Self { info, private }
     }
 
     /// Takes back what [`UserKey::to_secret_bytes`] gave: SEQUENCE { OCTET STRING PKCS#8, OCTET STRING certificate }.
@@ -145,26 +168,23 @@ impl SmimeKey {
         decrypt().map_err(|_| KeyRefusal::DoesNotOpen)
     }
 
-    /// The ECDH shared secret with the originator's public key (SubjectPublicKeyInfo).
+    /// The shared secret with the originator's public key (SubjectPublicKeyInfo). The originator may leave out the
+    /// curve (RFC 5753 §7.1.1): it is ours, so its bits are read as a key of our own kind.
     fn shared_secret(&self, originator: &[u8]) -> Option<SecretBytes> {
-        let peer = match self.private.id() {
-            Id::EC => {
-                // RFC 5753 lets the originator leave out the curve: it is ours.
-                let own = self.private.ec_key().ok()?;
-                let mut context = BigNumContext::new().ok()?;
-                let bits = public_bits(originator)?;
-                let point = EcPoint::from_bytes(own.group(), bits, &mut context).ok()?;
-                let peer = EcKey::from_public_key(own.group(), &point).ok()?;
-                peer.check_key().ok()?;
-                PKey::from_ec_key(peer).ok()?
-            }
-            id @ (Id::X25519 | Id::X448) => {
-                PKey::public_key_from_raw_bytes(public_bits(originator)?, id).ok()?
-            }
-            _ => return None,
-        };
+        let own = self.private.public_key_to_der().ok()?;
+        let algorithm = Element::split(&own)
+            .ok()?
+            .0
+            .inside()
+            .value("an algorithm")
+            .ok()?;
+        let mut theirs = Element::split(originator).ok()?.0.inside();
+        theirs.value("an algorithm").ok()?;
+        let bits = theirs.value("a public key").ok()?;
+        let peer = ber::der(tag::SEQUENCE, &[algorithm.raw, bits.raw].concat());
+        let peer = PKey::public_key_from_der(&peer).ok()?;
         let mut deriver = Deriver::new(&self.private).ok()?;
-        deriver.set_peer(&peer).ok()?;
+        deriver.set_peer_ex(&peer, true).ok()?;
         deriver.derive_to_vec().ok().map(SecretBytes::new)
     }
 

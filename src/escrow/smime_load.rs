@@ -36,11 +36,46 @@ pub fn load(
     passphrases: &[SecretBytes],
     extra_certificates: &[X509],
 ) -> Vec<Result<Box<dyn UserKey>, KeyProblem>> {
+    let contents = read(bytes, passphrases, extra_certificates);
+    let problems = contents.problems.into_iter().map(Err);
+    let keys = contents.keys.into_iter();
+    keys.flat_map(|key| with_certificates(&key, &contents.certificates))
+        .chain(problems)
+        .collect()
+}
+
+/// The keys in `bytes` that [`load`] refuses because no certificate is theirs. They have no hints, and answer for any
+/// recipient: of use to `inspect`, never taken into escrow.
+#[must_use]
+pub fn load_nameless(
+    bytes: &[u8],
+    passphrases: &[SecretBytes],
+    extra_certificates: &[X509],
+) -> Vec<Box<dyn UserKey>> {
+    let contents = read(bytes, passphrases, extra_certificates);
+    let publics: Vec<_> = contents
+        .certificates
+        .iter()
+        .filter_map(|x509| x509.public_key().ok())
+        .collect();
+    let keys = contents.keys.into_iter();
+    let lone = keys.filter(|key| {
+        !publics
+            .iter()
+            .any(|public| super::smime_key::halves_match(key, public))
+    });
+    lone.map(|key| Box::new(SmimeKey::nameless(key)) as Box<dyn UserKey>)
+        .collect()
+}
+
+fn read(bytes: &[u8], passphrases: &[SecretBytes], extra_certificates: &[X509]) -> Contents {
     legacy::enable();
     if bytes.len() > LARGEST {
-        return vec![Err(KeyProblem::Unreadable(
-            "larger than any key file".to_owned(),
-        ))];
+        let problem = KeyProblem::Unreadable("larger than any key file".to_owned());
+        return Contents {
+            problems: vec![problem],
+            ..Contents::default()
+        };
     }
     let mut contents = if bytes.windows(11).any(|window| window == b"-----BEGIN ") {
         pem(bytes, passphrases)
@@ -50,11 +85,7 @@ pub fn load(
     contents
         .certificates
         .extend(extra_certificates.iter().cloned());
-    let problems = contents.problems.into_iter().map(Err);
-    let keys = contents.keys.into_iter();
-    keys.flat_map(|key| with_certificates(&key, &contents.certificates))
-        .chain(problems)
-        .collect()
+    contents
 }
 
 /// The key with each certificate that is its own: a renewed certificate often keeps the key.

@@ -240,10 +240,14 @@ impl<'a, 'c> Opening<'a, 'c> {
                             limit,
                         });
                     }
-                    Err(KeyRefusal::Locked) => self.locked = true,
+                    Err(KeyRefusal::Locked) => {
+                        self.locked = true;
+                        break;
+                    }
                     Err(KeyRefusal::DoesNotOpen) => {
                         self.key_failed = true;
                         self.ctx.budget.key_operation(&self.ctx.policy.bounds)?;
+                        break;
                     }
                     Ok(session) => {
                         self.ctx.budget.key_operation(&self.ctx.policy.bounds)?;

@@ -30,19 +30,20 @@ pub fn open(
     };
     let inside = signed.encapsulated.octets();
     let mut layer = layer(match (&inside, detached) {
-        _ if signed.signers.peek() == 0 && inside.is_none() => "certs-only",
-        (Some(_), _) => "signed",
-        (None, _) => "clear-signed",
+        (None, None) if signed.signers.peek() == 0 => "certs-only",
+        (Some(_), None) => "signed",
+        _ => "clear-signed",
     });
-    let is_inside = inside.is_some();
-    let content = inside
-        .map(Content::Inside)
-        .or(detached.map(Content::Beside));
+    // What the reader sees is what must be signed: content inside a detached signature could be another.
+    let beside = detached.is_some() || inside.is_none();
+    let content = detached
+        .map(Content::Beside)
+        .or(inside.map(Content::Inside));
     let signatures = match judge_all(&signed, content, ctx, &mut layer) {
         Ok(signatures) => signatures,
         Err(failure) => return Err(super::unopened(failure, layer)),
     };
-    if !is_inside {
+    if beside {
         return Ok(Unwrapped {
             plaintext: Vec::new(),
             inner_is_cms: false,
@@ -151,6 +152,21 @@ impl<'a> Content<'a> {
         }
     }
 
+    /// Whether a signature over these line ends is over others than the canonical CRLF (RFC 8551 §3.1.1). A mail that
+    /// was stored with LF and verifies over CRLF is as it was sent.
+    fn is_noncanonical(&self, ends: LineEnds) -> bool {
+        match (self, ends) {
+            (Self::Inside(_), _) | (_, LineEnds::Crlf) => false,
+            (_, LineEnds::Lf) => true,
+            (Self::Beside(bytes), LineEnds::AsIs) => {
+                let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+                lines
+                    .into_iter()
+                    .any(|line| line.ends_with(b"\n") && !line.ends_with(b"\r\n"))
+            }
+        }
+    }
+
     fn all(&self, ends: LineEnds) -> Vec<u8> {
         self.pieces(ends)
             .filter_map(Result::ok)
@@ -163,7 +179,8 @@ impl<'a> Content<'a> {
 /// How the bare check came out.
 struct Checked {
     math: SignatureMath,
-    ends: LineEnds,
+    /// It verifies, but not over the canonical CRLF line ends that S/MIME signs.
+    noncanonical: bool,
     reason: Option<String>,
 }
 
@@ -171,7 +188,7 @@ impl Checked {
     fn not(math: SignatureMath, reason: impl Into<String>) -> Self {
         Self {
             math,
-            ends: LineEnds::AsIs,
+            noncanonical: false,
             reason: Some(reason.into()),
         }
     }
@@ -225,6 +242,9 @@ impl Judge<'_, '_> {
         if let Some(found) = found {
             self.identify(&mut signature, &found);
             self.rate(&mut signature, &found.x509, &checked);
+            if checked.noncanonical && signature.reason != NONCANONICAL {
+                signature.reason = format!("{}; {NONCANONICAL}", signature.reason);
+            }
         } else if checked.math == SignatureMath::Bad {
             signature.verdict = Verdict::Invalid;
         }
@@ -269,7 +289,7 @@ impl Judge<'_, '_> {
                 Ok(true) => {
                     return Checked {
                         math: SignatureMath::Good,
-                        ends: *ends,
+                        noncanonical: content.is_noncanonical(*ends),
                         reason: None,
                     };
                 }
@@ -406,8 +426,8 @@ impl Judge<'_, '_> {
                 Verdict::UnknownSigner,
                 format!("from-mismatch: From is {from}, the signer is {signer}"),
             )
-        } else if checked.ends != LineEnds::AsIs {
-            (Verdict::ValidBut, noncanonical(checked.ends).to_owned())
+        } else if checked.noncanonical {
+            (Verdict::ValidBut, NONCANONICAL.to_owned())
         } else if expired {
             (
                 Verdict::ValidBut,
@@ -437,14 +457,7 @@ impl Judge<'_, '_> {
     }
 }
 
-const fn noncanonical(ends: LineEnds) -> &'static str {
-    match ends {
-        LineEnds::Crlf => {
-            "noncanonical: verifies over CRLF line ends, not over the lines as they are"
-        }
-        _ => "noncanonical: verifies over LF line ends only",
-    }
-}
+const NONCANONICAL: &str = "noncanonical: verifies over LF line ends, not over the canonical CRLF";
 
 fn no_chain(why: NoChain) -> String {
     match why {

@@ -26,12 +26,20 @@ impl KeyOps for Ring {
         wrapped: &Wrapped,
         attempt: u32,
     ) -> Result<SessionKey, KeyRefusal> {
-        let mut fitting = self
+        let fitting: Vec<_> = self
             .keys
             .iter()
-            .filter(|key| key.info().hints.contains(hint));
-        let key = fitting.nth(attempt as usize).ok_or(KeyRefusal::NoKey)?;
-        key.unwrap_session_key(wrapped)
+            .filter(|key| key.info().hints.contains(hint))
+            .collect();
+        let opened = fitting
+            .iter()
+            .filter_map(|key| key.unwrap_session_key(wrapped).ok());
+        let none = if fitting.is_empty() {
+            KeyRefusal::NoKey
+        } else {
+            KeyRefusal::DoesNotOpen
+        };
+        opened.into_iter().nth(attempt as usize).ok_or(none)
     }
 
     fn passphrases(&self) -> Vec<SecretBytes> {

@@ -2,7 +2,7 @@
 
 use super::{ARRIVED, Ring, open_with};
 use crate::escrow::UserKey;
-use crate::escrow::smime_key::load;
+use crate::escrow::smime_load::{load, load_nameless};
 use crate::mail::context::{Failure, Trust, Unopened, Unwrapped};
 use crate::mail::model::{Integrity, Outcome, SignatureMath, Verdict};
 use crate::secret::SecretBytes;
@@ -320,18 +320,47 @@ fn line_ends_changed_on_the_way_are_named() {
         "{}",
         whole.reason
     );
+    // Stored with LF: still as it was sent.
     let unix = String::from_utf8(MESSAGE.to_vec())
         .unwrap()
         .replace("\r\n", "\n");
-    let judged = signature(folder, &trust, Some(unix.as_bytes()));
-    assert_eq!(judged.math, SignatureMath::Good);
-    assert_eq!(judged.verdict, Verdict::ValidBut);
-    assert!(
-        judged.reason.starts_with("noncanonical"),
-        "{}",
-        judged.reason
+    assert_eq!(
+        signature(folder, &trust, Some(unix.as_bytes())).verdict,
+        Verdict::Valid
     );
-    assert!(judged.time.unwrap() < ARRIVED.plus_seconds(1 << 40));
+    // Signed with LF, which no transport keeps.
+    std::fs::write(folder.join("message"), &unix).unwrap();
+    let sign = "cms -sign -binary -in message -outform DER -out out -signer rsa.crt -inkey rsa.key";
+    assert!(openssl(folder, sign));
+    for content in [unix.as_bytes(), MESSAGE] {
+        let judged = signature(folder, &trust, Some(content));
+        assert_eq!(
+            (judged.math, judged.verdict),
+            (SignatureMath::Good, Verdict::ValidBut)
+        );
+        assert!(
+            judged.reason.starts_with("noncanonical"),
+            "{}",
+            judged.reason
+        );
+    }
+}
+
+#[test]
+fn content_inside_a_detached_signature_does_not_count() {
+    let folder = folder();
+    let folder = folder.path();
+    identity(folder, "rsa", "rsa:2048", "");
+    let sign = "cms -sign -nodetach -binary -in message -outform DER -out out -signer rsa.crt -inkey rsa.key";
+    assert!(openssl(folder, sign));
+    assert_eq!(
+        signature(folder, &Trust::default(), Some(b"Another text")).math,
+        SignatureMath::Bad
+    );
+    assert_eq!(
+        signature(folder, &Trust::default(), Some(MESSAGE)).math,
+        SignatureMath::Good
+    );
 }
 
 #[test]
@@ -423,6 +452,19 @@ fn keys_from_every_container() {
         problems(&read(folder, "rsa.key"), &[])[0]
             .starts_with("a private key without its certificate")
     );
+}
+
+#[test]
+fn a_key_without_its_certificate_is_nameless() {
+    let folder = folder();
+    let folder = folder.path();
+    identity(folder, "rsa", "rsa:2048", "");
+    identity(folder, "other", "rsa:2048", "");
+    let other = openssl::x509::X509::from_pem(&read(folder, "other.crt")).unwrap();
+    let nameless = load_nameless(&read(folder, "rsa.key"), &[], &[other]);
+    assert_eq!(nameless.len(), 1);
+    assert!(nameless[0].info().hints.is_empty());
+    assert!(load_nameless(&read(folder, "rsa.pem"), &[], &[]).is_empty());
 }
 
 #[test]

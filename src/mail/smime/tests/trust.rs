@@ -249,7 +249,7 @@ fn algorithms_without_a_digest_of_their_own() {
     ];
     for key in keys {
         let signer = certify_key(key, "Alice", (-1, 1), Some(&root), |_| {});
-        let mut message = sign(&signer, &[]);
+        let mut message = sign_by_hand(&signer);
         let judged = judge(&message, &trust(&root), "", 0);
         assert_eq!(
             judged.verdict,
