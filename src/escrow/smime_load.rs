@@ -253,9 +253,13 @@ fn private_key(
     let mut inside = Element::split(bytes).ok()?.0.inside();
     inside.expect(tag::SEQUENCE, "an algorithm").ok()?;
     inside.expect(tag::OCTET_STRING, "an encrypted key").ok()?;
-    let opened = passphrases.iter().find_map(|passphrase| {
-        PKey::private_key_from_pkcs8_passphrase(bytes, passphrase.expose()).ok()
-    });
+    let given = passphrases
+        .iter()
+        .map(SecretBytes::expose)
+        .chain([b"".as_slice()]);
+    let opened = given
+        .into_iter()
+        .find_map(|passphrase| PKey::private_key_from_pkcs8_passphrase(bytes, passphrase).ok());
     Some(opened.ok_or(KeyProblem::WrongPassphrase))
 }
 

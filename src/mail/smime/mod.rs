@@ -3,6 +3,7 @@
 //! arithmetic is OpenSSL's.
 
 pub mod algorithm;
+pub mod attributes;
 pub mod ber;
 pub mod certificates;
 pub mod chain;
@@ -15,6 +16,7 @@ pub mod oids;
 pub mod recipient;
 pub mod revocation;
 pub mod signed;
+pub mod signed_content;
 pub mod structure;
 pub mod verify;
 pub mod wrap;
@@ -38,7 +40,11 @@ pub fn open(
     detached: Option<&[u8]>,
     ctx: &Context<'_>,
 ) -> Result<Unwrapped, Unopened> {
-    let unreadable = |error: ber::BerError| unopened(damaged(error), layer("unreadable"));
+    let unreadable = |error: ber::BerError| Unopened {
+        failure: damaged(error),
+        layers: Vec::new(),
+        signatures: Vec::new(),
+    };
     let info = ContentInfo::read(content_info).map_err(unreadable)?;
     let missing = ber::BerError::Unexpected {
         wanted: "content",

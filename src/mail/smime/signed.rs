@@ -1,10 +1,12 @@
 //! Opening SignedData: the content, and for each signer a verdict with its evidence.
 
-use super::ber::{BerError, Chunks, Element, der, tag};
+use super::attributes::{attributes_fit, signing_time, stated_digest};
+use super::ber::{BerError, Element};
 use super::certificates::{self, Found};
 use super::chain::{self, Chain, Known, NoChain};
 use super::revocation::{Data, Finding};
-use super::structure::{SignedData, SignerInfo, attribute_values};
+use super::signed_content::{Content, LineEnds};
+use super::structure::{SignedData, SignerInfo};
 use super::{algorithm, damaged, layer, oids, verify};
 use crate::id::Digest;
 use crate::mail::context::{Context, Failure, Unopened, Unwrapped};
@@ -103,77 +105,6 @@ fn judge_all(
         signatures.push(signature);
     }
     Ok(signatures)
-}
-
-/// The signed content.
-#[derive(Clone)]
-enum Content<'a> {
-    /// In the object.
-    Inside(Chunks<'a>),
-    /// Beside it, in the mail; transport may have changed its line ends.
-    Beside(&'a [u8]),
-}
-
-/// Line ends that content beside its signature is tried with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum LineEnds {
-    AsIs,
-    Crlf,
-    Lf,
-}
-
-impl<'a> Content<'a> {
-    /// The content in pieces, with these line ends.
-    fn pieces(&self, ends: LineEnds) -> Box<dyn Iterator<Item = Result<&'a [u8], BerError>> + 'a> {
-        match (self, ends) {
-            (Self::Inside(chunks), _) => Box::new(chunks.clone()),
-            (Self::Beside(bytes), LineEnds::AsIs) => Box::new([Ok(*bytes)].into_iter()),
-            (Self::Beside(bytes), ends) => {
-                let end: &[u8] = if ends == LineEnds::Crlf {
-                    b"\r\n"
-                } else {
-                    b"\n"
-                };
-                let lines = bytes
-                    .split_inclusive(|byte| *byte == b'\n')
-                    .flat_map(move |line| match line.strip_suffix(b"\n") {
-                        Some(text) => [text.strip_suffix(b"\r").unwrap_or(text), end],
-                        None => [line, &[]],
-                    });
-                Box::new(lines.map(Ok))
-            }
-        }
-    }
-
-    const fn line_ends(&self) -> &'static [LineEnds] {
-        match self {
-            Self::Inside(_) => &[LineEnds::AsIs],
-            Self::Beside(_) => &[LineEnds::AsIs, LineEnds::Crlf, LineEnds::Lf],
-        }
-    }
-
-    /// Whether a signature over these line ends is over others than the canonical CRLF (RFC 8551 §3.1.1). A mail that
-    /// was stored with LF and verifies over CRLF is as it was sent.
-    fn is_noncanonical(&self, ends: LineEnds) -> bool {
-        match (self, ends) {
-            (Self::Inside(_), _) | (_, LineEnds::Crlf) => false,
-            (_, LineEnds::Lf) => true,
-            (Self::Beside(bytes), LineEnds::AsIs) => {
-                let lines = bytes.split_inclusive(|byte| *byte == b'\n');
-                lines
-                    .into_iter()
-                    .any(|line| line.ends_with(b"\n") && !line.ends_with(b"\r\n"))
-            }
-        }
-    }
-
-    fn all(&self, ends: LineEnds) -> Vec<u8> {
-        self.pieces(ends)
-            .filter_map(Result::ok)
-            .flatten()
-            .copied()
-            .collect()
-    }
 }
 
 /// How the bare check came out.
@@ -360,8 +291,13 @@ impl Judge<'_, '_> {
         signature.key_source = Some(source.name().to_owned());
         signature.chain = vec![serde_bytes::ByteBuf::from(encoded)];
         if !self.ctx.from.is_empty() {
-            let from = &self.ctx.from;
-            signature.from_matches = Some(addresses.iter().any(|address| from.contains(address)));
+            // Several addresses in From are a spoofer's trick: all must be the signer's.
+            let all = self
+                .ctx
+                .from
+                .iter()
+                .all(|address| addresses.contains(address));
+            signature.from_matches = Some(all);
         }
     }
 
@@ -468,94 +404,6 @@ fn no_chain(why: NoChain) -> String {
         }
         NoChain::WrongPurpose => "wrong-purpose: certificate or issuer may not do this".to_owned(),
         NoChain::Other(text) => format!("no-chain: {text}"),
-    }
-}
-
-/// The content's digest as the signed attributes state it; `None` if there are no signed attributes.
-fn stated_digest(
-    signer: &SignerInfo<'_>,
-    content_type: &ObjectIdentifier,
-) -> Result<Option<Vec<u8>>, String> {
-    let Some(attributes) = &signer.signed_attributes else {
-        return Ok(None);
-    };
-    let one = |oid, what: &str| -> Result<Element<'_>, String> {
-        match attribute_values(attributes, oid) {
-            Err(error) => Err(format!("attributes: {error}")),
-            Ok(values) if values.len() == 1 => Ok(values[0]),
-            Ok(values) => Err(format!(
-                "attributes: {} values of {what} where one is due",
-                values.len()
-            )),
-        }
-    };
-    let stated_type = one(&oids::CONTENT_TYPE, "contentType")?.oid();
-    if stated_type != Ok(*content_type) {
-        return Err("attributes: the signed content type is another".to_owned());
-    }
-    // These must not stand among the unsigned attributes, and there is one signing time (RFC 5652 §11): otherwise a
-    // reader could be made to choose.
-    if let Some(unsigned) = &signer.unsigned_attributes {
-        for kind in [oids::CONTENT_TYPE, oids::MESSAGE_DIGEST, oids::SIGNING_TIME] {
-            if attribute_values(unsigned, &kind).is_ok_and(|values| !values.is_empty()) {
-                return Err("attributes: an attribute that must be signed is not".to_owned());
-            }
-        }
-    }
-    if attribute_values(attributes, &oids::SIGNING_TIME).is_ok_and(|times| times.len() > 1) {
-        return Err("attributes: several signing times".to_owned());
-    }
-    let digest = one(&oids::MESSAGE_DIGEST, "messageDigest")?;
-    digest
-        .octet_string()
-        .map(|digest| Some(digest.into_owned()))
-        .map_err(|error| format!("attributes: {error}"))
-}
-
-/// Checks the signature over the signed attributes: as a SET OF in the order of the message, and, where a sender
-/// signed what DER would have been, in that order.
-fn attributes_fit(
-    signer: &SignerInfo<'_>,
-    attributes: &Element<'_>,
-    key: &PKey<Public>,
-) -> Result<bool, verify::Unsupported> {
-    let Ok(received) = attributes.to_der() else {
-        return Ok(false);
-    };
-    let Ok(body) = Element::only(&received).map(|element| element.body) else {
-        return Ok(false);
-    };
-    let mut sorted: Vec<&[u8]> = super::ber::Reader::new(body)
-        .filter_map(Result::ok)
-        .map(|element| element.raw)
-        .collect();
-    sorted.sort_unstable();
-    let sorted = sorted.concat();
-    let orders = if sorted == body {
-        vec![body]
-    } else {
-        vec![body, &sorted]
-    };
-    for body in orders {
-        let bytes = der(tag::SET, body);
-        let mut digest = |name| {
-            algorithm::hash(name, [Ok::<_, ()>(bytes.as_slice())].into_iter())
-                .ok()
-                .flatten()
-        };
-        if verify::check(signer, key, &mut digest, &mut || bytes.clone())? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// The `signingTime` attribute.
-fn signing_time(signer: &SignerInfo<'_>) -> Option<Timestamp> {
-    let values = attribute_values(signer.signed_attributes.as_ref()?, &oids::SIGNING_TIME).ok()?;
-    match values.as_slice() {
-        [value] => super::algorithm::time(value),
-        _ => None,
     }
 }
 
