@@ -1,6 +1,6 @@
 //! Every combination that the `openssl` on this machine can write, opened and compared.
 
-use super::{ARRIVED, Ring, open_with};
+use super::{Ring, open_with};
 use crate::escrow::UserKey;
 use crate::escrow::smime_load::{load, load_nameless};
 use crate::mail::context::{Failure, Trust, Unopened, Unwrapped};
