@@ -3,7 +3,8 @@
 use crate::client::Client;
 use crate::server::Server;
 use crate::support::text;
-use std::process::{Command, Output};
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
 use strongroom::intake::envelope::Source;
 use strongroom::intake::{Limits, Rules};
 
@@ -60,22 +61,7 @@ async fn tls_1_2_is_taken_and_older_refused() {
     let address = format!("localhost:{}", server.smtps.port());
     for (version, taken) in [("-tls1_3", true), ("-tls1_2", true), ("-tls1_1", false)] {
         let address = address.clone();
-        let output = tokio::task::spawn_blocking(move || {
-            let arguments = [
-                "s_client",
-                "-connect",
-                &address,
-                version,
-                "-cipher",
-                "ALL:@SECLEVEL=0",
-                "-quiet",
-            ];
-            Command::new("openssl")
-                .args(arguments)
-                .stdin(std::process::Stdio::null())
-                .output()
-                .expect("openssl")
-        });
+        let output = tokio::task::spawn_blocking(move || openssl_client(&address, version));
         let output = output.await.expect("openssl");
         let greeted = String::from_utf8_lossy(&output.stdout).contains("220 localhost");
         assert_eq!(
@@ -86,6 +72,27 @@ async fn tls_1_2_is_taken_and_older_refused() {
         );
     }
     server.stop().await;
+}
+
+fn openssl_client(address: &str, version: &str) -> Output {
+    let mut openssl = Command::new("openssl")
+        .args([
+            "s_client",
+            "-connect",
+            address,
+            version,
+            "-cipher",
+            "ALL:@SECLEVEL=0",
+            "-quiet",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("openssl is installed");
+    let mut stdin = openssl.stdin.take().expect("a pipe");
+    let _ = stdin.write_all(b"QUIT\r\n"); // it may have ended already
+    openssl.wait_with_output().expect("openssl ends")
 }
 
 async fn curl(server: &Server, arguments: &[&str]) -> Output {
@@ -428,4 +435,43 @@ async fn stopping_lets_a_running_mail_finish_and_sends_idle_clients_away() {
     assert!(busy.reply().await.starts_with("250 2.0.0 queued"));
     assert!(busy.reply().await.starts_with("421 4.3.2"));
     assert_eq!(stopping.await.expect("stopped").mails.len(), 1);
+}
+
+/// How fast mail is taken: 20 sessions of 100 mails of 10 KB, sealed and synced. Run with
+/// `--ignored --nocapture` and optimisation for a figure that means something.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement, not a check"]
+async fn measure_tls_intake() {
+    let server = Server::start().await;
+    let text = [[b'x'; 98].as_slice(), b"\r\n"].concat().repeat(100);
+    let mail = [
+        b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 10000 LAST\r\n".to_vec(),
+        text,
+    ]
+    .concat();
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(Client::ready(&server).await);
+    }
+    let begun = std::time::Instant::now();
+    let sessions: Vec<_> = clients
+        .into_iter()
+        .map(|mut client| {
+            let mail = mail.clone();
+            tokio::spawn(async move {
+                for _ in 0..100 {
+                    client.send(&mail).await;
+                    client.reply().await;
+                    client.reply().await;
+                    assert!(client.reply().await.starts_with("250 2.0.0 queued"));
+                }
+            })
+        })
+        .collect();
+    for session in sessions {
+        session.await.expect("session");
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("{:.0} mails/s", 2000.0 / seconds);
+    assert_eq!(server.stop().await.mails.len(), 2000);
 }
