@@ -72,6 +72,9 @@ impl SpoolFile {
             let path = path_of(&copy.folder, self.id);
             fs::rename(&copy.path, &path).map_err(at("rename", &copy.path))?;
             copy.path = path;
+        }
+        // Only now, so that a reader finds all copies at nearly the same time.
+        for copy in &self.copies {
             durable::sync_folder_of(&copy.path)?;
         }
         self.published = true;
