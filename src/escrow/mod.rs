@@ -2,6 +2,7 @@
 //! undo one wrap at a time.
 
 pub mod keyholder;
+pub mod offer;
 pub mod openpgp_key;
 pub mod smime_key;
 pub mod smime_load;
@@ -127,7 +128,7 @@ pub fn load(bytes: &[u8], passphrases: &[SecretBytes], certificates: &[X509]) ->
 }
 
 /// OpenPGP armor, or a binary secret or public key packet.
-fn is_openpgp(bytes: &[u8]) -> bool {
+pub(crate) fn is_openpgp(bytes: &[u8]) -> bool {
     let armored = bytes
         .windows(15)
         .take(64 << 10)

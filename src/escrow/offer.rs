@@ -1,0 +1,56 @@
+//! Keys on their way into escrow and back out of its files.
+
+use super::{KeyProblem, UserKey, is_openpgp, openpgp_key, smime_key, smime_load};
+use crate::secret::SecretBytes;
+use openssl::x509::X509;
+
+/// Reads every key of a container that the escrow takes: proven to decrypt, OpenPGP reduced to its encryption
+/// subkeys, pure signing keys refused.
+#[must_use]
+pub fn load_for_escrow(
+    bytes: &[u8],
+    passphrases: &[SecretBytes],
+    certificates: &[Vec<u8>],
+) -> Vec<Result<Box<dyn UserKey>, KeyProblem>> {
+    if is_openpgp(bytes) {
+        return openpgp_key::load_for_escrow(bytes, passphrases);
+    }
+    let certificates: Vec<X509> = certificates
+        .iter()
+        .flat_map(|file| certificates_in(file))
+        .collect();
+    let loaded = smime_load::load(bytes, passphrases, &certificates);
+    loaded
+        .into_iter()
+        .map(|result| result.and_then(escrowable))
+        .collect()
+}
+
+fn certificates_in(file: &[u8]) -> Vec<X509> {
+    let pem = X509::stack_from_pem(file).unwrap_or_default();
+    if pem.is_empty() {
+        X509::from_der(file).into_iter().collect()
+    } else {
+        pem
+    }
+}
+
+fn escrowable(key: Box<dyn UserKey>) -> Result<Box<dyn UserKey>, KeyProblem> {
+    if key.info().certificate.is_empty() {
+        return Err(KeyProblem::NoCertificate);
+    }
+    smime_key::escrow_check(&key.info().certificate)?;
+    Ok(key)
+}
+
+/// A key in the form that [`UserKey::to_secret_bytes`] gave, by its format's name.
+pub fn from_secret_bytes(format: &str, bytes: &[u8]) -> Result<Box<dyn UserKey>, KeyProblem> {
+    match format {
+        "S/MIME" => Ok(Box::new(smime_key::SmimeKey::from_secret_bytes(bytes)?)),
+        "OpenPGP" => {
+            let found = openpgp_key::load(bytes, &[]).into_iter().next();
+            found.unwrap_or_else(|| Err(KeyProblem::Unreadable("no key".to_owned())))
+        }
+        other => Err(KeyProblem::Unsupported(other.to_owned())),
+    }
+}

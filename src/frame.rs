@@ -1,0 +1,146 @@
+//! How our own processes talk over pipes and Unix sockets: frames of a CBOR head (RFC 8949) and raw bytes.
+//!
+//! `head length[4, big-endian] ‖ raw length[8, big-endian] ‖ head ‖ raw`. Lengths are checked against the
+//! reader's bounds before anything is allocated, for the other side may have been taken over.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io::{self, Read, Write};
+
+/// What a reader accepts.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Largest head, in bytes.
+    pub head: u32,
+    /// Largest raw part, in bytes.
+    pub raw: u64,
+}
+
+/// Why a frame could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The other side closed the connection between frames.
+    #[error("the other side closed the connection")]
+    Closed,
+    /// Reading or writing failed.
+    #[error("connection lost: {0}")]
+    Io(#[from] io::Error),
+    /// A length is over the limit.
+    #[error("the other side announced a frame of {0} bytes, more than is allowed")]
+    TooLong(u64),
+    /// The head is not what this side expects.
+    #[error("the other side sent a frame that is not understood: {0}")]
+    NotUnderstood(String),
+}
+
+/// Writes one frame and flushes.
+pub fn write<T: Serialize>(to: &mut impl Write, head: &T, raw: &[u8]) -> Result<(), FrameError> {
+    write_head(to, head, raw.len() as u64)?;
+    to.write_all(raw)?;
+    Ok(to.flush()?)
+}
+
+/// Writes one frame whose raw part of `length` bytes is read from `raw`, in constant memory.
+pub fn write_from<T: Serialize>(
+    to: &mut impl Write,
+    head: &T,
+    raw: &mut dyn Read,
+    length: u64,
+) -> Result<(), FrameError> {
+    write_head(to, head, length)?;
+    if io::copy(&mut raw.take(length), to)? != length {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
+    Ok(to.flush()?)
+}
+
+fn write_head<T: Serialize>(to: &mut impl Write, head: &T, raw: u64) -> Result<(), FrameError> {
+    let mut encoded = vec![0; 12];
+    ciborium::into_writer(head, &mut encoded)
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    let length =
+        u32::try_from(encoded.len() - 12).map_err(|_| FrameError::TooLong(encoded.len() as u64))?;
+    encoded[..4].copy_from_slice(&length.to_be_bytes());
+    encoded[4..12].copy_from_slice(&raw.to_be_bytes());
+    let written = to.write_all(&encoded);
+    crate::secret::wipe(&mut encoded);
+    Ok(written?)
+}
+
+/// Reads one frame.
+pub fn read<T: DeserializeOwned>(
+    from: &mut impl Read,
+    limits: Limits,
+) -> Result<(T, Vec<u8>), FrameError> {
+    let mut lengths = [0; 12];
+    match from.read(&mut lengths[..1])? {
+        0 => return Err(FrameError::Closed),
+        _ => from.read_exact(&mut lengths[1..])?,
+    }
+    let (head, raw) = lengths.split_at(4);
+    let head_length = u32::from_be_bytes(head.try_into().unwrap_or_default());
+    let raw_length = u64::from_be_bytes(raw.try_into().unwrap_or_default());
+    if head_length > limits.head {
+        return Err(FrameError::TooLong(head_length.into()));
+    }
+    if raw_length > limits.raw {
+        return Err(FrameError::TooLong(raw_length));
+    }
+    let mut head = exactly(from, head_length.into())?;
+    let value = ciborium::from_reader(head.as_slice());
+    crate::secret::wipe(&mut head);
+    let value = value.map_err(|error| FrameError::NotUnderstood(error.to_string()))?;
+    Ok((value, exactly(from, raw_length)?))
+}
+
+fn exactly(from: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(usize::try_from(length.min(1 << 20)).unwrap_or(0));
+    from.take(length).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 == length {
+        Ok(bytes)
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: Limits = Limits {
+        head: 1000,
+        raw: 1000,
+    };
+
+    #[test]
+    fn a_frame_comes_back() {
+        let mut pipe = Vec::new();
+        write(&mut pipe, &("hello", 7), b"raw").expect("write");
+        let (head, raw): ((String, u32), _) = read(&mut pipe.as_slice(), LIMITS).expect("read");
+        assert_eq!(
+            (head.0.as_str(), head.1, raw.as_slice()),
+            ("hello", 7, b"raw".as_slice())
+        );
+        assert!(matches!(
+            read::<u8>(&mut [].as_slice(), LIMITS),
+            Err(FrameError::Closed)
+        ));
+    }
+
+    #[test]
+    fn lengths_are_bounded_before_allocation() {
+        let huge = [0xff; 12];
+        assert!(matches!(
+            read::<u8>(&mut huge.as_slice(), LIMITS),
+            Err(FrameError::TooLong(_))
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read::<(String, u32)>(&mut bytes.as_slice(), LIMITS);
+        }
+    }
+}

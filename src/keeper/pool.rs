@@ -1,0 +1,280 @@
+//! The worker processes: started, spoken to, killed on any bound, recycled.
+
+use super::job::{self, FromWorker, ToWorker};
+use crate::frame::{self, FrameError, Limits};
+use crate::mail::KeyOps;
+use crate::mail::context::{OpenPolicy, Trust};
+use crate::mail::keyops::KeyRefusal;
+use crate::mail::model::Opened;
+use crate::time::Timestamp;
+use std::io::{self, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// A worker is replaced after this many mails, so that nothing one mail leaves in it lasts.
+const MAILS_PER_WORKER: u32 = 2000;
+/// And after a mail larger than this, whose memory is given back.
+const LARGE_MAIL: u64 = 8 << 20;
+
+/// Why a mail came back unopened from its worker.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerFailure {
+    /// No worker process could be started.
+    #[error("cannot start a worker process: {0}")]
+    Start(#[source] io::Error),
+    /// It took longer than policy allows and was killed.
+    #[error("opening took longer than bounds.seconds = {0} and was stopped")]
+    TimedOut(u32),
+    /// The worker died (a crash, or over its memory).
+    #[error("the process that opened it ended unexpectedly (a crash, or more memory than allowed)")]
+    Died,
+    /// The worker broke the protocol; it may have been taken over.
+    #[error("the process that opened it broke the protocol and was stopped: {0}")]
+    Protocol(#[source] FrameError),
+    /// The mail could not be encrypted to the certificate.
+    #[error("cannot encrypt to the certificate: {0}")]
+    Encrypt(String),
+}
+
+/// How workers are started and set up. Shared by all threads; each thread that opens mail has its own [`Worker`].
+pub struct WorkerSetup {
+    /// The program, usually this one.
+    pub program: PathBuf,
+    /// Certificates for signatures.
+    pub trust: Trust,
+    /// Algorithms and bounds.
+    pub policy: OpenPolicy,
+}
+
+impl WorkerSetup {
+    /// The running program as worker.
+    pub fn new(trust: Trust, policy: OpenPolicy) -> io::Result<Self> {
+        Ok(Self {
+            program: PathBuf::from("/proc/self/exe").canonicalize()?,
+            trust,
+            policy,
+        })
+    }
+}
+
+/// A mail to be opened. Its bytes can be read more than once, so that nothing large is held in memory.
+pub struct Mail<'a> {
+    /// How many bytes there are.
+    pub length: u64,
+    /// When it arrived.
+    pub arrived: Timestamp,
+    /// Reads it from its beginning.
+    pub bytes: &'a dyn Fn() -> Box<dyn Read + 'a>,
+}
+
+/// One seat for a worker process; the process behind it changes.
+pub struct Worker {
+    setup: Arc<WorkerSetup>,
+    process: Option<Process>,
+}
+
+struct Process {
+    child: Arc<Mutex<Child>>,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+    served: u32,
+}
+
+impl Worker {
+    /// A seat; the process starts with the first mail.
+    #[must_use]
+    pub const fn new(setup: Arc<WorkerSetup>) -> Self {
+        Self {
+            setup,
+            process: None,
+        }
+    }
+
+    /// The largest mail that policy lets a worker open, in bytes.
+    #[must_use]
+    pub fn largest_mail(&self) -> u64 {
+        self.setup.policy.bounds.message_bytes
+    }
+
+    /// Opens one mail, asking `keys` for session keys. A worker that crashes gets a second try in a fresh
+    /// process, for the fault may have been left by an earlier mail.
+    pub fn open(&mut self, mail: &Mail<'_>, keys: &dyn KeyOps) -> Result<Opened, WorkerFailure> {
+        let fresh = self.process.is_none();
+        match self.open_once(mail, keys) {
+            Err(WorkerFailure::Died) if !fresh => self.open_once(mail, keys),
+            result => result,
+        }
+    }
+
+    fn open_once(&mut self, mail: &Mail<'_>, keys: &dyn KeyOps) -> Result<Opened, WorkerFailure> {
+        let bounds = self.setup.policy.bounds;
+        let limits = job::from_worker(bounds.expanded_bytes);
+        self.converse(mail.length, |process| {
+            dialogue(process, mail, keys, limits, bounds.key_operations)
+        })
+    }
+
+    /// Encrypts a mail to a certificate: DER (S/MIME) or OpenPGP.
+    pub fn encrypt(
+        &mut self,
+        mail: &Mail<'_>,
+        certificate: &[u8],
+    ) -> Result<Vec<u8>, WorkerFailure> {
+        let limits = job::from_worker(mail.length.saturating_mul(2).max(1 << 20));
+        let job = ToWorker::Encrypt {
+            certificate: certificate.to_vec(),
+        };
+        let (answer, raw) = self.converse(mail.length, |process| {
+            frame::write_from(&mut process.to, &job, &mut (mail.bytes)(), mail.length)?;
+            frame::read::<FromWorker>(&mut process.from, limits)
+        })?;
+        match answer {
+            FromWorker::Encrypted(Ok(())) => Ok(raw),
+            FromWorker::Encrypted(Err(why)) => Err(WorkerFailure::Encrypt(why)),
+            _ => Err(WorkerFailure::Died),
+        }
+    }
+
+    /// One exchange with the process, which is killed when it takes too long, and recycled when it is spent.
+    fn converse<T>(
+        &mut self,
+        length: u64,
+        exchange: impl FnOnce(&mut Process) -> Result<T, FrameError>,
+    ) -> Result<T, WorkerFailure> {
+        let mut process = match self.process.take() {
+            Some(process) => process,
+            None => start(&self.setup)?,
+        };
+        let seconds = self.setup.policy.bounds.seconds;
+        let watch = Watch::start(&process.child, seconds);
+        let result = exchange(&mut process);
+        let timed_out = watch.stop();
+        match result {
+            Ok(answer) => {
+                process.served += 1;
+                if process.served < MAILS_PER_WORKER && length <= LARGE_MAIL {
+                    self.process = Some(process);
+                }
+                Ok(answer)
+            }
+            Err(_) if timed_out => Err(WorkerFailure::TimedOut(seconds)),
+            Err(FrameError::Closed | FrameError::Io(_)) => Err(WorkerFailure::Died),
+            Err(error) => Err(WorkerFailure::Protocol(error)),
+        }
+    }
+}
+
+fn dialogue(
+    process: &mut Process,
+    mail: &Mail<'_>,
+    keys: &dyn KeyOps,
+    limits: Limits,
+    key_operations: u32,
+) -> Result<Opened, FrameError> {
+    let open = ToWorker::Open {
+        arrived: mail.arrived,
+    };
+    frame::write_from(&mut process.to, &open, &mut (mail.bytes)(), mail.length)?;
+    let mut asked = 0;
+    loop {
+        match frame::read::<FromWorker>(&mut process.from, limits)? {
+            (
+                FromWorker::Unwrap {
+                    hint,
+                    wrapped,
+                    attempt,
+                },
+                _,
+            ) => {
+                asked += 1;
+                let answer = if asked > key_operations {
+                    Err(KeyRefusal::TooMany)
+                } else {
+                    keys.unwrap_session_key(&hint, &wrapped, attempt)
+                };
+                frame::write(&mut process.to, &ToWorker::SessionKey(answer), &[])?;
+            }
+            (
+                FromWorker::Opened {
+                    mut opened,
+                    has_rendition,
+                },
+                raw,
+            ) => {
+                opened.rendition = has_rendition.then_some(raw);
+                return Ok(*opened);
+            }
+            (FromWorker::Encrypted(_), _) => {
+                return Err(FrameError::NotUnderstood(
+                    "an answer to another question".to_owned(),
+                ));
+            }
+        }
+    }
+}
+
+fn start(setup: &WorkerSetup) -> Result<Process, WorkerFailure> {
+    let mut child = Command::new(&setup.program)
+        .arg("worker")
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .map_err(WorkerFailure::Start)?;
+    let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(WorkerFailure::Died);
+    };
+    let mut process = Process {
+        child: Arc::new(Mutex::new(child)),
+        to,
+        from: BufReader::new(from),
+        served: 0,
+    };
+    let setup = ToWorker::Setup {
+        trust: Box::new(setup.trust.clone()),
+        policy: Box::new(setup.policy.clone()),
+    };
+    frame::write(&mut process.to, &setup, &[]).map_err(|_| WorkerFailure::Died)?;
+    Ok(process)
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+/// Kills a worker that takes too long.
+struct Watch {
+    done: Sender<()>,
+    thread: thread::JoinHandle<bool>,
+}
+
+impl Watch {
+    fn start(child: &Arc<Mutex<Child>>, seconds: u32) -> Self {
+        let (done, waiting) = mpsc::channel();
+        let child = Arc::clone(child);
+        let limit = Duration::from_secs(seconds.into());
+        let thread = thread::spawn(move || {
+            let late = matches!(waiting.recv_timeout(limit), Err(RecvTimeoutError::Timeout));
+            if late {
+                let _ = child.lock().unwrap_or_else(PoisonError::into_inner).kill();
+            }
+            late
+        });
+        Self { done, thread }
+    }
+
+    /// Ends the watch; true if the worker was killed.
+    fn stop(self) -> bool {
+        let _ = self.done.send(());
+        self.thread.join().unwrap_or(false)
+    }
+}

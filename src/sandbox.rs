@@ -1,0 +1,105 @@
+//! What each process gives up before it touches anything from outside.
+//!
+//! All: no core dumps, no ptrace by others, no new privileges, death with the parent. The keeper locks its memory.
+//! A worker keeps only its pipes: no file, no socket, no new process (seccomp), bounded memory.
+
+use nix::libc;
+use nix::sys::mman::{MlockAllFlags, mlockall};
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use std::collections::BTreeMap;
+
+/// Why a process could not be confined. It must not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// A system call was refused.
+    #[error("cannot confine the process ({step}): {source}")]
+    Refused {
+        /// What was tried.
+        step: &'static str,
+        /// The system's answer.
+        #[source]
+        source: nix::Error,
+    },
+    /// The system-call filter could not be set.
+    #[error("cannot set the system-call filter: {0}")]
+    Filter(#[from] seccompiler::Error),
+    /// The filter could not be built.
+    #[error("cannot build the system-call filter: {0}")]
+    Build(#[from] seccompiler::BackendError),
+}
+
+fn refused(step: &'static str) -> impl FnOnce(nix::Error) -> SandboxError {
+    move |source| SandboxError::Refused { step, source }
+}
+
+/// For every process: its memory is nobody else's to read, and never lands in a core file.
+pub fn no_dumps() -> Result<(), SandboxError> {
+    prctl::set_dumpable(false).map_err(refused("no dumps, no ptrace"))?;
+    prctl::set_no_new_privs().map_err(refused("no new privileges"))?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(refused("no core files"))
+}
+
+/// For every child: it dies with its parent.
+pub fn die_with_parent() -> Result<(), SandboxError> {
+    prctl::set_pdeathsig(Signal::SIGKILL).map_err(refused("die with the parent"))
+}
+
+/// For the keeper and the parent: no page that was ever touched goes to swap.
+///
+/// # Errors
+/// Where the limit on locked memory is too small; the caller decides whether that is fatal.
+pub fn lock_memory() -> Result<(), SandboxError> {
+    let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
+    mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault)
+        .map_err(refused("lock memory"))
+}
+
+/// For a worker, after its libraries are set up: pipes, memory and time only.
+pub fn confine_worker(address_space: u64) -> Result<(), SandboxError> {
+    setrlimit(Resource::RLIMIT_AS, address_space, address_space)
+        .map_err(refused("bound memory"))?;
+    setrlimit(Resource::RLIMIT_NOFILE, 16, 16).map_err(refused("bound open files"))?;
+    setrlimit(Resource::RLIMIT_FSIZE, 0, 0).map_err(refused("no files"))?;
+    let allowed = [
+        libc::SYS_read,
+        libc::SYS_write,
+        libc::SYS_readv,
+        libc::SYS_writev,
+        libc::SYS_close,
+        libc::SYS_mmap,
+        libc::SYS_munmap,
+        libc::SYS_mremap,
+        libc::SYS_mprotect,
+        libc::SYS_madvise,
+        libc::SYS_brk,
+        libc::SYS_futex,
+        libc::SYS_poll,
+        libc::SYS_clock_gettime,
+        libc::SYS_getrandom,
+        libc::SYS_getpid,
+        libc::SYS_gettid,
+        libc::SYS_sched_yield,
+        libc::SYS_sigaltstack,
+        libc::SYS_rt_sigprocmask,
+        libc::SYS_rt_sigaction,
+        libc::SYS_rt_sigreturn,
+        libc::SYS_tgkill,
+        libc::SYS_restart_syscall,
+        libc::SYS_exit,
+        libc::SYS_exit_group,
+    ];
+    let filter: BpfProgram = SeccompFilter::new(
+        allowed
+            .into_iter()
+            .map(|call| (call, Vec::new()))
+            .collect::<BTreeMap<_, _>>(),
+        SeccompAction::Errno(libc::EPERM as u32),
+        SeccompAction::Allow,
+        std::env::consts::ARCH.try_into()?,
+    )?
+    .try_into()?;
+    Ok(seccompiler::apply_filter(&filter)?)
+}
