@@ -236,6 +236,8 @@ pub enum Event {
         counter: u64,
         /// What was absorbed.
         head: Head,
+        /// The extend index's value after this step.
+        absorbed: Digest,
     },
     /// A consistent copy of the data folder was made.
     Backup {

@@ -1,0 +1,357 @@
+//! The commit of a batch: parts into segments, entries into the ledger, then catalog and search.
+//!
+//! Order (design §4): segment fsync → slots fsync → ledger fsync (= commit) → catalog, search. Before the ledger's
+//! commit everything can be taken back; after it nothing may fail for good, since the rest is derived.
+
+use super::batch::{Again, Batch, Prepared};
+use super::derive;
+use crate::catalog::{ArrivalMeta, Changes, RecordMeta};
+use crate::id::{Digest, RecordId, TenantId};
+use crate::intake::envelope::{Envelope, Source};
+use crate::keeper::core::{Core, CoreError};
+use crate::keeper::manifest::{self, Arrival, LaterArrival, Manifest, VERSION};
+use crate::keeper::store::{self, NewRecord, Store, StoreError};
+use crate::ledger::{Event, Place, Slot};
+use crate::search::SearchDoc;
+use crate::vault::{PartKind, SlotPlace};
+use data_encoding::BASE64;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A record that this batch writes to.
+struct Written {
+    record: NewRecord,
+    slot: SlotPlace,
+    arrivals: u32,
+    /// Length of the original, and where its own trace prefix ends.
+    shared_from: u64,
+}
+
+/// What a batch leaves to be done after the ledger has it.
+#[derive(Default)]
+pub(super) struct Outcome {
+    events: Vec<Event>,
+    records: Vec<(usize, RecordMeta)>,
+    arrivals: Vec<(usize, RecordId, ArrivalMeta)>,
+    docs: Vec<SearchDoc>,
+    replaced: BTreeSet<RecordId>,
+    changes: Changes,
+}
+
+/// Commits the batch, or takes everything back.
+pub(super) fn commit(core: &Core, batch: &Batch) -> Result<(), CoreError> {
+    let tenants: BTreeSet<TenantId> = tenants_of(batch);
+    let _order = core.lock_order();
+    let mut stores = core.lock_stores(&tenants)?;
+    let written = write(core, &mut stores, batch);
+    let outcome = written.and_then(|mut outcome| {
+        for store in stores.values_mut() {
+            store.commit()?;
+        }
+        let first = core.record(&outcome.events)?.start;
+        outcome.number_from(first);
+        Ok(outcome)
+    });
+    match outcome {
+        Ok(outcome) => {
+            drop(stores);
+            apply(core, outcome)
+        }
+        Err(error) => {
+            for store in stores.values_mut() {
+                store.rollback()?;
+            }
+            Err(error)
+        }
+    }
+}
+
+fn tenants_of(batch: &Batch) -> BTreeSet<TenantId> {
+    let new = batch.new.iter().map(|prepared| &prepared.task.tenant);
+    new.chain(batch.again.iter().map(|again| &again.tenant))
+        .cloned()
+        .collect()
+}
+
+fn write(
+    core: &Core,
+    stores: &mut BTreeMap<TenantId, std::sync::MutexGuard<'_, Store>>,
+    batch: &Batch,
+) -> Result<Outcome, CoreError> {
+    let mut outcome = Outcome::default();
+    let mut written: BTreeMap<(TenantId, [u8; 32]), Written> = BTreeMap::new();
+    for prepared in &batch.new {
+        let tenant = &prepared.task.tenant;
+        let store = stores
+            .get_mut(tenant)
+            .ok_or_else(|| CoreError::NoTenant(tenant.clone()))?;
+        let entry = write_new(store, prepared, &mut outcome)?;
+        written.insert((tenant.clone(), prepared.task.join), entry);
+    }
+    for again in &batch.again {
+        let key = (again.tenant.clone(), again.join);
+        if !written.contains_key(&key) {
+            written.insert(key.clone(), known_record(core, again)?);
+        }
+        let store = stores
+            .get_mut(&again.tenant)
+            .ok_or_else(|| CoreError::NoTenant(again.tenant.clone()))?;
+        if let Some(entry) = written.get_mut(&key) {
+            write_again(store, again, entry, &mut outcome)?;
+        }
+    }
+    Ok(outcome)
+}
+
+fn write_new(
+    store: &mut Store,
+    prepared: &Prepared,
+    outcome: &mut Outcome,
+) -> Result<Written, CoreError> {
+    let task = &prepared.task;
+    let record = &task.record;
+    let slot = store.add_record(record)?;
+    let (original, rendition) = match &prepared.sealed {
+        Ok((original, rendition)) => (original, rendition),
+        Err(error) => return Err(CoreError::Seal(error.kind().into())),
+    };
+    let original = match original {
+        Some(sealed) => store.append(record.id, PartKind::Original, slot, sealed)?,
+        None => store.append_stream(
+            record,
+            PartKind::Original,
+            slot,
+            &mut *task.mail.body.open(),
+        )?,
+    };
+    let rendition = match rendition {
+        Some(sealed) => Some(store.append(record.id, PartKind::Rendition, slot, sealed)?),
+        None => None,
+    };
+    let mut opened = prepared.opened.clone();
+    opened.text.body = String::new();
+    let manifest = Manifest {
+        version: VERSION,
+        salt: manifest::salt().0,
+        record: record.id,
+        tenant: task.tenant.clone(),
+        revision: 1,
+        arrival: arrival(
+            0,
+            task.mail.id,
+            &task.mail.envelope,
+            None,
+            task.prefix as u64,
+        ),
+        join: Digest(task.join),
+        original,
+        rendition,
+        opened,
+    };
+    let (place, commitment) = append_text(store, record, PartKind::Manifest, slot, &manifest)?;
+    outcome.events.push(Event::Arrival {
+        tenant: task.tenant.clone(),
+        record: record.id,
+        arrival: 0,
+        spool: task.mail.id,
+        part: place,
+        slot: Slot {
+            segment: slot.segment.0,
+            index: slot.index,
+        },
+        commitment,
+    });
+    let position = outcome.events.len() - 1;
+    outcome
+        .records
+        .push((position, derive::meta(&manifest, slot, place)));
+    outcome.changes.waits.extend(derive::waits(&manifest));
+    outcome
+        .changes
+        .opened_by
+        .extend(derive::opened_by(&manifest));
+    outcome
+        .docs
+        .push(derive::doc(&manifest, &prepared.opened.text, &[]));
+    let key = NewRecord {
+        id: record.id,
+        key: record.key.duplicate(),
+    };
+    Ok(Written {
+        record: key,
+        slot,
+        arrivals: 1,
+        shared_from: task.prefix as u64,
+    })
+}
+
+fn write_again(
+    store: &mut Store,
+    again: &Again,
+    entry: &mut Written,
+    outcome: &mut Outcome,
+) -> Result<(), CoreError> {
+    store.ensure_segment()?;
+    let number = entry.arrivals;
+    entry.arrivals += 1;
+    let prefix = Some(BASE64.encode(&again.prefix));
+    let later = LaterArrival {
+        version: VERSION,
+        salt: manifest::salt().0,
+        record: entry.record.id,
+        arrival: arrival(
+            number,
+            again.mail.id,
+            &again.mail.envelope,
+            prefix,
+            entry.shared_from,
+        ),
+    };
+    let (place, commitment) =
+        append_text(store, &entry.record, PartKind::Arrival, entry.slot, &later)?;
+    outcome.events.push(Event::Arrival {
+        tenant: again.tenant.clone(),
+        record: entry.record.id,
+        arrival: number,
+        spool: again.mail.id,
+        part: place,
+        slot: Slot {
+            segment: entry.slot.segment.0,
+            index: entry.slot.index,
+        },
+        commitment,
+    });
+    let position = outcome.events.len() - 1;
+    let meta = derive::arrival_meta(&later.arrival);
+    outcome.arrivals.push((position, entry.record.id, meta));
+    outcome.replaced.insert(entry.record.id);
+    Ok(())
+}
+
+/// Seals a manifest or arrival; the commitment is SHA-256 of its JSON text, which holds a random salt.
+pub(in crate::keeper) fn append_text<T: serde::Serialize>(
+    store: &mut Store,
+    record: &NewRecord,
+    kind: PartKind,
+    slot: SlotPlace,
+    value: &T,
+) -> Result<(Place, Digest), CoreError> {
+    let text = serde_json::to_vec(value).map_err(|source| StoreError::Manifest {
+        record: record.id,
+        source,
+    })?;
+    let entry = {
+        let sealed =
+            store::seal_text(store.tenant(), record, kind, &text).map_err(CoreError::Seal)?;
+        store.append(record.id, kind, slot, &sealed)?
+    };
+    let place = Place {
+        segment: entry.segment,
+        offset: entry.offset,
+        length: entry.sealed_length,
+    };
+    Ok((place, Digest::of(&text)))
+}
+
+/// A record from an earlier batch, to which an arrival is added.
+fn known_record(core: &Core, again: &Again) -> Result<Written, CoreError> {
+    let meta = core
+        .catalog()
+        .by_content(&again.tenant, &again.join)?
+        .map(|record| core.record_meta(record))
+        .transpose()?
+        .ok_or(CoreError::CatalogBehind)?;
+    let reader = core.reader(&again.tenant)?;
+    let slot = derive::slot_place(meta.slot);
+    let key = reader.record_key(meta.record, slot)?;
+    let arrivals = meta
+        .arrivals
+        .iter()
+        .map(|arrival| arrival.number + 1)
+        .max()
+        .unwrap_or(0);
+    let shared_from = core.manifest(&meta)?.arrival.shared_from;
+    Ok(Written {
+        record: NewRecord {
+            id: meta.record,
+            key,
+        },
+        slot,
+        arrivals,
+        shared_from,
+    })
+}
+
+fn arrival(
+    number: u32,
+    spool_id: crate::id::SpoolId,
+    envelope: &Envelope,
+    own_prefix: Option<String>,
+    shared_from: u64,
+) -> Arrival {
+    Arrival {
+        number,
+        spool_id,
+        received: envelope.arrived,
+        sender: envelope.sender.clone(),
+        recipients: envelope
+            .recipients
+            .iter()
+            .map(|recipient| recipient.address.clone())
+            .collect(),
+        source: describe(&envelope.source),
+        own_prefix,
+        shared_from,
+    }
+}
+
+fn describe(source: &Source) -> String {
+    match source {
+        Source::Smtp {
+            listener,
+            peer,
+            helo,
+            tls,
+        } => {
+            format!("smtp: listener {listener}, from {peer} as {helo}, {tls}")
+        }
+        Source::Lmtp { uid, helo } => format!("lmtp: user id {uid} as {helo}"),
+        Source::Import { uid, origin } => format!("import: user id {uid}, origin {origin}"),
+    }
+}
+
+impl Outcome {
+    /// The ledger has numbered the entries: arrivals learn their index.
+    fn number_from(&mut self, first: u64) {
+        for (position, meta) in &mut self.records {
+            for arrival in &mut meta.arrivals {
+                arrival.ledger_index = first + *position as u64;
+            }
+        }
+        for (position, _, meta) in &mut self.arrivals {
+            meta.ledger_index = first + *position as u64;
+        }
+        self.changes.applied = Some(first + self.events.len() as u64);
+    }
+}
+
+/// Catalog at once, search through the indexer. Records that only got a further arrival are indexed anew with
+/// all their mailboxes.
+fn apply(core: &Core, outcome: Outcome) -> Result<(), CoreError> {
+    let Outcome {
+        records,
+        arrivals,
+        docs,
+        replaced,
+        mut changes,
+        ..
+    } = outcome;
+    changes.records = records.into_iter().map(|(_, meta)| meta).collect();
+    changes.arrivals = arrivals
+        .into_iter()
+        .map(|(_, record, meta)| (record, meta))
+        .collect();
+    core.count_records(changes.records.len() as u64);
+    let applied = changes.applied.unwrap_or(0);
+    core.catalog().apply(&changes)?;
+    core.index(docs, &replaced, applied)
+}

@@ -1,0 +1,214 @@
+//! What catalog and search are given of a record: made from its manifest alone, so that a rebuild makes the same.
+
+use crate::catalog::{ArrivalMeta, PartRef, RecordMeta, Sizes, SlotRef, Wait};
+use crate::keeper::manifest::{Arrival, Manifest, PartEntry};
+use crate::ledger::Place;
+use crate::mail::keyops::KeyHint;
+use crate::mail::model::{Format, Mailbox, Outcome, SearchText, Verdict};
+use crate::search::{Encryption, Judgement, Party, SearchDoc};
+use crate::time::Timestamp;
+use crate::vault::{PartKind, SegmentNo, SlotPlace};
+use std::collections::BTreeSet;
+
+/// The catalog's row of a record with its first arrival.
+#[must_use]
+pub fn meta(manifest: &Manifest, slot: SlotPlace, place: Place) -> RecordMeta {
+    let mut parts = vec![part(PartKind::Original, &manifest.original)];
+    parts.extend(
+        manifest
+            .rendition
+            .as_ref()
+            .map(|entry| part(PartKind::Rendition, entry)),
+    );
+    parts.push(PartRef {
+        kind: PartKind::Manifest.code(),
+        segment: place.segment.into(),
+        offset: place.offset,
+        length: place.length,
+    });
+    RecordMeta {
+        tenant: manifest.tenant.clone(),
+        record: manifest.record,
+        slot: SlotRef {
+            segment: slot.segment.0.into(),
+            index: slot.index,
+        },
+        parts,
+        arrivals: vec![arrival_meta(&manifest.arrival)],
+        join: manifest.join.0,
+        message_id: manifest.opened.text.message_id.clone(),
+        outcome: outcome_text(manifest.opened.outcome).to_owned(),
+        opened_by: opened_by(manifest),
+        has_attachment: !manifest.opened.text.attachments.is_empty(),
+        sizes: Sizes {
+            original: manifest.original.length,
+            rendition: manifest.rendition.as_ref().map(|entry| entry.length),
+        },
+    }
+}
+
+fn part(kind: PartKind, entry: &PartEntry) -> PartRef {
+    PartRef {
+        kind: kind.code(),
+        segment: entry.segment.into(),
+        offset: entry.offset,
+        length: entry.sealed_length,
+    }
+}
+
+/// The catalog's row of an arrival; the ledger index comes with the commit.
+#[must_use]
+pub fn arrival_meta(arrival: &Arrival) -> ArrivalMeta {
+    ArrivalMeta {
+        number: arrival.number,
+        spool: arrival.spool_id,
+        arrived: arrival.received,
+        owners: owners(arrival),
+        ledger_index: 0,
+    }
+}
+
+/// The mailboxes of an arrival: everybody in its envelope, lower case.
+#[must_use]
+pub fn owners(arrival: &Arrival) -> Vec<String> {
+    let all: BTreeSet<String> = std::iter::once(&arrival.sender)
+        .chain(&arrival.recipients)
+        .filter(|address| !address.is_empty())
+        .map(|address| address.to_lowercase())
+        .collect();
+    all.into_iter().collect()
+}
+
+/// The keys that a record waits for.
+#[must_use]
+pub fn waits(manifest: &Manifest) -> Vec<Wait> {
+    let distinct: BTreeSet<&KeyHint> = manifest
+        .opened
+        .waiting_for
+        .iter()
+        .filter(|hint| **hint != KeyHint::Passphrase)
+        .collect();
+    distinct
+        .into_iter()
+        .map(|hint| Wait {
+            tenant: manifest.tenant.clone(),
+            record: manifest.record,
+            hint: hint_bytes(hint),
+        })
+        .collect()
+}
+
+/// One encoding for each hint: its CBOR.
+#[must_use]
+pub fn hint_bytes(hint: &KeyHint) -> Vec<u8> {
+    let mut out = Vec::new();
+    // Writing to memory does not fail, and a hint has a CBOR form.
+    let _ = ciborium::into_writer(hint, &mut out);
+    out
+}
+
+/// Fingerprints of the escrowed keys that opened layers, each once.
+#[must_use]
+pub fn opened_by(manifest: &Manifest) -> Vec<String> {
+    let distinct: BTreeSet<&String> = manifest
+        .opened
+        .layers
+        .iter()
+        .filter_map(|layer| layer.key.as_ref())
+        .collect();
+    distinct.into_iter().cloned().collect()
+}
+
+/// What search is given. `text` has the body; `further` are the owners of later arrivals.
+#[must_use]
+pub fn doc(manifest: &Manifest, text: &SearchText, further: &[String]) -> SearchDoc {
+    let mut all: BTreeSet<String> = owners(&manifest.arrival).into_iter().collect();
+    all.extend(further.iter().cloned());
+    let layers = &manifest.opened.layers;
+    let encrypts = |format| {
+        layers
+            .iter()
+            .any(|layer| layer.format == format && is_encryption(&layer.kind))
+    };
+    let mut encrypted = Vec::new();
+    if encrypts(Format::Smime) {
+        encrypted.push(Encryption::Smime);
+    }
+    if encrypts(Format::Openpgp) {
+        encrypted.push(Encryption::OpenPgp);
+    }
+    SearchDoc {
+        tenant: manifest.tenant.clone(),
+        record: manifest.record,
+        arrived: manifest.arrival.received,
+        date: date(manifest),
+        owners: all.into_iter().collect(),
+        from: text.from.iter().map(party).collect(),
+        to: text.to.iter().map(party).collect(),
+        subject: text.subject.clone(),
+        body: text.body.clone(),
+        attachments: text.attachments.clone(),
+        has_attachment: !text.attachments.is_empty(),
+        encrypted,
+        signed: manifest
+            .opened
+            .signatures
+            .iter()
+            .map(|signature| judgement(signature.verdict))
+            .collect(),
+        message_id: text.message_id.clone(),
+    }
+}
+
+/// The mail's own date, or that of its first arrival.
+#[must_use]
+pub fn date(manifest: &Manifest) -> Timestamp {
+    manifest
+        .opened
+        .text
+        .date
+        .unwrap_or(manifest.arrival.received)
+}
+
+fn is_encryption(kind: &str) -> bool {
+    matches!(kind, "enveloped" | "authenveloped" | "encrypted")
+}
+
+fn party(mailbox: &Mailbox) -> Party {
+    Party {
+        name: mailbox.name.clone(),
+        address: mailbox.address.clone(),
+    }
+}
+
+const fn judgement(verdict: Verdict) -> Judgement {
+    match verdict {
+        Verdict::Valid => Judgement::Valid,
+        Verdict::ValidBut => Judgement::ValidBut,
+        Verdict::UnknownSigner => Judgement::UnknownSigner,
+        Verdict::Invalid => Judgement::Invalid,
+    }
+}
+
+/// The text form of an outcome, as in JSON.
+#[must_use]
+pub const fn outcome_text(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Opened => "opened",
+        Outcome::Partly => "partly",
+        Outcome::NoKey => "no-key",
+        Outcome::LockedKey => "locked-key",
+        Outcome::Refused => "refused",
+        Outcome::Damaged => "damaged",
+        Outcome::NotEncrypted => "not-encrypted",
+    }
+}
+
+/// The catalog's slot in the vault's terms.
+#[must_use]
+pub fn slot_place(slot: SlotRef) -> SlotPlace {
+    SlotPlace {
+        segment: SegmentNo(u32::try_from(slot.segment).unwrap_or(u32::MAX)),
+        index: slot.index,
+    }
+}

@@ -1,0 +1,230 @@
+//! From the spool to the archive: read, open, seal, commit, and only then remove from the spool.
+//!
+//! Two threads: one reads the spool and has the openers prepare a batch, the other commits the batch before it.
+
+mod batch;
+pub mod commit;
+pub mod derive;
+pub mod opener;
+
+use crate::crypto::kdf::{Label, derive_bytes};
+use crate::id::{SpoolFileId, TenantId};
+use crate::intake::spool::{SpoolEvent, SpoolReader, SpooledMail};
+use crate::keeper::core::{Core, CoreError};
+use crate::keeper::manifest::trace_prefix;
+use crate::keeper::store::NewRecord;
+use batch::{Again, Batch, Task};
+use opener::Openers;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Most mails and bytes in one group commit.
+const BATCH_MAILS: usize = 512;
+const BATCH_BYTES: u64 = 16 << 20;
+/// How long an empty spool is left alone.
+const IDLE: Duration = Duration::from_millis(100);
+/// After a full disk or another failed commit.
+const RETRY: Duration = Duration::from_secs(3);
+
+/// Content that is on its way into the archive.
+type UnderWay = Arc<Mutex<BTreeSet<(TenantId, [u8; 32])>>>;
+
+/// The archiving threads' shared parts.
+pub struct Archiver {
+    core: Arc<Core>,
+    openers: Openers,
+    under_way: UnderWay,
+    stop: Arc<AtomicBool>,
+}
+
+impl Archiver {
+    /// Ready to run over the box's spool.
+    #[must_use]
+    pub fn new(core: Arc<Core>, openers: Openers, stop: Arc<AtomicBool>) -> Self {
+        Self {
+            core,
+            openers,
+            under_way: UnderWay::default(),
+            stop,
+        }
+    }
+
+    /// Runs until `stop` is set.
+    pub fn run(self, reader: SpoolReader) {
+        let (batches, inbox) = sync_channel::<Batch>(1);
+        let (removals, removed) = channel();
+        std::thread::scope(|scope| {
+            let archiver = &self;
+            scope.spawn(move || archiver.commit_batches(&inbox, &removals));
+            self.read_spool(reader, batches, &removed);
+        });
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    fn read_spool(
+        &self,
+        mut reader: SpoolReader,
+        batches: SyncSender<Batch>,
+        removed: &Receiver<SpoolFileId>,
+    ) {
+        while !self.stopping() {
+            for file in removed.try_iter() {
+                if let Err(error) = reader.remove(file) {
+                    tracing::error!(%error, "an archived spool file cannot be removed");
+                }
+            }
+            match self.gather(&mut reader) {
+                Ok(Some(batch)) => {
+                    if batches.send(batch).is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => std::thread::sleep(IDLE),
+                Err(error) => {
+                    tracing::error!(%error, "the spool cannot be read; trying again");
+                    std::thread::sleep(RETRY);
+                }
+            }
+        }
+        drop(batches);
+    }
+
+    /// Collects and prepares a batch; `None` where the spool has nothing new.
+    fn gather(&self, reader: &mut SpoolReader) -> Result<Option<Batch>, CoreError> {
+        let mut tasks = Vec::new();
+        let mut batch = Batch {
+            new: Vec::new(),
+            again: Vec::new(),
+            finished: Vec::new(),
+        };
+        let (mut mails, mut bytes) = (0, 0);
+        while mails < BATCH_MAILS && bytes < BATCH_BYTES {
+            match reader.next(&*self.core)? {
+                SpoolEvent::Mail(mail) => {
+                    bytes += mail.length;
+                    self.classify(*mail, mails, &mut tasks, &mut batch)?;
+                    mails += 1;
+                }
+                SpoolEvent::FileDone { file, sound } => {
+                    if sound {
+                        batch.finished.push(file);
+                    } else {
+                        tracing::error!(%file, "parts of a spool file are lost; it is kept for the operator");
+                    }
+                }
+                SpoolEvent::Damage(damage) => tracing::error!(%damage, "the spool is damaged"),
+                SpoolEvent::NoKey { file, key } => {
+                    tracing::error!(%file, %key, "a spool file is sealed to a key that this box does not have");
+                }
+                SpoolEvent::Idle => break,
+            }
+        }
+        if mails == 0 && batch.finished.is_empty() {
+            return Ok(None);
+        }
+        batch.new = self.openers.prepare(tasks);
+        batch.new.sort_by_key(|prepared| prepared.task.order);
+        Ok(Some(batch))
+    }
+
+    fn classify(
+        &self,
+        mail: SpooledMail,
+        order: usize,
+        tasks: &mut Vec<Task>,
+        batch: &mut Batch,
+    ) -> Result<(), CoreError> {
+        if self.core.catalog().by_spool_id(&mail.id)?.is_some() {
+            return Ok(());
+        }
+        let tenant = self.core.tenant_or_default(&mail.envelope.tenant);
+        let (prefix, digest) = fingerprint(&mail)?;
+        let join = derive_bytes(&self.core.join_key(&tenant)?, Label::JoinHash, &[&digest]);
+        let mut under_way = self
+            .under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let known = !under_way.insert((tenant.clone(), join))
+            || self.core.catalog().by_content(&tenant, &join)?.is_some();
+        if known {
+            batch.again.push(Again {
+                tenant,
+                mail,
+                prefix,
+                join,
+            });
+        } else {
+            let prefix = prefix.len();
+            tasks.push(Task {
+                order,
+                tenant,
+                mail,
+                prefix,
+                join,
+                record: NewRecord::random(),
+            });
+        }
+        Ok(())
+    }
+
+    fn commit_batches(&self, inbox: &Receiver<Batch>, removals: &Sender<SpoolFileId>) {
+        for batch in inbox {
+            while let Err(error) = commit::commit(&self.core, &batch) {
+                tracing::error!(%error, "a batch could not be archived; it stays in the spool and is tried again");
+                self.core.note_trouble(&error);
+                if self.stopping() {
+                    return;
+                }
+                std::thread::sleep(RETRY);
+            }
+            self.core.note_recovery();
+            let mut under_way = self
+                .under_way
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            for prepared in &batch.new {
+                under_way.remove(&(prepared.task.tenant.clone(), prepared.task.join));
+            }
+            for again in &batch.again {
+                under_way.remove(&(again.tenant.clone(), again.join));
+            }
+            drop(under_way);
+            for file in batch.finished {
+                let _ = removals.send(file);
+            }
+        }
+    }
+}
+
+/// The trace prefix, and SHA-256 of what follows it.
+fn fingerprint(mail: &SpooledMail) -> io::Result<(Vec<u8>, [u8; 32])> {
+    if let Some(bytes) = mail.body.in_memory() {
+        let prefix = trace_prefix(bytes);
+        return Ok((
+            bytes[..prefix].to_vec(),
+            Sha256::digest(&bytes[prefix..]).into(),
+        ));
+    }
+    let mut body = mail.body.open();
+    let mut start = Vec::new();
+    (&mut body).take(64 * 1024).read_to_end(&mut start)?;
+    let prefix = trace_prefix(&start);
+    let mut sum = Sha256::new_with_prefix(&start[prefix..]);
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match body.read(&mut buffer)? {
+            0 => break,
+            read => sum.update(&buffer[..read]),
+        }
+    }
+    start.truncate(prefix);
+    Ok((start, sum.finalize().into()))
+}

@@ -1,0 +1,86 @@
+//! A consistent moment of the data folder under load: what a backup copies. Everything in it is sealed, so that
+//! whoever copies needs no trust.
+
+use super::core::{Core, CoreError, lock};
+use super::protocol::BackupFile;
+use crate::durable::{self, at};
+use crate::id::{Digest, TenantId};
+use crate::ledger::{Event, Head};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Files replaced as a whole travel inside the answer, up to this size.
+const INLINE: u64 = 8 << 20;
+/// Never part of a backup: derived, running, or on its way into the archive.
+const LEFT_OUT: [&str; 5] = ["catalog", "search", "run", "spool", "spool2"];
+
+impl Core {
+    /// Lists the files of this moment. Commits wait while it is taken; copying goes on beside them.
+    pub fn backup(&self) -> Result<Vec<BackupFile>, CoreError> {
+        super::heartbeat::checkpoint(self)?;
+        let tenants: BTreeSet<TenantId> = self.tenants().cloned().collect();
+        let _order = lock(&self.order);
+        let _stores = self.lock_stores(&tenants)?;
+        let ledger = lock(&self.ledger);
+        let mut files = Vec::new();
+        collect(self.data.path(), Path::new(""), &mut files)?;
+        drop(ledger);
+        Ok(files)
+    }
+
+    /// Records that a backup was written and verified.
+    pub fn note_backup(&self, head: Head, manifest: Digest, place: &str) -> Result<(), CoreError> {
+        let sealed = self.sealed_detail("backup", &place);
+        self.record(&[Event::Backup {
+            head,
+            manifest,
+            sealed,
+        }])?;
+        Ok(())
+    }
+}
+
+fn collect(root: &Path, below: &Path, files: &mut Vec<BackupFile>) -> Result<(), CoreError> {
+    let folder = root.join(below);
+    let mut names: Vec<PathBuf> = fs::read_dir(&folder)
+        .map_err(at("read", &folder))?
+        .flatten()
+        .map(|entry| below.join(entry.file_name()))
+        .collect();
+    names.sort();
+    for path in names {
+        let full = root.join(&path);
+        let kind = fs::symlink_metadata(&full).map_err(at("read", &full))?;
+        let top = below.as_os_str().is_empty();
+        if top && LEFT_OUT.iter().any(|name| path == Path::new(name))
+            || path.extension().is_some_and(|end| end == "new")
+        {
+            continue;
+        }
+        if kind.is_dir() {
+            collect(root, &path, files)?;
+        } else if kind.is_file() {
+            files.push(describe(&full, path, kind.len())?);
+        }
+    }
+    Ok(())
+}
+
+fn describe(full: &Path, path: PathBuf, length: u64) -> Result<BackupFile, CoreError> {
+    let grows = path
+        .extension()
+        .is_some_and(|end| end == "seg" || end == "slots");
+    let content = if grows || length > INLINE {
+        None
+    } else {
+        Some(durable::read(full, INLINE)?)
+    };
+    let immutable = path.starts_with("ledger/tile");
+    Ok(BackupFile {
+        path,
+        length,
+        content,
+        immutable,
+    })
+}

@@ -1,0 +1,582 @@
+//! The opened box: everything the keeper's threads share, and how it is put together at start.
+
+use super::cases::{CaseError, Cases};
+use super::escrow_store::{EscrowError, EscrowStore};
+use super::indexer::Indexer;
+use super::manifest::{LaterArrival, Manifest};
+use super::people::{People, PeopleError};
+use super::pool::{Worker, WorkerSetup};
+use super::rollback::{self, RolledBack};
+use super::store::{Store, StoreError, StoreReader};
+use super::{archiving, replay};
+use crate::boxfiles::{BoxFileError, DataFolder, LEDGER};
+use crate::catalog::{Catalog, CatalogError, RecordMeta};
+use crate::crypto::hpke::HpkeError;
+use crate::crypto::random;
+use crate::crypto::sign::VerifyingKey;
+use crate::durable::{self, FileError};
+use crate::id::{BoxId, Digest, RecordId, TenantId};
+use crate::intake::spool::{SpoolError, SpoolKeys};
+use crate::keyring::{Keyring, KeyringError};
+use crate::ledger::{Event, Ledger, LedgerError};
+use crate::mail::KeyOps;
+use crate::mail::context::{OpenPgpCertificate, Trust};
+use crate::policy::{Action, ValidPolicy};
+use crate::search::{SearchDoc, SearchError, SearchIndex};
+use crate::secret::{Key, SecretBytes};
+use crate::time::Clock;
+use crate::tpm_link::{LinkError, TpmLink};
+use crate::vault::{PartPlace, SegmentNo};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+/// While this file lies in the data folder, catalog and search are made anew at start.
+const REBUILD: &str = ".rebuild";
+
+/// What can go wrong in the keeper. Each inner error names its place.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum CoreError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    BoxFile(#[from] BoxFileError),
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Search(#[from] SearchError),
+    #[error(transparent)]
+    People(#[from] PeopleError),
+    #[error(transparent)]
+    Case(#[from] CaseError),
+    #[error(transparent)]
+    Escrow(#[from] EscrowError),
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error(transparent)]
+    RolledBack(#[from] RolledBack),
+    #[error(transparent)]
+    Approval(#[from] crate::approval::NotApproved),
+    #[error("cannot start: {0}")]
+    Io(#[from] io::Error),
+    #[error("a part could not be sealed: {0}")]
+    Seal(#[source] io::Error),
+    #[error(transparent)]
+    Query(crate::search::QueryError),
+    #[error("nothing could be re-encrypted: {0}")]
+    Release(String),
+    #[error("checkpoint: {0}")]
+    Checkpoint(#[from] crate::ledger::CheckpointError),
+    #[error(
+        "the keyring does not open with this box's TPM: an older copy of the data folder was put back, or the anchor was renewed elsewhere. \
+         Put back the newest copy, or run `strongroom ceremony restore`"
+    )]
+    OldKeyring,
+    #[error("tenant {0} is not a tenant of this box; the policy lists them")]
+    NoTenant(TenantId),
+    #[error("there is no record {0} that you may read")]
+    NoRecord(RecordId),
+    #[error("the catalog is behind the vault; `strongroom rebuild` makes it again")]
+    CatalogBehind,
+    #[error("the ledger's first entry is not that of a founded box")]
+    NotFounded,
+}
+
+impl CoreError {
+    /// True where a disk is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::File(error) => error.is_full(),
+            Self::Ledger(error) => error.is_full(),
+            Self::Store(error) => error.is_full(),
+            _ => false,
+        }
+    }
+
+    /// True where the box must not start normally, whoever restarts it.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::OldKeyring
+                | Self::RolledBack(_)
+                | Self::NotFounded
+                | Self::Ledger(_)
+                | Self::Keyring(_)
+        )
+    }
+}
+
+/// The opened box.
+pub struct Core {
+    pub(super) data: DataFolder,
+    pub(super) policy: ValidPolicy,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) keyring: RwLock<Keyring>,
+    pub(super) box_secret: Key,
+    pub(super) tpm: Mutex<TpmLink>,
+    pub(super) ledger: Mutex<Ledger>,
+    pub(super) people: Mutex<People>,
+    pub(super) cases: Cases,
+    pub(super) setup: Arc<WorkerSetup>,
+    stores: BTreeMap<TenantId, Mutex<Store>>,
+    readers: BTreeMap<TenantId, StoreReader>,
+    escrow: BTreeMap<TenantId, Arc<EscrowStore>>,
+    catalog: Catalog,
+    search: Arc<SearchIndex>,
+    indexer: Indexer,
+    /// Held from a record's ledger entry until the catalog has it, so that "applied" never skips one.
+    pub(super) order: Mutex<()>,
+    trouble: Mutex<Option<String>>,
+    records: AtomicU64,
+    /// The seat for opening mail on the way out: text for reading and indexing, without any key.
+    pub(super) reading: Mutex<Worker>,
+}
+
+impl Core {
+    /// Opens the box with one of the candidate box secrets, checks that nothing was put back, and brings catalog
+    /// and search up to date.
+    pub fn open(
+        data: DataFolder,
+        candidates: Vec<Key>,
+        link: TpmLink,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, CoreError> {
+        let mut link = link;
+        random::stir(&link.random()?);
+        let policy = data.policy()?;
+        let (box_secret, keyring) = open_keyring(&data, candidates)?;
+        let ledger = Ledger::open(&data.join(LEDGER), &data.tpm()?.ledger)?;
+        rollback::check(&ledger, &mut link)?;
+        let (ends, records) = committed(&ledger)?;
+        let (mut stores, mut readers, mut escrow) =
+            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        for (tenant, keys) in &keyring.tenants {
+            let store = Store::open(&data.join("vault"), tenant, keys, ends.get(tenant).copied())?;
+            readers.insert(tenant.clone(), store.reader());
+            stores.insert(tenant.clone(), Mutex::new(store));
+            let folder = data.join("escrow").join(tenant.as_str());
+            escrow.insert(
+                tenant.clone(),
+                Arc::new(EscrowStore::open(&folder, &keys.escrow)?),
+            );
+        }
+        let rebuild = data.join(REBUILD);
+        if rebuild.exists() {
+            Catalog::erase(&data.join("catalog"))?;
+            SearchIndex::erase(&data.join("search"))?;
+        }
+        let (catalog, search) = open_derived(&data, &keyring)?;
+        let officers = officers_of(&keyring);
+        let needed = policy.threshold(Action::CaseMail).into();
+        let cases = Cases::new(
+            &data.join("cases"),
+            &keyring.people,
+            keyring.box_id,
+            officers,
+            needed,
+        );
+        let people = People::open(&data.join("people"), &keyring.people)?;
+        let setup = Arc::new(WorkerSetup::new(
+            trust(&data, &escrow)?,
+            policy.open().clone(),
+        )?);
+        let search = Arc::new(search);
+        let core = Arc::new(Self {
+            policy,
+            clock,
+            box_secret,
+            tpm: Mutex::new(link),
+            ledger: Mutex::new(ledger),
+            people: Mutex::new(people),
+            cases,
+            stores,
+            readers,
+            escrow,
+            catalog,
+            indexer: Indexer::start(Arc::clone(&search)),
+            search,
+            keyring: RwLock::new(keyring),
+            order: Mutex::new(()),
+            trouble: Mutex::new(None),
+            records: AtomicU64::new(records),
+            reading: Mutex::new(Worker::new(Arc::clone(&setup))),
+            setup,
+            data,
+        });
+        core.rotate_spool_key()?;
+        replay::catch_up(&core)?;
+        durable::remove(&rebuild)?;
+        Ok(core)
+    }
+
+    /// Records events and makes them durable: the commit.
+    pub fn record(&self, events: &[Event]) -> Result<Range<u64>, CoreError> {
+        let mut ledger = lock(&self.ledger);
+        let range = ledger.append(self.clock.now(), events.to_vec());
+        let done = range.and_then(|range| ledger.commit().map(|()| range));
+        if done.is_err() {
+            ledger.rollback();
+        }
+        Ok(done?)
+    }
+
+    /// See [`Core::order`].
+    pub fn lock_order(&self) -> MutexGuard<'_, ()> {
+        lock(&self.order)
+    }
+
+    /// Locks the stores of these tenants, in order of their names.
+    pub fn lock_stores(
+        &self,
+        tenants: &BTreeSet<TenantId>,
+    ) -> Result<BTreeMap<TenantId, MutexGuard<'_, Store>>, CoreError> {
+        let store = |tenant: &TenantId| {
+            self.stores
+                .get(tenant)
+                .ok_or_else(|| CoreError::NoTenant(tenant.clone()))
+        };
+        tenants
+            .iter()
+            .map(|tenant| Ok((tenant.clone(), lock(store(tenant)?))))
+            .collect()
+    }
+
+    /// A tenant's vault for reading.
+    pub fn reader(&self, tenant: &TenantId) -> Result<&StoreReader, CoreError> {
+        self.readers
+            .get(tenant)
+            .ok_or_else(|| CoreError::NoTenant(tenant.clone()))
+    }
+
+    /// All tenants.
+    pub fn tenants(&self) -> impl Iterator<Item = &TenantId> {
+        self.readers.keys()
+    }
+
+    /// The tenant named by intake, or the first of the box if it is none of them: accepted mail is never dropped.
+    #[must_use]
+    pub fn tenant_or_default(&self, named: &TenantId) -> TenantId {
+        if self.readers.contains_key(named) {
+            return named.clone();
+        }
+        self.readers.keys().next().unwrap_or(named).clone()
+    }
+
+    /// The key by which a tenant's equal contents are found.
+    pub fn join_key(&self, tenant: &TenantId) -> Result<Key, CoreError> {
+        let keyring = self.keyring.read().unwrap_or_else(PoisonError::into_inner);
+        let keys = keyring
+            .tenants
+            .get(tenant)
+            .ok_or_else(|| CoreError::NoTenant(tenant.clone()))?;
+        Ok(keys.join.duplicate())
+    }
+
+    /// A tenant's escrow.
+    pub fn escrow(&self, tenant: &TenantId) -> Result<&Arc<EscrowStore>, CoreError> {
+        self.escrow
+            .get(tenant)
+            .ok_or_else(|| CoreError::NoTenant(tenant.clone()))
+    }
+
+    /// The catalog.
+    #[must_use]
+    pub const fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The search index.
+    #[must_use]
+    pub fn search(&self) -> &SearchIndex {
+        &self.search
+    }
+
+    /// Hands documents of new records to the indexer; records in `replaced` are indexed anew.
+    pub fn index(
+        &self,
+        fresh: Vec<SearchDoc>,
+        replaced: &BTreeSet<RecordId>,
+        applied: u64,
+    ) -> Result<(), CoreError> {
+        let anew = self.docs_of(replaced)?;
+        self.indexer.add(fresh, anew, applied);
+        Ok(())
+    }
+
+    /// As [`Core::index`], where the index may have some of the documents already.
+    pub fn reindex(
+        &self,
+        docs: Vec<SearchDoc>,
+        replaced: &BTreeSet<RecordId>,
+        applied: u64,
+    ) -> Result<(), CoreError> {
+        let mut anew = docs;
+        anew.retain(|doc| !replaced.contains(&doc.record));
+        anew.extend(self.docs_of(replaced)?);
+        self.indexer.add(Vec::new(), anew, applied);
+        Ok(())
+    }
+
+    fn docs_of(&self, records: &BTreeSet<RecordId>) -> Result<Vec<SearchDoc>, CoreError> {
+        let docs = records.iter().map(|record| replay::doc_of(self, *record));
+        Ok(docs
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .flatten()
+            .collect())
+    }
+
+    /// Waits until everything handed to the indexer can be found.
+    pub fn index_all(&self) {
+        self.indexer.drain();
+    }
+
+    /// The catalog's row of a record.
+    pub fn record_meta(&self, record: RecordId) -> Result<RecordMeta, CoreError> {
+        self.catalog
+            .record(&record)?
+            .ok_or(CoreError::NoRecord(record))
+    }
+
+    /// A record's newest manifest.
+    pub fn manifest(&self, meta: &RecordMeta) -> Result<Manifest, CoreError> {
+        let part = meta
+            .parts
+            .iter()
+            .rev()
+            .find(|part| part.kind == crate::vault::PartKind::Manifest.code());
+        let part = part.ok_or(CoreError::CatalogBehind)?;
+        let place = PartPlace {
+            segment: SegmentNo(u32::try_from(part.segment).unwrap_or(u32::MAX)),
+            offset: part.offset,
+            length: part.length,
+        };
+        self.manifest_at(&meta.tenant, place)
+    }
+
+    /// The manifest at a place.
+    pub fn manifest_at(&self, tenant: &TenantId, place: PartPlace) -> Result<Manifest, CoreError> {
+        let (record, _, _, text) = self.reader(tenant)?.read_text(place)?;
+        Ok(serde_json::from_slice(&text)
+            .map_err(|source| StoreError::Manifest { record, source })?)
+    }
+
+    /// The later arrival at a place.
+    pub fn later_arrival_at(
+        &self,
+        tenant: &TenantId,
+        place: PartPlace,
+    ) -> Result<LaterArrival, CoreError> {
+        let (record, _, _, text) = self.reader(tenant)?.read_text(place)?;
+        Ok(serde_json::from_slice(&text)
+            .map_err(|source| StoreError::Manifest { record, source })?)
+    }
+
+    /// The box's id.
+    #[must_use]
+    pub fn box_id(&self) -> BoxId {
+        self.keyring
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .box_id
+    }
+
+    /// Officers' signing keys by name.
+    #[must_use]
+    pub fn officers(&self) -> BTreeMap<String, VerifyingKey> {
+        officers_of(&self.keyring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How many records there are.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    /// Counts new records.
+    pub fn count_records(&self, new: u64) {
+        self.records.fetch_add(new, Ordering::Relaxed);
+    }
+
+    /// The public half of the TPM's ledger key.
+    pub fn ledger_key(&self) -> Result<VerifyingKey, CoreError> {
+        Ok(self.data.tpm()?.ledger_public)
+    }
+
+    /// Has catalog and search made again at the next start, which is at once: the parent starts a keeper that ends.
+    pub fn rebuild(&self) -> Result<(), CoreError> {
+        durable::replace(&self.data.join(REBUILD), b"")?;
+        nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGTERM)
+            .map_err(io::Error::from)?;
+        Ok(())
+    }
+
+    /// Remembers that archiving is stuck, for `status`.
+    pub fn note_trouble(&self, error: &CoreError) {
+        *lock(&self.trouble) = Some(error.to_string());
+    }
+
+    /// Archiving goes on.
+    pub fn note_recovery(&self) {
+        *lock(&self.trouble) = None;
+    }
+
+    /// What somebody should look at.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let stuck = lock(&self.trouble)
+            .clone()
+            .map(|trouble| format!("archiving is stuck: {trouble}"));
+        let mut all: Vec<String> = stuck.into_iter().collect();
+        for store in self.stores.values() {
+            // A long commit is no reason to wait with a status.
+            if let Ok(store) = store.try_lock() {
+                all.extend(store.damage());
+            }
+        }
+        all
+    }
+
+    /// Makes a new spool key when its time has come: keyring first, then the public half for intake.
+    pub fn rotate_spool_key(&self) -> Result<(), CoreError> {
+        let mut keyring = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
+        if keyring.rotate_spool_key(self.clock.now(), self.policy.rotation().spool_key_days) {
+            keyring.generation += 1;
+            self.data.write_keyring(&keyring.seal(&self.box_secret)?)?;
+        }
+        if let Some(key) = keyring.current_spool_key() {
+            let public = key.opening().sealing_key();
+            if self.data.spool_key().ok().as_ref() != Some(&public) {
+                self.data.write_spool_key(&public)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A mutex's content, also after a thread died with it: every change under our locks is complete or undone.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn officers_of(keyring: &Keyring) -> BTreeMap<String, VerifyingKey> {
+    let list = keyring.officers.list.iter();
+    list.map(|officer| (officer.name.to_string(), officer.signing.clone()))
+        .collect()
+}
+
+fn open_keyring(data: &DataFolder, candidates: Vec<Key>) -> Result<(Key, Keyring), CoreError> {
+    let file = data.keyring()?;
+    for secret in candidates {
+        match Keyring::open_with_box_secret(&file, &secret) {
+            Ok(keyring) => return Ok((secret, keyring)),
+            Err(KeyringError::OtherBoxSecret) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(CoreError::OldKeyring)
+}
+
+/// For each tenant the last part that the ledger knows; and how many records there are.
+fn committed(ledger: &Ledger) -> Result<(BTreeMap<TenantId, PartPlace>, u64), CoreError> {
+    let mut ends: BTreeMap<TenantId, PartPlace> = BTreeMap::new();
+    let mut records = 0;
+    let tree = ledger.tree();
+    for recorded in tree.entries(0..tree.size()) {
+        let event = recorded?.entry.event;
+        records += u64::from(matches!(event, Event::Arrival { arrival: 0, .. }));
+        let (Event::Arrival { tenant, part, .. } | Event::Rendition { tenant, part, .. }) = event
+        else {
+            continue;
+        };
+        let place = replay::place_of(part);
+        let end = ends.entry(tenant).or_insert(place);
+        if (place.segment, place.offset) > (end.segment, end.offset) {
+            *end = place;
+        }
+    }
+    Ok((ends, records))
+}
+
+/// Opens catalog and search; where one needs a rebuild it is erased and begins anew.
+fn open_derived(data: &DataFolder, keyring: &Keyring) -> Result<(Catalog, SearchIndex), CoreError> {
+    let folder = data.join("catalog");
+    let catalog = match Catalog::open(&folder, keyring.catalog.duplicate()) {
+        Ok(catalog) => catalog,
+        Err(error) => {
+            tracing::warn!(%error, "the catalog is made again");
+            Catalog::erase(&folder)?;
+            Catalog::open(&folder, keyring.catalog.duplicate())?
+        }
+    };
+    let folder = data.join("search");
+    let search = SearchIndex::open(&folder, keyring.index.duplicate());
+    let search = match search {
+        Ok(search) => search,
+        Err(error) => {
+            tracing::warn!(%error, "the search index is made again");
+            SearchIndex::erase(&folder)?;
+            SearchIndex::open(&folder, keyring.index.duplicate())?
+        }
+    };
+    Ok((catalog, search))
+}
+
+/// Certificates to judge signatures with: the operator's folder `trust/` (anchors, certificates, CRLs, OpenPGP) and
+/// the certificates in escrow.
+fn trust(
+    data: &DataFolder,
+    escrow: &BTreeMap<TenantId, Arc<EscrowStore>>,
+) -> Result<Trust, CoreError> {
+    let mut trust = super::trust::load(&data.join("trust"))?;
+    for info in escrow.values().flat_map(|store| store.infos()) {
+        if info.format == "OpenPGP" {
+            trust.openpgp.push(OpenPgpCertificate {
+                bytes: info.certificate,
+                source: "escrow".to_owned(),
+            });
+        } else {
+            trust.certificates.push(info.certificate.into());
+        }
+    }
+    Ok(trust)
+}
+
+impl SpoolKeys for Core {
+    fn open(
+        &self,
+        fingerprint: &Digest,
+        info: &[u8],
+        associated: &[u8],
+        sealed: &[u8],
+    ) -> Option<Result<SecretBytes, HpkeError>> {
+        let keyring = self.keyring.read().unwrap_or_else(PoisonError::into_inner);
+        let opening = keyring.spool.iter().rev().map(|key| key.opening());
+        opening
+            .into_iter()
+            .find(|key| key.sealing_key().fingerprint() == *fingerprint)
+            .map(|key| key.open(info, associated, sealed))
+    }
+}
+
+impl archiving::opener::TenantKeys for Core {
+    fn of(&self, tenant: &TenantId) -> Arc<dyn KeyOps + Send + Sync> {
+        match self.escrow.get(tenant) {
+            Some(store) => Arc::clone(store) as Arc<dyn KeyOps + Send + Sync>,
+            None => Arc::new(super::escrow_store::NoKeys),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! A tenant's escrowed private keys: each in a file of its own, sealed under the tenant's escrow key, all of them
+//! open in the keeper's memory while the box is open (mode *online*).
+//!
+//! File `escrow/TENANT/ID`: `wrap(derive(escrow key, "escrow item", [ID]), ID, CBOR(item))`.
+
+use crate::crypto::kdf::{Label, derive};
+use crate::crypto::wrap;
+use crate::durable::{self, FileError};
+use crate::escrow::keyholder::Keyholder;
+use crate::escrow::{self, KeyInfo, KeyProblem, UserKey};
+use crate::id::EscrowId;
+use crate::mail::keyops::{KeyHint, KeyOps, KeyRefusal, SessionKey, Wrapped};
+use crate::secret::{Key, SecretBytes};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+const LARGEST_ITEM: u64 = 16 << 20;
+
+/// Why the escrow could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum EscrowError {
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Altered.
+    #[error("the escrowed key {} is altered or of another box; put back its file from a backup", .0.display())]
+    Altered(PathBuf),
+    /// The key inside cannot be used.
+    #[error("the escrowed key {}: {problem}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: KeyProblem,
+    },
+}
+
+/// What one file holds.
+#[derive(Serialize, Deserialize)]
+struct Item {
+    version: u32,
+    format: String,
+    source: String,
+    added: Timestamp,
+    #[serde(with = "crate::secret::on_the_wire")]
+    secret: SecretBytes,
+}
+
+/// A line of the escrow's list.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Its id.
+    pub id: EscrowId,
+    /// The key's public facts.
+    pub info: KeyInfo,
+    /// Where it came from.
+    pub source: String,
+    /// When.
+    pub added: Timestamp,
+}
+
+/// One tenant's escrow.
+pub struct EscrowStore {
+    folder: PathBuf,
+    key: Key,
+    holder: RwLock<Keyholder>,
+    list: RwLock<Vec<Listed>>,
+}
+
+impl EscrowStore {
+    /// Opens all keys in `folder`.
+    pub fn open(folder: &Path, escrow_key: &Key) -> Result<Self, EscrowError> {
+        durable::create_folder(folder)?;
+        let store = Self {
+            folder: folder.to_owned(),
+            key: escrow_key.duplicate(),
+            holder: RwLock::default(),
+            list: RwLock::default(),
+        };
+        let entries = std::fs::read_dir(folder).map_err(durable::at("read", folder))?;
+        let mut names: Vec<EscrowId> = entries
+            .flatten()
+            .filter_map(|entry| {
+                entry
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.parse().ok())
+            })
+            .collect();
+        names.sort();
+        for id in names {
+            let (item, key) = store.load(id)?;
+            store.take(id, item.source, item.added, key);
+        }
+        Ok(store)
+    }
+
+    fn load(&self, id: EscrowId) -> Result<(Item, Box<dyn UserKey>), EscrowError> {
+        let path = self.path(id);
+        let sealed = durable::read(&path, LARGEST_ITEM)?;
+        let plain = wrap::open(&self.item_key(id), id.as_bytes(), &sealed)
+            .map_err(|_| EscrowError::Altered(path.clone()))?;
+        let item: Item = ciborium::from_reader(plain.expose())
+            .map_err(|_| EscrowError::Altered(path.clone()))?;
+        let key = escrow::offer::from_secret_bytes(&item.format, item.secret.expose())
+            .map_err(|problem| EscrowError::Unusable { path, problem })?;
+        Ok((item, key))
+    }
+
+    /// True if a key with this fingerprint is here.
+    #[must_use]
+    pub fn holds(&self, fingerprint: &str) -> bool {
+        self.list
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .any(|listed| listed.info.fingerprint == fingerprint)
+    }
+
+    /// Seals and stores a proven key, durably. Old keys stay beside new ones.
+    pub fn add(
+        &self,
+        key: Box<dyn UserKey>,
+        source: &str,
+        now: Timestamp,
+    ) -> Result<EscrowId, EscrowError> {
+        let id = EscrowId::random();
+        let item = Item {
+            version: 1,
+            format: key.info().format.clone(),
+            source: source.to_owned(),
+            added: now,
+            secret: key.to_secret_bytes(),
+        };
+        let mut plain = zeroize::Zeroizing::new(Vec::new());
+        let path = self.path(id);
+        ciborium::into_writer(&item, &mut *plain)
+            .map_err(|_| EscrowError::Altered(path.clone()))?;
+        durable::create_new(
+            &path,
+            &wrap::seal(&self.item_key(id), id.as_bytes(), &plain),
+        )?;
+        self.take(id, item.source, now, key);
+        Ok(id)
+    }
+
+    fn take(&self, id: EscrowId, source: String, added: Timestamp, key: Box<dyn UserKey>) {
+        let listed = Listed {
+            id,
+            info: key.info().clone(),
+            source,
+            added,
+        };
+        self.list
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(listed);
+        self.holder
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add(key);
+    }
+
+    /// All keys, oldest file first.
+    #[must_use]
+    pub fn list(&self) -> Vec<Listed> {
+        self.list
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The public facts of all keys.
+    #[must_use]
+    pub fn infos(&self) -> Vec<KeyInfo> {
+        self.list().into_iter().map(|listed| listed.info).collect()
+    }
+
+    fn item_key(&self, id: EscrowId) -> Key {
+        derive(&self.key, Label::EscrowItem, &[id.as_bytes()])
+    }
+
+    fn path(&self, id: EscrowId) -> PathBuf {
+        self.folder.join(id.to_string())
+    }
+}
+
+impl KeyOps for EscrowStore {
+    fn unwrap_session_key(
+        &self,
+        hint: &KeyHint,
+        wrapped: &Wrapped,
+        attempt: u32,
+    ) -> Result<SessionKey, KeyRefusal> {
+        self.holder
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .unwrap_session_key(hint, wrapped, attempt)
+    }
+}
+
+/// No keys at all: for reading what is open already.
+pub struct NoKeys;
+
+impl KeyOps for NoKeys {
+    fn unwrap_session_key(
+        &self,
+        _: &KeyHint,
+        _: &Wrapped,
+        _: u32,
+    ) -> Result<SessionKey, KeyRefusal> {
+        Err(KeyRefusal::NoKey)
+    }
+}

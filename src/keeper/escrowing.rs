@@ -1,0 +1,141 @@
+//! Taking private keys into escrow: read, proven, reduced, stored, recorded; and the list of what is there.
+
+use super::core::{Core, CoreError};
+use super::people::Person;
+use super::protocol::{EscrowRow, Token};
+use super::reopen::NewKeys;
+use crate::escrow::{self, KeyInfo, UserKey};
+use crate::id::{Digest, TenantId};
+use crate::ledger::Event;
+use crate::secret::SecretBytes;
+use std::sync::mpsc::Sender;
+
+/// What somebody brings.
+pub struct Offer {
+    /// Whose archive.
+    pub tenant: TenantId,
+    /// Passphrases to try.
+    pub passphrases: Vec<Token>,
+    /// Certificates of keys that come without.
+    pub certificates: Vec<serde_bytes::ByteBuf>,
+    /// A file's name.
+    pub source: String,
+    /// The key file.
+    pub keys: SecretBytes,
+}
+
+/// Takes every key of the offer that can be taken; one row each.
+pub fn take(
+    core: &Core,
+    offer: Offer,
+    new_keys: &Sender<NewKeys>,
+) -> Result<Vec<EscrowRow>, CoreError> {
+    let passphrases: Vec<SecretBytes> =
+        offer.passphrases.into_iter().map(|token| token.0).collect();
+    let certificates: Vec<Vec<u8>> = offer
+        .certificates
+        .into_iter()
+        .map(serde_bytes::ByteBuf::into_vec)
+        .collect();
+    let results = escrow::offer::load_for_escrow(offer.keys.expose(), &passphrases, &certificates);
+    let store = core.escrow(&offer.tenant)?;
+    let mut rows = Vec::new();
+    for result in results {
+        match result {
+            Ok(key) if store.holds(&key.info().fingerprint) => {
+                rows.push(EscrowRow {
+                    known: true,
+                    ..row(key.info(), &offer.source)
+                });
+            }
+            Ok(key) => {
+                let info = key.info().clone();
+                add(core, &offer.tenant, key, &offer.source)?;
+                let _ = new_keys.send((offer.tenant.clone(), info.hints.clone()));
+                rows.push(row(&info, &offer.source));
+            }
+            Err(problem) => rows.push(EscrowRow {
+                problem: Some(problem.to_string()),
+                ..empty(&offer.source)
+            }),
+        }
+    }
+    Ok(rows)
+}
+
+fn add(
+    core: &Core,
+    tenant: &TenantId,
+    key: Box<dyn UserKey>,
+    source: &str,
+) -> Result<(), CoreError> {
+    let info = key.info().clone();
+    let escrow = core.escrow(tenant)?.add(key, source, core.clock.now())?;
+    let salt: [u8; 32] = crate::crypto::random::bytes();
+    let commitment = Digest::of(&[salt.as_slice(), info.fingerprint.as_bytes()].concat());
+    core.record(&[Event::EscrowAdded {
+        tenant: tenant.clone(),
+        escrow,
+        commitment,
+        dual_use: info.dual_use,
+    }])?;
+    Ok(())
+}
+
+/// All keys of the box, or those of the person's tenant. Addresses only where they are the person's own.
+pub fn list(core: &Core, person: Option<&Person>) -> Result<Vec<EscrowRow>, CoreError> {
+    let mut rows = Vec::new();
+    for tenant in core.tenants() {
+        if person.is_some_and(|person| person.tenant != *tenant) {
+            continue;
+        }
+        for listed in core.escrow(tenant)?.list() {
+            let mine = person.is_some_and(|person| {
+                listed
+                    .info
+                    .addresses
+                    .iter()
+                    .any(|address| person.mailboxes.contains(address))
+            });
+            let mut row = row(&listed.info, &listed.source);
+            row.opened = core.catalog().opened(&listed.info.fingerprint)?;
+            row.added = Some(listed.added);
+            if !mine {
+                row.addresses.clear();
+                row.source.clear();
+            }
+            rows.push(row);
+        }
+    }
+    Ok(rows)
+}
+
+fn row(info: &KeyInfo, source: &str) -> EscrowRow {
+    EscrowRow {
+        fingerprint: info.fingerprint.clone(),
+        format: info.format.clone(),
+        algorithm: info.algorithm.clone(),
+        addresses: info.addresses.clone(),
+        valid_from: info.valid_from,
+        valid_until: info.valid_until,
+        dual_use: info.dual_use,
+        ..empty(source)
+    }
+}
+
+fn empty(source: &str) -> EscrowRow {
+    EscrowRow {
+        source: source.to_owned(),
+        problem: None,
+        known: false,
+        fingerprint: String::new(),
+        format: String::new(),
+        algorithm: String::new(),
+        addresses: Vec::new(),
+        valid_from: None,
+        valid_until: None,
+        dual_use: false,
+        opened: 0,
+        added: None,
+    }
+}

@@ -1,0 +1,130 @@
+//! What the keeper does by the clock: checkpoints, counter steps, the weekly spool key.
+
+use super::core::{Core, CoreError, lock};
+use super::rollback::{extended, step_digest};
+use crate::crypto::note::{
+    Ed25519Signer, NoteError, NoteSigner, NoteVerifier, SignerError, der_signature,
+};
+use crate::crypto::sign::VerifyingKey;
+use crate::id::Digest;
+use crate::keyring::TreeHead;
+use crate::ledger::{Checkpoint, Event, Head};
+use crate::secret::Key;
+use sha2::Digest as _;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Signs checkpoints in the TPM.
+struct TpmSigner<'a> {
+    core: &'a Core,
+    auth: Key,
+    verifier: NoteVerifier,
+}
+
+impl NoteSigner for TpmSigner<'_> {
+    fn verifier(&self) -> NoteVerifier {
+        self.verifier.clone()
+    }
+
+    fn sign(&self, text: &[u8]) -> Result<Vec<u8>, SignerError> {
+        let digest = sha2::Sha256::digest(text).into();
+        let raw = lock(&self.core.tpm).sign(&digest, &self.auth)?;
+        Ok(der_signature(&raw)?)
+    }
+}
+
+/// Runs until `stop`, then signs a last checkpoint and steps the counter, so that nothing older opens.
+pub fn run(core: &Core, stop: &AtomicBool) {
+    let rotation = core.policy.rotation();
+    let checkpoints = Duration::from_secs(rotation.checkpoint_seconds.max(1).into());
+    let steps = Duration::from_secs(u64::from(rotation.counter_minutes.max(1)) * 60);
+    let (mut last_checkpoint, mut last_step) = (Instant::now(), Instant::now());
+    while !stop.load(Ordering::SeqCst) {
+        std::thread::sleep(Duration::from_millis(100));
+        if last_checkpoint.elapsed() >= checkpoints {
+            last_checkpoint = Instant::now();
+            report("a checkpoint could not be signed", checkpoint(core));
+        }
+        if last_step.elapsed() >= steps {
+            last_step = Instant::now();
+            report(
+                "the spool key could not be renewed",
+                core.rotate_spool_key(),
+            );
+            report("the TPM's counter could not be stepped", step(core));
+        }
+    }
+    report("the TPM's counter could not be stepped", step(core));
+}
+
+fn report(what: &str, result: Result<(), CoreError>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "{what}");
+    }
+}
+
+/// Signs and publishes a checkpoint if the ledger has grown since the last.
+pub fn checkpoint(core: &Core) -> Result<(), CoreError> {
+    let (origin, head, published) = {
+        let ledger = lock(&core.ledger);
+        let published = ledger
+            .checkpoint()
+            .map_or(0, |checkpoint| checkpoint.head().size);
+        (ledger.origin().to_owned(), ledger.tree().head()?, published)
+    };
+    if head.size == published {
+        return Ok(());
+    }
+    let checkpoint = sign(core, &origin, head)?;
+    Ok(lock(&core.ledger).publish(checkpoint)?)
+}
+
+fn sign(core: &Core, origin: &str, head: Head) -> Result<Checkpoint, CoreError> {
+    let public = core.ledger_key()?;
+    let keyring = core.keyring.read().unwrap_or_else(PoisonError::into_inner);
+    let (auth, seed) = (
+        keyring.ledger_auth.duplicate(),
+        keyring.note_seed.duplicate(),
+    );
+    drop(keyring);
+    let tpm = TpmSigner {
+        core,
+        auth,
+        verifier: verifier(origin, &public)?,
+    };
+    let note =
+        Ed25519Signer::from_seed(origin, &seed).map_err(crate::ledger::CheckpointError::from)?;
+    Ok(Checkpoint::sign(origin, head, &[&tpm, &note])?)
+}
+
+fn verifier(origin: &str, public: &VerifyingKey) -> Result<NoteVerifier, CoreError> {
+    let made: Result<NoteVerifier, NoteError> = NoteVerifier::ecdsa(origin, public);
+    Ok(made.map_err(crate::ledger::CheckpointError::from)?)
+}
+
+/// Records the step, does it, and writes the newest tree head into the keyring and so into the capsule.
+pub fn step(core: &Core) -> Result<(), CoreError> {
+    let position = lock(&core.tpm).position()?;
+    let head = lock(&core.ledger).tree().head()?;
+    let counter = position.counter + 1;
+    let digest = step_digest(counter, head);
+    let absorbed = extended(&position.extend, &digest);
+    core.record(&[Event::CounterStep {
+        counter,
+        head,
+        absorbed,
+    }])?;
+    lock(&core.tpm).step(&digest)?;
+    checkpoint(core)?;
+    let newest = lock(&core.ledger).tree().head()?;
+    let mut keyring = core.keyring.write().unwrap_or_else(PoisonError::into_inner);
+    keyring.generation += 1;
+    keyring.head = TreeHead {
+        size: newest.size,
+        root: Digest(newest.root.0),
+        time: core.clock.now(),
+    };
+    core.data.write_keyring(&keyring.seal(&core.box_secret)?)?;
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! The thread that feeds the search index, so that archiving never waits for it, and commits it often enough that
+//! mail is found within seconds.
+
+use crate::search::{SearchDoc, SearchIndex};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// New mail is findable after at most this, and a commit's own time.
+const COMMIT_AFTER: Duration = Duration::from_secs(2);
+/// Batches that may wait; then archiving waits too, which bounds memory.
+const QUEUE: usize = 4;
+
+enum Job {
+    Add {
+        fresh: Vec<SearchDoc>,
+        anew: Vec<SearchDoc>,
+        applied: u64,
+    },
+    Drain(SyncSender<()>),
+}
+
+/// The indexer's inbox.
+pub struct Indexer {
+    jobs: Option<SyncSender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Indexer {
+    /// Starts the thread.
+    #[must_use]
+    pub fn start(index: Arc<SearchIndex>) -> Self {
+        let (jobs, inbox) = sync_channel(QUEUE);
+        let thread = std::thread::spawn(move || work(&index, &inbox));
+        Self {
+            jobs: Some(jobs),
+            thread: Some(thread),
+        }
+    }
+
+    /// Queues documents: `fresh` ones are in no index yet, those `anew` replace what there is. `applied` ledger
+    /// entries are then covered.
+    pub fn add(&self, fresh: Vec<SearchDoc>, anew: Vec<SearchDoc>, applied: u64) {
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(Job::Add {
+                fresh,
+                anew,
+                applied,
+            });
+        }
+    }
+
+    /// Waits until all that was queued is committed.
+    pub fn drain(&self) {
+        let (done, waiting) = sync_channel(1);
+        if let Some(jobs) = &self.jobs
+            && jobs.send(Job::Drain(done)).is_ok()
+        {
+            let _ = waiting.recv();
+        }
+    }
+}
+
+impl Drop for Indexer {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn work(index: &SearchIndex, inbox: &Receiver<Job>) {
+    let mut uncommitted: Option<(Instant, u64)> = None;
+    loop {
+        let patience = uncommitted.map_or(Duration::from_secs(3600), |(since, _)| {
+            COMMIT_AFTER.saturating_sub(since.elapsed())
+        });
+        match inbox.recv_timeout(patience) {
+            Ok(Job::Add {
+                fresh,
+                anew,
+                applied,
+            }) => {
+                let added = index.add(&fresh).and_then(|()| index.replace(&anew));
+                if let Err(error) = added {
+                    tracing::error!(%error, "mail could not be indexed; `strongroom rebuild` makes the index again");
+                    continue;
+                }
+                let since = uncommitted.map_or_else(Instant::now, |(since, _)| since);
+                uncommitted = Some((since, applied));
+                if since.elapsed() >= COMMIT_AFTER {
+                    commit(index, &mut uncommitted);
+                }
+            }
+            Ok(Job::Drain(done)) => {
+                commit(index, &mut uncommitted);
+                let _ = done.send(());
+            }
+            Err(RecvTimeoutError::Timeout) => commit(index, &mut uncommitted),
+            Err(RecvTimeoutError::Disconnected) => return commit(index, &mut uncommitted),
+        }
+    }
+}
+
+fn commit(index: &SearchIndex, uncommitted: &mut Option<(Instant, u64)>) {
+    if let Some((_, applied)) = uncommitted.take()
+        && let Err(error) = index.commit(applied)
+    {
+        tracing::error!(%error, "the search index could not be committed; it is caught up at the next start");
+    }
+}

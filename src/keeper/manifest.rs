@@ -1,0 +1,173 @@
+//! What the vault keeps about a mail beside its bytes: one manifest a record, one arrival part for each
+//! further arrival. JSON, for it must be readable in thirty years (`docs/formats.md`).
+
+use crate::id::{Digest, RecordId, SpoolId, TenantId};
+use crate::mail::model::Opened;
+use crate::time::Timestamp;
+use data_encoding::BASE64;
+use serde::{Deserialize, Serialize};
+
+/// Version of the manifest's form.
+pub const VERSION: u32 = 1;
+
+/// How a mail came in, as the receiving side saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrival {
+    /// 0 for the first, counting the record's arrivals.
+    pub number: u32,
+    /// Queue id.
+    pub spool_id: SpoolId,
+    /// When the last byte was accepted.
+    pub received: Timestamp,
+    /// Envelope sender, empty for bounces.
+    pub sender: String,
+    /// Envelope recipients: the true ones, Bcc included.
+    pub recipients: Vec<String>,
+    /// "smtp", "lmtp" or "import", with what is known of the peer.
+    pub source: String,
+    /// Trace header fields in front that differ from the record's original, byte for byte (base64); the arrival's
+    /// exact bytes are these, then the original from `shared_from` on.
+    pub own_prefix: Option<String>,
+    /// Where the part shared with the original begins, in bytes of the original.
+    pub shared_from: u64,
+}
+
+/// Where a sealed part lies, and what it must contain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartEntry {
+    /// Segment number.
+    pub segment: u32,
+    /// Offset of the part's frame in the segment file.
+    pub offset: u64,
+    /// Length of the sealed bytes.
+    pub sealed_length: u64,
+    /// Length of the content.
+    pub length: u64,
+    /// "zstd" or "none", applied before sealing.
+    pub compression: String,
+    /// SHA-256(salt ‖ content).
+    pub commitment: Digest,
+    /// The commitment's random salt, base64 of 32 bytes; it dies with the manifest.
+    pub salt: String,
+}
+
+/// One record, as of its revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Makes the manifest's own digest unguessable: base64 of 32 random bytes.
+    pub salt: String,
+    /// The mail's permanent identification code.
+    pub record: RecordId,
+    /// Whose archive.
+    pub tenant: TenantId,
+    /// 1 at arrival; higher once a rendition was made later.
+    pub revision: u32,
+    /// The first arrival.
+    pub arrival: Arrival,
+    /// By which equal content is found within the tenant: a PRF output under the tenant's join key.
+    pub join: Digest,
+    /// The exact bytes as received.
+    pub original: PartEntry,
+    /// The readable rendition, where something was opened.
+    pub rendition: Option<PartEntry>,
+    /// Layers, verdicts and evidence, without rendition and text.
+    pub opened: Opened,
+}
+
+/// A further arrival of a record that is already there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaterArrival {
+    /// [`VERSION`].
+    pub version: u32,
+    /// As in [`Manifest::salt`].
+    pub salt: String,
+    /// The record.
+    pub record: RecordId,
+    /// How it came.
+    pub arrival: Arrival,
+}
+
+/// A fresh salt in its text form, with its bytes.
+#[must_use]
+pub fn salt() -> (String, [u8; 32]) {
+    let bytes: [u8; 32] = crate::crypto::random::bytes();
+    (BASE64.encode(&bytes), bytes)
+}
+
+/// SHA-256(salt ‖ content), incrementally.
+pub struct Committer(sha2::Sha256);
+
+impl Committer {
+    /// Starts with the salt.
+    #[must_use]
+    pub fn new(salt: &[u8; 32]) -> Self {
+        use sha2::Digest as _;
+        Self(sha2::Sha256::new_with_prefix(salt))
+    }
+
+    /// Adds content.
+    pub fn update(&mut self, content: &[u8]) {
+        use sha2::Digest as _;
+        self.0.update(content);
+    }
+
+    /// The commitment.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        use sha2::Digest as _;
+        Digest(self.0.finalize().into())
+    }
+}
+
+impl PartEntry {
+    /// The salt's bytes, if the text form is intact.
+    #[must_use]
+    pub fn salt_bytes(&self) -> Option<[u8; 32]> {
+        BASE64.decode(self.salt.as_bytes()).ok()?.try_into().ok()
+    }
+}
+
+/// The length of the leading trace fields (Return-Path, Received, Delivered-To, X-Original-To, Envelope-To): copies
+/// of one mail to several recipients differ only there. At most 64 KiB are looked at.
+#[must_use]
+pub fn trace_prefix(mail: &[u8]) -> usize {
+    const TRACE: [&str; 6] = [
+        "return-path:",
+        "received:",
+        "delivered-to:",
+        "x-original-to:",
+        "envelope-to:",
+        "x-envelope-to:",
+    ];
+    let window = &mail[..mail.len().min(64 * 1024)];
+    let mut end = 0;
+    let mut in_trace = false;
+    for line in window.split_inclusive(|&byte| byte == b'\n') {
+        let folded = line.starts_with(b" ") || line.starts_with(b"\t");
+        let starts_trace = TRACE.iter().any(|name| {
+            line.len() >= name.len() && line[..name.len()].eq_ignore_ascii_case(name.as_bytes())
+        });
+        in_trace = if folded { in_trace } else { starts_trace };
+        if !in_trace || !line.ends_with(b"\n") {
+            break;
+        }
+        end += line.len();
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_trace_prefix_ends_at_the_first_other_field() {
+        let mail = b"Return-Path: <a@b>\r\nReceived: from x\r\n\tby y\r\nFrom: a\r\nReceived: z\r\n\r\nbody";
+        assert_eq!(&mail[trace_prefix(mail)..][..7], b"From: a");
+        assert_eq!(trace_prefix(b"From: a\r\n\r\n"), 0);
+        assert_eq!(trace_prefix(b" folded first\r\n"), 0);
+        assert_eq!(trace_prefix(b"Received: without line end"), 0);
+    }
+}

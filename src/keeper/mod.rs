@@ -1,0 +1,137 @@
+//! The keeper: the only process that holds opened keys. It archives, discloses and answers.
+//!
+//! [`core`] is the opened box; [`archiving`] fills it from the spool; [`server`] answers requests, through
+//! [`reading`], [`release`], [`escrowing`], [`verify`], [`backup`]; [`heartbeat`] does what is done by the clock.
+
+pub mod archiving;
+mod backup;
+pub mod cases;
+pub mod core;
+mod escrow_store;
+mod escrowing;
+mod heartbeat;
+mod indexer;
+pub mod job;
+pub mod manifest;
+pub mod people;
+pub mod pool;
+pub mod protocol;
+mod reading;
+mod release;
+mod reopen;
+mod replay;
+pub mod rights;
+mod rollback;
+mod server;
+mod status;
+mod store;
+mod trust;
+mod verify;
+mod view;
+
+pub use release::{Receipt, ReleasedMail};
+
+use self::core::{Core, CoreError};
+use crate::boxfiles::{DataFolder, RUN};
+use crate::intake::spool::SpoolReader;
+use crate::sandbox;
+use crate::secret::Key;
+use crate::time::SystemClock;
+use crate::tpm_link::TpmLink;
+use archiving::Archiver;
+use archiving::opener::Openers;
+use nix::sys::signal::{SigSet, Signal};
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use zeroize::Zeroizing;
+
+/// Exit status where the box must not start normally; the parent does not restart the keeper then.
+pub const REFUSED: u8 = 3;
+/// Where the reason of a refusal lies, below the data folder.
+pub const REFUSAL: &str = "run/refusal";
+
+/// Runs the keeper until SIGTERM. Standard input is the socket pair to the parent.
+pub fn run(data: &Path) -> Result<(), CoreError> {
+    sandbox::no_dumps().map_err(io::Error::other)?;
+    sandbox::die_with_parent().map_err(io::Error::other)?;
+    if let Err(error) = sandbox::lock_memory() {
+        tracing::warn!(%error, "memory is not locked: secrets could reach swap");
+    }
+    let stops = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    stops.thread_block().map_err(io::Error::from)?;
+    let mut parent = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let candidates = read_secrets(&mut parent)?;
+    let data = DataFolder::open(data)?;
+    let core = Core::open(
+        data,
+        candidates,
+        TpmLink::new(parent),
+        Arc::new(SystemClock),
+    )?;
+    let _ = std::fs::remove_file(core.data.join(REFUSAL));
+    let stop = Arc::new(AtomicBool::new(false));
+    let (new_keys, waiting) = channel();
+    server::listen(&core, &core.data.join(RUN).join("keeper.sock"), &new_keys)?;
+    let threads = [
+        spawn(&core, &stop, archive),
+        spawn(&core, &stop, |core, stop| heartbeat::run(&core, &stop)),
+    ];
+    let opener = Arc::clone(&core);
+    std::thread::spawn(move || reopen::run(&opener, &waiting));
+    tracing::info!("the archive is open");
+    let _ = stops.wait();
+    stop.store(true, Ordering::SeqCst);
+    for thread in threads {
+        let _ = thread.join();
+    }
+    core.index_all();
+    core.catalog().flush()?;
+    Ok(())
+}
+
+fn spawn(
+    core: &Arc<Core>,
+    stop: &Arc<AtomicBool>,
+    work: fn(Arc<Core>, Arc<AtomicBool>),
+) -> std::thread::JoinHandle<()> {
+    let (core, stop) = (Arc::clone(core), Arc::clone(stop));
+    std::thread::spawn(move || work(core, stop))
+}
+
+fn archive(core: Arc<Core>, stop: Arc<AtomicBool>) {
+    let config = match core.data.config() {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!(%error, "nothing can be archived");
+            return;
+        }
+    };
+    let folders = config
+        .spool
+        .folders
+        .iter()
+        .map(|folder| core.data.join(folder))
+        .collect();
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let count = config.workers.count.map_or(cores, usize::from);
+    let keys: Arc<dyn archiving::opener::TenantKeys> = Arc::clone(&core) as _;
+    let openers = Openers::start(count, &core.setup, &keys);
+    Archiver::new(core, openers, stop).run(SpoolReader::new(folders));
+}
+
+/// The parent's first frame: a count, and two keys.
+fn read_secrets(parent: &mut UnixStream) -> io::Result<Vec<Key>> {
+    let mut frame = Zeroizing::new([0u8; 65]);
+    parent.read_exact(frame.as_mut_slice())?;
+    let count = usize::from(frame[0]).min(2);
+    Ok(frame[1..]
+        .chunks_exact(32)
+        .take(count)
+        .filter_map(Key::from_slice)
+        .collect())
+}

@@ -1,0 +1,311 @@
+//! The people who may read, their mailboxes and their sessions.
+//!
+//! The file is sealed under the keyring's people key, and a person is added or changed only by officers'
+//! signatures: root can neither grant itself a mailbox nor learn who has which.
+
+use crate::crypto::kdf::{Label, derive};
+use crate::crypto::{random, wrap};
+use crate::durable::{self, FileError};
+use crate::id::{Digest, TenantId};
+use crate::secret::{Key, SecretBytes};
+use crate::time::Timestamp;
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// How long a session lasts.
+pub const SESSION_SECONDS: u64 = 8 * 3600;
+const LARGEST_FILE: u64 = 64 << 20;
+/// After this many wrong passwords in a row, a name waits.
+const PATIENCE: u32 = 5;
+const WAIT_SECONDS: u64 = 60;
+
+/// Why people could not be read, stored or signed in.
+#[derive(Debug, thiserror::Error)]
+pub enum PeopleError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Altered, or of another box.
+    #[error(
+        "the people file is altered or of another box; restore it from a backup, or remove it and add the people again"
+    )]
+    Altered,
+    /// Name or password is wrong. It does not say which.
+    #[error("wrong name or password")]
+    WrongPassword,
+    /// Too many wrong passwords.
+    #[error("too many wrong passwords; try again after {0}")]
+    Wait(Timestamp),
+    /// The session has ended or never was.
+    #[error("no valid session: sign in with `strongroom login NAME`")]
+    NoSession,
+    /// The password cannot be hashed.
+    #[error("a password has 8 to 1024 bytes")]
+    UnfitPassword,
+}
+
+/// What a person may do, as signed by officers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// Sign-in name.
+    pub name: String,
+    /// The tenant whose archive the person reads.
+    pub tenant: TenantId,
+    /// Addresses whose mail the person reads, lower case.
+    pub mailboxes: Vec<String>,
+    /// Argon2id hash of the password, as a PHC string.
+    pub password: String,
+    /// False once officers have closed the account.
+    pub active: bool,
+}
+
+/// Hashes a password with Argon2id and a random salt, for a [`Person`].
+pub fn hash_password(password: &SecretBytes) -> Result<String, PeopleError> {
+    if !(8..=1024).contains(&password.expose().len()) {
+        return Err(PeopleError::UnfitPassword);
+    }
+    let hash = Argon2::default()
+        .hash_password(password.expose())
+        .map_err(|_| PeopleError::UnfitPassword)?;
+    Ok(hash.to_string())
+}
+
+/// All people and the open sessions.
+pub struct People {
+    path: PathBuf,
+    key: Key,
+    persons: BTreeMap<String, Person>,
+    sessions: BTreeMap<Digest, Session>,
+    failures: BTreeMap<String, (u32, Timestamp)>,
+}
+
+struct Session {
+    person: String,
+    until: Timestamp,
+}
+
+impl People {
+    /// Reads the file; an absent one means nobody yet.
+    pub fn open(path: &Path, people_key: &Key) -> Result<Self, PeopleError> {
+        let key = derive(people_key, Label::PeopleFile, &[]);
+        let persons = match durable::read_if_present(path, LARGEST_FILE)? {
+            None => BTreeMap::new(),
+            Some(sealed) => {
+                let plain =
+                    wrap::open(&key, b"people/1", &sealed).map_err(|_| PeopleError::Altered)?;
+                ciborium::from_reader(plain.expose()).map_err(|_| PeopleError::Altered)?
+            }
+        };
+        let (sessions, failures) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self {
+            path: path.to_owned(),
+            key,
+            persons,
+            sessions,
+            failures,
+        })
+    }
+
+    /// Adds or replaces a person, durably. The caller has checked the officers' signatures. Open sessions of
+    /// the person end.
+    pub fn set(&mut self, person: Person) -> Result<(), PeopleError> {
+        self.sessions
+            .retain(|_, session| session.person != person.name);
+        let before = self.persons.insert(person.name.clone(), person.clone());
+        let stored = self.store();
+        if stored.is_err() {
+            match before {
+                Some(old) => self.persons.insert(old.name.clone(), old),
+                None => self.persons.remove(&person.name),
+            };
+        }
+        stored
+    }
+
+    fn store(&self) -> Result<(), PeopleError> {
+        let mut plain = Vec::new();
+        ciborium::into_writer(&self.persons, &mut plain).map_err(|_| PeopleError::Altered)?;
+        Ok(durable::replace(
+            &self.path,
+            &wrap::seal(&self.key, b"people/1", &plain),
+        )?)
+    }
+
+    /// Checks name and password (slow on purpose) and opens a session. The token is shown once.
+    pub fn sign_in(
+        &mut self,
+        name: &str,
+        password: &SecretBytes,
+        now: Timestamp,
+    ) -> Result<SecretBytes, PeopleError> {
+        if let Some((count, last)) = self.failures.get(name) {
+            let until = last.plus_seconds(WAIT_SECONDS);
+            if *count >= PATIENCE && now < until {
+                return Err(PeopleError::Wait(until));
+            }
+        }
+        if !self.password_fits(name, password) {
+            self.note_failure(name, now);
+            return Err(PeopleError::WrongPassword);
+        }
+        self.failures.remove(name);
+        let token = data_encoding::HEXLOWER.encode(&random::bytes::<32>());
+        let session = Session {
+            person: name.to_owned(),
+            until: now.plus_seconds(SESSION_SECONDS),
+        };
+        self.sessions.retain(|_, session| session.until > now);
+        self.sessions.insert(Digest::of(token.as_bytes()), session);
+        Ok(SecretBytes::from(token))
+    }
+
+    fn note_failure(&mut self, name: &str, now: Timestamp) {
+        if self.persons.contains_key(name) {
+            let entry = self.failures.entry(name.to_owned()).or_insert((0, now));
+            *entry = (entry.0 + 1, now);
+        }
+    }
+
+    fn password_fits(&self, name: &str, password: &SecretBytes) -> bool {
+        // An unknown name costs as much time as a known one.
+        const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c3Ryb25ncm9vbXNhbHQ$1X5kKTIZvTtdkEuyzBYYwv0nZtmbYTpQVUU1ibNZcfc";
+        let person = self.persons.get(name).filter(|person| person.active);
+        let stored = person.map_or(NOBODY, |person| person.password.as_str());
+        let fits = PasswordHash::new(stored).is_ok_and(|hash| {
+            Argon2::default()
+                .verify_password(password.expose(), &hash)
+                .is_ok()
+        });
+        fits && person.is_some()
+    }
+
+    /// The person of a session.
+    pub fn person(&self, token: &SecretBytes, now: Timestamp) -> Result<&Person, PeopleError> {
+        let session = self
+            .sessions
+            .get(&Digest::of(token.expose()))
+            .ok_or(PeopleError::NoSession)?;
+        if session.until <= now {
+            return Err(PeopleError::NoSession);
+        }
+        self.persons
+            .get(&session.person)
+            .filter(|person| person.active)
+            .ok_or(PeopleError::NoSession)
+    }
+
+    /// Ends a session.
+    pub fn sign_out(&mut self, token: &SecretBytes) {
+        self.sessions.remove(&Digest::of(token.expose()));
+    }
+
+    /// How many people there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.persons.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn anna() -> Person {
+        Person {
+            name: "anna".into(),
+            tenant: "main".parse().expect("tenant"),
+            mailboxes: vec!["anna@example.org".into()],
+            password: hash_password(&secret("correct horse")).expect("hash"),
+            active: true,
+        }
+    }
+
+    fn secret(text: &str) -> SecretBytes {
+        SecretBytes::from(text.to_owned())
+    }
+
+    #[test]
+    fn a_session_needs_the_password_and_ends() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("people");
+        let key = random::key();
+        let mut people = People::open(&path, &key).expect("new");
+        people.set(anna()).expect("set");
+        let now = Timestamp::from_seconds(1000);
+        assert!(matches!(
+            people.sign_in("anna", &secret("wrong password"), now),
+            Err(PeopleError::WrongPassword)
+        ));
+        assert!(matches!(
+            people.sign_in("berta", &secret("correct horse"), now),
+            Err(PeopleError::WrongPassword)
+        ));
+        let token = people
+            .sign_in("anna", &secret("correct horse"), now)
+            .expect("sign in");
+        assert_eq!(people.person(&token, now).expect("session").name, "anna");
+        let later = now.plus_seconds(SESSION_SECONDS);
+        assert!(people.person(&token, later).is_err(), "sessions end");
+        people
+            .set(Person {
+                active: false,
+                ..anna()
+            })
+            .expect("close");
+        assert!(
+            people.person(&token, now).is_err(),
+            "a closed account has no session"
+        );
+    }
+
+    #[test]
+    fn guessing_has_to_wait() {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut people = People::open(&folder.path().join("people"), &random::key()).expect("new");
+        people.set(anna()).expect("set");
+        let now = Timestamp::from_seconds(1000);
+        for _ in 0..PATIENCE {
+            assert!(
+                people
+                    .sign_in("anna", &secret("wrong password"), now)
+                    .is_err()
+            );
+        }
+        assert!(matches!(
+            people.sign_in("anna", &secret("correct horse"), now),
+            Err(PeopleError::Wait(_))
+        ));
+        assert!(
+            people
+                .sign_in("anna", &secret("correct horse"), now.plus_seconds(61))
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn the_file_is_sealed_and_any_change_is_noticed() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("people");
+        let key = random::key();
+        People::open(&path, &key)
+            .expect("new")
+            .set(anna())
+            .expect("set");
+        let mut bytes = std::fs::read(&path).expect("read");
+        assert!(
+            !bytes.windows(4).any(|window| window == b"anna"),
+            "no name in the clear"
+        );
+        assert_eq!(People::open(&path, &key).expect("again").count(), 1);
+        bytes[20] ^= 1;
+        std::fs::write(&path, &bytes).expect("write");
+        assert!(matches!(
+            People::open(&path, &key),
+            Err(PeopleError::Altered)
+        ));
+    }
+}

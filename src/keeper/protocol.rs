@@ -1,0 +1,400 @@
+//! What the command line (and later the portal) says to the keeper, over `run/keeper.sock`.
+//!
+//! One request a connection: a frame with [`Request`] and raw bytes, answered by any number of
+//! [`Answer::Progress`] and [`Answer::Content`] frames and exactly one final answer. Whoever connects is known by
+//! the kernel's peer credentials; content needs a session's token in the request.
+
+use crate::approval::{Approval, Statement};
+use crate::frame::Limits;
+use crate::id::{CaseId, RecordId, TenantId};
+use crate::keeper::manifest::Arrival;
+use crate::mail::model::{Layer, Mailbox, Outcome, Signature};
+use crate::secret::SecretBytes;
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// What the keeper accepts from a client.
+pub const FROM_CLIENT: Limits = Limits {
+    head: 4 << 20,
+    raw: 64 << 20,
+};
+/// What a client accepts from the keeper.
+pub const FROM_KEEPER: Limits = Limits {
+    head: 256 << 20,
+    raw: 4 << 20,
+};
+
+/// A session's token on the wire.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Token(#[serde(with = "crate::secret::on_the_wire")] pub SecretBytes);
+
+/// A request. The first group needs nothing but the socket; the second a session; the third officers' signatures.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// How the box is.
+    Status,
+    /// Recompute everything; `checkpoint` is an older signed checkpoint that must be a prefix.
+    Verify {
+        /// Text of the checkpoint file.
+        checkpoint: Option<String>,
+    },
+    /// Make catalog and search again.
+    Rebuild,
+    /// What to copy for a consistent backup. The connection holds the moment: files keep at least these lengths.
+    Backup,
+    /// A backup was written and verified.
+    BackupDone {
+        /// Digest of its list of files.
+        files: crate::id::Digest,
+        /// Where to, for the ledger.
+        place: String,
+    },
+    /// The keys that archived mail waits for.
+    Worklist,
+    /// Take the private keys in the raw part into escrow.
+    EscrowAdd {
+        /// Whose archive.
+        tenant: TenantId,
+        /// Passphrases to try.
+        passphrases: Vec<Token>,
+        /// Certificates that belong to keys in the raw part, DER or PEM.
+        certificates: Vec<serde_bytes::ByteBuf>,
+        /// Where they come from, for the list (a file's name).
+        source: String,
+    },
+    /// Keys in escrow; addresses only of the session's mailboxes.
+    EscrowList {
+        /// A session, if any.
+        session: Option<Token>,
+    },
+    /// What officers must sign: statement texts are made by the keeper so that box id and nonce are right.
+    Prepare(Prepare),
+    /// Open a session.
+    SignIn {
+        /// Sign-in name.
+        name: String,
+        /// Password.
+        password: Token,
+    },
+
+    /// End a session.
+    SignOut(Token),
+    /// Find mail.
+    Search {
+        /// Session.
+        session: Token,
+        /// Query language text.
+        query: String,
+        /// At most so many hits.
+        limit: u32,
+        /// Hits to skip.
+        offset: u32,
+    },
+    /// Everything about one mail but its bytes.
+    Show {
+        /// Session.
+        session: Token,
+        /// Which.
+        record: RecordId,
+    },
+    /// One mail's bytes.
+    Get {
+        /// Session.
+        session: Token,
+        /// Which.
+        record: RecordId,
+        /// Original or rendition.
+        what: Form,
+    },
+    /// Ask for a recovery.
+    CaseRequest {
+        /// Session of the person who asks.
+        session: Token,
+        /// What is asked for.
+        scope: CaseScope,
+    },
+
+    /// Add or change a person.
+    PersonSet {
+        /// "people.set".
+        statement: Statement,
+        /// Officers' signatures.
+        approvals: Vec<Approval>,
+    },
+    /// All cases, without their contents.
+    Cases,
+    /// One case, as officers see it.
+    CaseShow(CaseId),
+    /// An officer's signature for a case.
+    CaseApprove {
+        /// Which.
+        case: CaseId,
+        /// The signature over the case's statement.
+        approval: Approval,
+    },
+    /// Hand out what an approved case covers: mails one after another, re-encrypted, then the receipt.
+    CaseRelease(CaseId),
+}
+
+/// Statements a client can ask for.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Prepare {
+    /// To be signed for [`Request::PersonSet`].
+    PersonSet(crate::keeper::people::Person),
+}
+
+/// Which bytes of a mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Form {
+    /// As received.
+    Original,
+    /// With opened layers replaced in place.
+    Rendition,
+}
+
+/// An answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// Still working.
+    Progress {
+        /// Done so far.
+        done: u64,
+        /// Of so many, 0 if not known.
+        total: u64,
+        /// What is being done.
+        doing: String,
+    },
+    /// Bytes in the raw part, more to come.
+    Content,
+    /// A released mail begins: its bytes follow as [`Answer::Content`].
+    Released {
+        /// Which.
+        record: RecordId,
+    },
+    /// Done, nothing to say.
+    Done,
+    /// See [`Request::Status`].
+    Status(Box<Status>),
+    /// See [`Request::Verify`].
+    Verified(Verified),
+    /// See [`Request::Backup`].
+    Backup(Vec<BackupFile>),
+    /// See [`Request::Worklist`].
+    Worklist(Vec<Waiting>),
+    /// One row for each key given.
+    Escrow(Vec<EscrowRow>),
+    /// A statement to sign.
+    Statement(Statement),
+    /// A session.
+    Session(Token),
+    /// Hits.
+    Hits(Hits),
+    /// One mail.
+    Mail(Box<MailView>),
+    /// Cases.
+    Cases(Vec<CaseView>),
+    /// The receipt of a release: JSON, verifiable offline.
+    Receipt(String),
+    /// It did not work; what and why, for the person at the terminal.
+    Failed(String),
+}
+
+/// How the box is. No address, no subject.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// The box's id.
+    pub box_id: String,
+    /// "open"; while locked there is no keeper to ask.
+    pub state: String,
+    /// Version of the program.
+    pub version: String,
+    /// Records in the archive.
+    pub records: u64,
+    /// Of them with an encrypted layer that nothing opens yet.
+    pub waiting: u64,
+    /// Ledger entries, and the last checkpoint.
+    pub ledger_size: u64,
+    /// Time of the last checkpoint.
+    pub checkpoint: Option<Timestamp>,
+    /// Bytes in the spool that are not archived yet.
+    pub spooled: u64,
+    /// The oldest of them.
+    pub oldest_spooled: Option<Timestamp>,
+    /// Keys in escrow.
+    pub escrowed_keys: u64,
+    /// TPM counter.
+    pub counter: u64,
+    /// Bytes used by the data folder's file system, and its size.
+    pub disk_used: u64,
+    /// Size of the file system.
+    pub disk_size: u64,
+    /// Things somebody should look at.
+    pub warnings: Vec<String>,
+}
+
+/// What verification found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// Ledger entries checked.
+    pub entries: u64,
+    /// Records whose every part was opened and compared.
+    pub records: u64,
+    /// Bytes of sealed parts read.
+    pub bytes: u64,
+    /// Damage, the first first. Empty is good.
+    pub damage: Vec<String>,
+    /// With an older checkpoint: its size, proven to be a prefix.
+    pub prefix_of: Option<u64>,
+}
+
+/// One file of a backup: copy so many bytes of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupFile {
+    /// Relative to the data folder.
+    pub path: PathBuf,
+    /// Bytes that belong to this moment.
+    pub length: u64,
+    /// The bytes themselves, for files that are replaced as a whole; copied from here, not from disk.
+    #[serde(with = "serde_bytes")]
+    pub content: Option<Vec<u8>>,
+    /// True for segments that are closed: a copy of the same length needs no second copy.
+    pub immutable: bool,
+}
+
+/// A line of the worklist.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The key as the mails name it.
+    pub key: String,
+    /// Mails that wait for it.
+    pub mails: u64,
+}
+
+/// What became of one key, or a line of the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EscrowRow {
+    /// Where it came from.
+    pub source: String,
+    /// Taken (or there already), else why not.
+    pub problem: Option<String>,
+    /// True if it was there before.
+    pub known: bool,
+    /// Fingerprint.
+    pub fingerprint: String,
+    /// "S/MIME" or "OpenPGP".
+    pub format: String,
+    /// Algorithm.
+    pub algorithm: String,
+    /// Whose (empty where the asker may not see it).
+    pub addresses: Vec<String>,
+    /// Validity.
+    pub valid_from: Option<Timestamp>,
+    /// Validity.
+    pub valid_until: Option<Timestamp>,
+    /// May also sign.
+    pub dual_use: bool,
+    /// Mails it opened.
+    pub opened: u64,
+    /// When it was taken.
+    pub added: Option<Timestamp>,
+}
+
+/// A page of hits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hits {
+    /// All that match.
+    pub total: u64,
+    /// This page.
+    pub hits: Vec<Hit>,
+}
+
+/// One hit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hit {
+    /// Id.
+    pub record: RecordId,
+    /// Date field or arrival.
+    pub date: Option<Timestamp>,
+    /// From.
+    pub from: String,
+    /// Subject.
+    pub subject: String,
+    /// How far it was opened.
+    pub outcome: Outcome,
+}
+
+/// One mail for reading.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailView {
+    /// Id.
+    pub record: RecordId,
+    /// How it arrived, each time.
+    pub arrivals: Vec<Arrival>,
+    /// Message-ID.
+    pub message_id: Option<String>,
+    /// From.
+    pub from: Vec<Mailbox>,
+    /// To, Cc.
+    pub to: Vec<Mailbox>,
+    /// Subject.
+    pub subject: String,
+    /// Date field.
+    pub date: Option<Timestamp>,
+    /// Outcome of opening.
+    pub outcome: Outcome,
+    /// Why, if not opened.
+    pub reason: Option<String>,
+    /// Layers.
+    pub layers: Vec<Layer>,
+    /// Signatures.
+    pub signatures: Vec<Signature>,
+    /// Text.
+    pub text: String,
+    /// Names of attachments.
+    pub attachments: Vec<String>,
+    /// Bytes of the original.
+    pub original_bytes: u64,
+    /// Bytes of the rendition.
+    pub rendition_bytes: Option<u64>,
+}
+
+/// What a recovery covers, as the requester asks and officers sign.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaseScope {
+    /// Whose archive.
+    pub tenant: TenantId,
+    /// Whose mail: an address.
+    pub mailbox: String,
+    /// First day of arrival or Date, inclusive.
+    pub from: Option<Timestamp>,
+    /// Last moment, inclusive.
+    pub until: Option<Timestamp>,
+    /// Why.
+    pub purpose: String,
+    /// The certificate the mail is re-encrypted to: DER (S/MIME) or an OpenPGP certificate, base64.
+    pub output_certificate: String,
+    /// Its fingerprint, shown to officers.
+    pub output_fingerprint: String,
+}
+
+/// A case on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaseView {
+    /// Id.
+    pub case: CaseId,
+    /// "requested", "approved", "released", "refused", "expired".
+    pub state: String,
+    /// Who asked.
+    pub requester: String,
+    /// When.
+    pub requested: Timestamp,
+    /// The text officers sign; `None` in lists.
+    pub statement: Option<Statement>,
+    /// Officers who signed.
+    pub approvals: Vec<String>,
+    /// How many must.
+    pub needed: usize,
+}

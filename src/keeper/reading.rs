@@ -1,0 +1,206 @@
+//! What people see. Every function takes a [`Warrant`], and every one leaves an entry in the ledger before it gives
+//! anything out (requirement C8).
+
+use super::archiving::derive;
+use super::core::{Core, CoreError};
+use super::manifest::{Arrival, Manifest};
+use super::protocol::{Form, Hit, Hits, MailView};
+use super::rights::Warrant;
+use super::store::Content;
+use crate::catalog::RecordMeta;
+use crate::crypto::wrap;
+use crate::id::{CaseId, RecordId, TenantId};
+use crate::ledger::Event;
+use crate::search::{Query, Scope};
+use data_encoding::BASE64;
+use serde::Serialize;
+use std::sync::PoisonError;
+
+/// Most hits on one page.
+const LARGEST_PAGE: u32 = 500;
+
+/// What the sealed detail of an access entry says.
+#[derive(Serialize)]
+struct AccessDetail<'a> {
+    who: &'a str,
+    purpose: &'a str,
+    action: &'a str,
+    query: Option<&'a str>,
+}
+
+impl Core {
+    /// Finds mail; the ledger keeps who asked what.
+    pub fn find(
+        &self,
+        warrant: &Warrant,
+        text: &str,
+        limit: u32,
+        offset: u32,
+    ) -> Result<Hits, CoreError> {
+        let query: Query = text.parse().map_err(CoreError::Query)?;
+        self.note_access(warrant, None, None, "search", Some(text))?;
+        let wanted = offset.saturating_add(limit.min(LARGEST_PAGE));
+        let page = self
+            .search()
+            .search(&query, &scope(warrant), wanted as usize, None)?;
+        let mut hits = Vec::new();
+        for hit in page.hits.iter().skip(offset as usize) {
+            let Some(meta) = self.catalog().record(&hit.record)? else {
+                continue;
+            };
+            let manifest = self.manifest(&meta)?;
+            hits.push(Hit {
+                record: hit.record,
+                date: Some(derive::date(&manifest)),
+                from: one_line(&manifest),
+                subject: manifest.opened.text.subject.clone(),
+                outcome: manifest.opened.outcome,
+            });
+        }
+        Ok(Hits {
+            total: page.total,
+            hits,
+        })
+    }
+
+    /// Everything about one mail but its bytes.
+    pub fn show(&self, warrant: &Warrant, record: RecordId) -> Result<MailView, CoreError> {
+        let meta = self.permitted(warrant, record)?;
+        self.note_access(warrant, Some(record), None, "show", None)?;
+        let manifest = self.manifest(&meta)?;
+        let text = self.text(&meta, &manifest)?;
+        let arrivals = self.arrivals(&meta, &manifest, warrant)?;
+        let opened = manifest.opened;
+        Ok(MailView {
+            record,
+            arrivals,
+            message_id: text.message_id,
+            from: text.from,
+            to: text.to,
+            subject: text.subject,
+            date: text.date,
+            outcome: opened.outcome,
+            reason: opened.reason,
+            layers: opened.layers,
+            signatures: opened.signatures,
+            text: text.body,
+            attachments: text.attachments,
+            original_bytes: manifest.original.length,
+            rendition_bytes: manifest.rendition.map(|entry| entry.length),
+        })
+    }
+
+    /// One mail's bytes as a stream.
+    pub fn get(
+        &self,
+        warrant: &Warrant,
+        record: RecordId,
+        form: Form,
+    ) -> Result<Content, CoreError> {
+        let meta = self.permitted(warrant, record)?;
+        let action = match form {
+            Form::Original => "get original",
+            Form::Rendition => "get rendition",
+        };
+        self.note_access(warrant, Some(record), None, action, None)?;
+        let manifest = self.manifest(&meta)?;
+        self.content(&meta, &manifest, form)
+    }
+
+    /// The record, if the warrant covers one of its arrivals. "Not there" and "not yours" look the same.
+    fn permitted(&self, warrant: &Warrant, record: RecordId) -> Result<RecordMeta, CoreError> {
+        let meta = self
+            .catalog()
+            .record(&record)?
+            .ok_or(CoreError::NoRecord(record))?;
+        let covered = meta
+            .arrivals
+            .iter()
+            .any(|arrival| warrant.covers(&meta.tenant, &arrival.owners, arrival.arrived));
+        if covered {
+            Ok(meta)
+        } else {
+            Err(CoreError::NoRecord(record))
+        }
+    }
+
+    /// The arrivals that the warrant covers: a person does not learn of others' blind copies.
+    fn arrivals(
+        &self,
+        meta: &RecordMeta,
+        manifest: &Manifest,
+        warrant: &Warrant,
+    ) -> Result<Vec<Arrival>, CoreError> {
+        let mut all = vec![manifest.arrival.clone()];
+        let tree = super::core::lock(&self.ledger).tree().clone();
+        for arrival in meta.arrivals.iter().filter(|arrival| arrival.number > 0) {
+            if let Event::Arrival { part, .. } = tree.entry(arrival.ledger_index)?.entry.event {
+                all.push(
+                    self.later_arrival_at(&meta.tenant, super::replay::place_of(part))?
+                        .arrival,
+                );
+            }
+        }
+        all.retain(|arrival| {
+            warrant.covers(&meta.tenant, &derive::owners(arrival), arrival.received)
+        });
+        Ok(all)
+    }
+
+    /// Records an access. What is given out afterwards is in the ledger first.
+    pub(super) fn note_access(
+        &self,
+        warrant: &Warrant,
+        record: Option<RecordId>,
+        case: Option<CaseId>,
+        action: &str,
+        query: Option<&str>,
+    ) -> Result<(), CoreError> {
+        let detail = AccessDetail {
+            who: warrant.who(),
+            purpose: warrant.purpose(),
+            action,
+            query,
+        };
+        let sealed = self.sealed_detail("access", &detail);
+        let tenant = warrant.tenant().clone();
+        self.record(&[Event::Access {
+            tenant,
+            record,
+            case,
+            sealed,
+        }])?;
+        Ok(())
+    }
+
+    /// A detail for the ledger: JSON under the ledger detail key, bound to the entry's kind.
+    pub(super) fn sealed_detail<T: Serialize>(&self, kind: &str, detail: &T) -> String {
+        let keyring = self.keyring.read().unwrap_or_else(PoisonError::into_inner);
+        let text = serde_json::to_vec(detail).unwrap_or_default();
+        BASE64.encode(&wrap::seal(&keyring.ledger_detail, kind.as_bytes(), &text))
+    }
+}
+
+/// What a warrant allows to be searched.
+pub(super) fn scope(warrant: &Warrant) -> Scope {
+    let (from, until) = warrant.period();
+    let tenant: TenantId = warrant.tenant().clone();
+    Scope {
+        tenant,
+        owners: Some(warrant.mailboxes().to_vec()),
+        from,
+        until,
+    }
+}
+
+fn one_line(manifest: &Manifest) -> String {
+    manifest
+        .opened
+        .text
+        .from
+        .first()
+        .map_or_else(String::new, |from| match from.name.as_str() {
+            "" => from.address.clone(),
+            name => format!("{name} <{}>", from.address),
+        })
+}

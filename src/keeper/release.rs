@@ -1,0 +1,133 @@
+//! Handing out what an approved case covers: each mail re-encrypted to the case's certificate by a worker, and a
+//! receipt with the officers' approvals inside that can be verified offline.
+
+use super::core::{Core, CoreError, lock};
+use super::pool::Mail;
+use super::protocol::Form;
+use super::reading::scope;
+use super::rights::Warrant;
+use crate::approval::{Approval, Statement};
+use crate::id::{CaseId, Digest, RecordId};
+use crate::ledger::{CaseStep, Event};
+use crate::search::Query;
+use data_encoding::BASE64;
+use serde::{Deserialize, Serialize};
+use std::io::Read;
+
+/// Hits asked for at once.
+const PAGE: usize = 500;
+
+/// Proof of a release: who approved what, and what went out. Officers' keys are in `officers.json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Receipt {
+    /// "strongroom receipt/1".
+    pub format: String,
+    /// The case.
+    pub case: CaseId,
+    /// What officers signed.
+    pub statement: Statement,
+    /// Their signatures.
+    pub approvals: Vec<Approval>,
+    /// When it was released, RFC 3339.
+    pub released: String,
+    /// Each mail, with SHA-256 of the file that was handed out.
+    pub mails: Vec<ReleasedMail>,
+}
+
+/// One mail that went out.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReleasedMail {
+    /// Its id.
+    pub record: RecordId,
+    /// SHA-256 of the re-encrypted message.
+    pub sha256: Digest,
+}
+
+impl Core {
+    /// Releases an approved case. `give` gets each re-encrypted mail; the receipt comes back.
+    pub fn release(
+        &self,
+        case: CaseId,
+        give: &mut dyn FnMut(RecordId, &[u8]) -> Result<(), CoreError>,
+    ) -> Result<Receipt, CoreError> {
+        let now = self.clock.now();
+        let approved = self.cases.approved(case, now)?;
+        let certificate = BASE64
+            .decode(approved.scope().output_certificate.as_bytes())
+            .map_err(|_| CoreError::Release("the case's certificate is not base64".to_owned()))?;
+        let warrant = Warrant::of_case(case, &approved);
+        self.index_all();
+        let mut mails = Vec::new();
+        for record in self.all_of(&warrant)? {
+            let bytes = self.reencrypted(&warrant, case, record, &certificate)?;
+            give(record, &bytes)?;
+            mails.push(ReleasedMail {
+                record,
+                sha256: Digest::of(&bytes),
+            });
+        }
+        let receipt = Receipt {
+            format: "strongroom receipt/1".to_owned(),
+            case,
+            statement: approved.statement().clone(),
+            approvals: approved.approvals().to_vec(),
+            released: now.to_string(),
+            mails,
+        };
+        let text = serde_json::to_vec(&receipt).unwrap_or_default();
+        let sealed = self.sealed_detail("case", &(approved.requester(), receipt.mails.len()));
+        self.record(&[Event::Case {
+            case,
+            step: CaseStep::Released,
+            document: Digest::of(&text),
+            sealed,
+        }])?;
+        self.cases.released(case, now)?;
+        Ok(receipt)
+    }
+
+    fn all_of(&self, warrant: &Warrant) -> Result<Vec<RecordId>, CoreError> {
+        let mut all = Vec::new();
+        let mut cursor = None;
+        loop {
+            let page = self
+                .search()
+                .search(&Query::Everything, &scope(warrant), PAGE, cursor)?;
+            all.extend(page.hits.iter().map(|hit| hit.record));
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    fn reencrypted(
+        &self,
+        warrant: &Warrant,
+        case: CaseId,
+        record: RecordId,
+        certificate: &[u8],
+    ) -> Result<Vec<u8>, CoreError> {
+        self.note_access(warrant, Some(record), Some(case), "release", None)?;
+        let meta = self.record_meta(record)?;
+        let manifest = self.manifest(&meta)?;
+        let length = manifest
+            .rendition
+            .as_ref()
+            .map_or(manifest.original.length, |entry| entry.length);
+        let bytes = || -> Box<dyn Read> {
+            match self.content(&meta, &manifest, Form::Rendition) {
+                Ok(content) => Box::new(content),
+                Err(error) => Box::new(super::view::Unreadable::because(error)),
+            }
+        };
+        let mail = Mail {
+            length,
+            arrived: manifest.arrival.received,
+            bytes: &bytes,
+        };
+        lock(&self.reading)
+            .encrypt(&mail, certificate)
+            .map_err(|error| CoreError::Release(error.to_string()))
+    }
+}

@@ -1,0 +1,204 @@
+//! The worklist: mail that no key opened is opened when its key comes into escrow. A record gets a rendition and a
+//! new manifest in the current segment, under its own key and slot; its original stays where it is.
+
+use super::archiving::commit::append_text;
+use super::archiving::derive;
+use super::core::{Core, CoreError, lock};
+use super::manifest::Manifest;
+use super::pool::{Mail, Worker};
+use super::protocol::{Form, Waiting};
+use super::store::{self, NewRecord};
+use crate::catalog::{Changes, RecordMeta};
+use crate::id::{RecordId, TenantId};
+use crate::ledger::{Event, Slot};
+use crate::mail::keyops::KeyHint;
+use crate::mail::model::{Opened, Outcome};
+use crate::vault::PartKind;
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+/// Keys that came, by tenant and the hints that name them.
+pub type NewKeys = (TenantId, Vec<KeyHint>);
+
+/// Opens waiting mail for the keys that come through `inbox`, until it is closed.
+pub fn run(core: &Arc<Core>, inbox: &Receiver<NewKeys>) {
+    let mut worker = Worker::new(Arc::clone(&core.setup));
+    for (tenant, mut hints) in inbox {
+        hints.push(KeyHint::Hidden);
+        if let Err(error) = open_waiting(core, &mut worker, &tenant, &hints) {
+            tracing::error!(%error, "waiting mail could not be opened with a new key");
+        }
+    }
+}
+
+fn open_waiting(
+    core: &Core,
+    worker: &mut Worker,
+    tenant: &TenantId,
+    hints: &[KeyHint],
+) -> Result<(), CoreError> {
+    let mut records = BTreeSet::new();
+    for hint in hints {
+        records.extend(core.catalog().waiting(tenant, &derive::hint_bytes(hint))?);
+    }
+    for record in records {
+        if let Err(error) = open_one(core, worker, record) {
+            tracing::error!(%record, %error, "a waiting mail could not be opened");
+        }
+    }
+    Ok(())
+}
+
+fn open_one(core: &Core, worker: &mut Worker, record: RecordId) -> Result<(), CoreError> {
+    let meta = core.record_meta(record)?;
+    let manifest = core.manifest(&meta)?;
+    let length = manifest.original.length;
+    let bytes = || -> Box<dyn Read> {
+        match core.content(&meta, &manifest, Form::Original) {
+            Ok(content) => Box::new(content),
+            Err(error) => Box::new(super::view::Unreadable::because(error)),
+        }
+    };
+    let keys = core.escrow(&meta.tenant)?;
+    let mail = Mail {
+        length,
+        arrived: manifest.arrival.received,
+        bytes: &bytes,
+    };
+    let Ok(opened) = worker.open(&mail, &**keys) else {
+        return Ok(());
+    };
+    if gained(&manifest.opened, &opened) {
+        add_rendition(core, &meta, manifest, opened)
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether this opening got further than the one before.
+fn gained(before: &Opened, now: &Opened) -> bool {
+    let layers = |opened: &Opened| {
+        opened
+            .layers
+            .iter()
+            .filter(|layer| layer.plaintext_sha256.is_some())
+            .count()
+    };
+    now.rendition.is_some() && layers(now) > layers(before) && now.outcome != Outcome::Damaged
+}
+
+fn add_rendition(
+    core: &Core,
+    meta: &RecordMeta,
+    before: Manifest,
+    mut opened: Opened,
+) -> Result<(), CoreError> {
+    let slot = derive::slot_place(meta.slot);
+    let key = core.reader(&meta.tenant)?.record_key(meta.record, slot)?;
+    let record = NewRecord {
+        id: meta.record,
+        key,
+    };
+    let rendition = opened.rendition.take().unwrap_or_default();
+    opened.text.body = String::new();
+    let tenants = BTreeSet::from([meta.tenant.clone()]);
+    let _order = lock(&core.order);
+    let mut stores = core.lock_stores(&tenants)?;
+    let store = stores
+        .get_mut(&meta.tenant)
+        .ok_or_else(|| CoreError::NoTenant(meta.tenant.clone()))?;
+    let written = (|| {
+        store.ensure_segment()?;
+        let sealed = store::seal_text(&meta.tenant, &record, PartKind::Rendition, &rendition)
+            .map_err(CoreError::Seal)?;
+        let entry = store.append(record.id, PartKind::Rendition, slot, &sealed)?;
+        let manifest = Manifest {
+            salt: super::manifest::salt().0,
+            revision: before.revision + 1,
+            rendition: Some(entry),
+            opened,
+            ..before
+        };
+        let (place, commitment) = append_text(store, &record, PartKind::Manifest, slot, &manifest)?;
+        store.commit()?;
+        let event = Event::Rendition {
+            tenant: meta.tenant.clone(),
+            record: record.id,
+            part: place,
+            slot: Slot {
+                segment: slot.segment.0,
+                index: slot.index,
+            },
+            commitment,
+        };
+        let range = core.record(&[event])?;
+        Ok((manifest, place, range.end))
+    })();
+    match written {
+        Ok((manifest, place, applied)) => {
+            let mut row = derive::meta(&manifest, slot, place);
+            row.arrivals.clear();
+            let changes = Changes {
+                waits: derive::waits(&manifest),
+                opened_by: derive::opened_by(&manifest),
+                done: vec![(meta.tenant.clone(), record.id)],
+                records: vec![row],
+                applied: Some(applied),
+                ..Changes::default()
+            };
+            core.catalog().apply(&changes)?;
+            core.index(Vec::new(), &BTreeSet::from([record.id]), applied)
+        }
+        Err(error) => {
+            store.rollback()?;
+            Err(error)
+        }
+    }
+}
+
+impl Core {
+    /// The keys that mail waits for, most wanted first.
+    pub fn worklist(&self) -> Result<Vec<Waiting>, CoreError> {
+        let mut all = Vec::new();
+        for tenant in self.tenants() {
+            for (hint, mails) in self.catalog().worklist(tenant)? {
+                let key = ciborium::from_reader(hint.as_slice())
+                    .map_or_else(|_| "?".to_owned(), |hint| describe(&hint));
+                all.push(Waiting {
+                    tenant: tenant.clone(),
+                    key,
+                    mails,
+                });
+            }
+        }
+        all.sort_by_key(|waiting| std::cmp::Reverse(waiting.mails));
+        Ok(all)
+    }
+}
+
+/// A key as the mails name it, in words.
+#[must_use]
+pub fn describe(hint: &KeyHint) -> String {
+    let hex = |bytes: &[u8]| data_encoding::HEXUPPER.encode(bytes);
+    match hint {
+        KeyHint::IssuerSerial { issuer, serial } => {
+            format!(
+                "S/MIME serial {} of issuer {}",
+                hex(serial),
+                issuer_text(issuer)
+            )
+        }
+        KeyHint::SubjectKeyId(id) => format!("S/MIME subject key id {}", hex(id)),
+        KeyHint::OpenPgp(id) => format!("OpenPGP {}", hex(id)),
+        KeyHint::Hidden => "OpenPGP, recipient hidden".to_owned(),
+        KeyHint::Passphrase => "a passphrase".to_owned(),
+    }
+}
+
+/// The issuer's distinguished name in one line.
+fn issuer_text(der: &[u8]) -> String {
+    use der::Decode;
+    x509_cert::name::Name::from_der(der).map_or_else(|_| "?".to_owned(), |name| name.to_string())
+}

@@ -1,0 +1,111 @@
+//! Permission as a value: whoever reads content holds a [`Warrant`], and only a person's session or an approved
+//! case makes one. Its fields are private, so forging one does not compile.
+
+use super::people::Person;
+use crate::id::{CaseId, TenantId};
+use crate::time::Timestamp;
+
+/// The right to read certain mail, and the words for the ledger.
+pub struct Warrant {
+    tenant: TenantId,
+    mailboxes: Vec<String>,
+    from: Option<Timestamp>,
+    until: Option<Timestamp>,
+    who: String,
+    purpose: String,
+}
+
+impl Warrant {
+    /// A person reads the mail of the mailboxes that officers signed for.
+    #[must_use]
+    pub fn of_person(person: &Person) -> Self {
+        Self {
+            tenant: person.tenant.clone(),
+            mailboxes: person
+                .mailboxes
+                .iter()
+                .map(|mailbox| mailbox.to_lowercase())
+                .collect(),
+            from: None,
+            until: None,
+            who: person.name.clone(),
+            purpose: "own mail".to_owned(),
+        }
+    }
+
+    /// What enough officers approved.
+    #[must_use]
+    pub(super) fn of_case(case: CaseId, approved: &super::cases::Approved) -> Self {
+        let scope = approved.scope();
+        Self {
+            tenant: scope.tenant.clone(),
+            mailboxes: vec![scope.mailbox.to_lowercase()],
+            from: scope.from,
+            until: scope.until,
+            who: approved.requester().to_owned(),
+            purpose: format!("case {case}"),
+        }
+    }
+
+    /// Whose archive.
+    #[must_use]
+    pub const fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// Mailboxes, lower case.
+    #[must_use]
+    pub fn mailboxes(&self) -> &[String] {
+        &self.mailboxes
+    }
+
+    /// First and last moment covered.
+    #[must_use]
+    pub const fn period(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+        (self.from, self.until)
+    }
+
+    /// Who reads, for the ledger.
+    #[must_use]
+    pub fn who(&self) -> &str {
+        &self.who
+    }
+
+    /// Why, for the ledger.
+    #[must_use]
+    pub fn purpose(&self) -> &str {
+        &self.purpose
+    }
+
+    /// Whether a record of this tenant with these owners, arrived at this time, may be read.
+    #[must_use]
+    pub fn covers(&self, tenant: &TenantId, owners: &[String], at: Timestamp) -> bool {
+        *tenant == self.tenant
+            && self.from.is_none_or(|from| from <= at)
+            && self.until.is_none_or(|until| at <= until)
+            && owners.iter().any(|owner| self.mailboxes.contains(owner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_reads_only_own_mailboxes_of_the_own_tenant() {
+        let person = Person {
+            name: "anna".into(),
+            tenant: "main".parse().expect("tenant"),
+            mailboxes: vec!["Anna@Example.org".into()],
+            password: String::new(),
+            active: true,
+        };
+        let warrant = Warrant::of_person(&person);
+        let owners = |address: &str| vec![address.to_owned()];
+        let (main, other) = (person.tenant.clone(), "other".parse().expect("tenant"));
+        assert!(warrant.covers(&main, &owners("anna@example.org"), Timestamp(5)));
+        assert!(!warrant.covers(&main, &owners("bert@example.org"), Timestamp(5)));
+        assert!(!warrant.covers(&other, &owners("anna@example.org"), Timestamp(5)));
+        assert!(!warrant.covers(&main, &[], Timestamp(5)));
+    }
+}

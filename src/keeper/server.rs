@@ -1,0 +1,382 @@
+//! The keeper's Unix socket: one request a connection, each on a thread of its own.
+//!
+//! Whoever connects is known by the kernel's peer credentials. Root and the keeper's own user may ask for status,
+//! verification, backups and the like; content needs a session or an approved case, whoever asks.
+
+use super::core::{Core, CoreError, lock};
+use super::escrowing;
+use super::people::Person;
+use super::protocol::{Answer, FROM_CLIENT, Prepare, Request, Status, Token};
+use super::reopen::NewKeys;
+use super::rights::Warrant;
+use crate::approval::{Approval, Statement};
+use crate::frame::{self, FrameError};
+use crate::id::{CaseId, RecordId};
+use crate::ledger::{CaseStep, Event};
+use crate::policy::Action;
+use crate::secret::SecretBytes;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+/// Connections served at once; more have to wait in the kernel's queue.
+const MOST_CONNECTIONS: usize = 64;
+/// How long a client may leave a connection idle.
+const IDLE: Duration = Duration::from_secs(120);
+/// Officers have this long to sign a change of people.
+const STATEMENT_SECONDS: u64 = 24 * 3600;
+
+/// Why a request fails before the core sees it.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("only root and the user that runs the keeper may ask for this")]
+    NotForThisUser,
+    #[error("{0}")]
+    Input(String),
+}
+
+impl<E: Into<CoreErrorLike>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self::Core(error.into().0)
+    }
+}
+
+/// The inner errors that a handler meets directly.
+struct CoreErrorLike(CoreError);
+
+macro_rules! core_like {
+    ($($from:ty),*) => {$(
+        impl From<$from> for CoreErrorLike {
+            fn from(error: $from) -> Self { Self(error.into()) }
+        }
+    )*};
+}
+core_like!(
+    super::people::PeopleError,
+    super::cases::CaseError,
+    crate::approval::NotApproved,
+    crate::catalog::CatalogError,
+    crate::ledger::LedgerError,
+    super::escrow_store::EscrowError,
+    crate::durable::FileError
+);
+
+/// Listens until the process ends.
+pub fn listen(core: &Arc<Core>, path: &Path, new_keys: &Sender<NewKeys>) -> io::Result<()> {
+    let _ = std::fs::remove_file(path);
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    let open = Arc::new(AtomicUsize::new(0));
+    let (core, new_keys) = (Arc::clone(core), new_keys.clone());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            while open.load(Ordering::SeqCst) >= MOST_CONNECTIONS {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            open.fetch_add(1, Ordering::SeqCst);
+            let (core, open, new_keys) = (Arc::clone(&core), Arc::clone(&open), new_keys.clone());
+            std::thread::spawn(move || {
+                serve(&core, &stream, &new_keys);
+                open.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    });
+    Ok(())
+}
+
+fn serve(core: &Core, stream: &UnixStream, new_keys: &Sender<NewKeys>) {
+    let _ = stream.set_read_timeout(Some(IDLE));
+    let _ = stream.set_write_timeout(Some(IDLE));
+    let mut connection = Connection {
+        core,
+        stream,
+        new_keys,
+    };
+    let last = match connection.handle() {
+        Ok(answer) => answer,
+        Err(Refusal::Frame(_)) => return,
+        Err(refusal) => Answer::Failed(refusal.to_string()),
+    };
+    let _ = connection.send(&last, &[]);
+}
+
+struct Connection<'a> {
+    core: &'a Core,
+    stream: &'a UnixStream,
+    new_keys: &'a Sender<NewKeys>,
+}
+
+impl Connection<'_> {
+    fn handle(&mut self) -> Result<Answer, Refusal> {
+        let (request, raw): (Request, Vec<u8>) = frame::read(&mut &*self.stream, FROM_CLIENT)?;
+        let raw = SecretBytes::new(raw);
+        match request {
+            Request::Status => Ok(Answer::Status(Box::new(self.status()?))),
+            Request::Verify { checkpoint } => {
+                self.trusted()?;
+                let mut progress = Progress::new(self.stream, "verifying");
+                let found = self
+                    .core
+                    .verify(checkpoint.as_deref(), &mut |done, total| {
+                        progress.tell(done, total)
+                    })?;
+                Ok(Answer::Verified(found))
+            }
+            Request::Rebuild => self.rebuild(),
+            Request::Backup => {
+                self.trusted()?;
+                Ok(Answer::Backup(self.core.backup()?))
+            }
+            Request::BackupDone { files, place } => {
+                self.trusted()?;
+                let head = lock(&self.core.ledger).tree().head()?;
+                self.core.note_backup(head, files, &place)?;
+                Ok(Answer::Done)
+            }
+            Request::Worklist => Ok(Answer::Worklist(self.core.worklist()?)),
+            Request::EscrowAdd {
+                tenant,
+                passphrases,
+                certificates,
+                source,
+            } => {
+                self.trusted()?;
+                let offer = escrowing::Offer {
+                    tenant,
+                    passphrases,
+                    certificates,
+                    source,
+                    keys: raw,
+                };
+                Ok(Answer::Escrow(escrowing::take(
+                    self.core,
+                    offer,
+                    self.new_keys,
+                )?))
+            }
+            Request::EscrowList { session } => self.escrow_list(session.as_ref()),
+            Request::Prepare(Prepare::PersonSet(person)) => self.prepare_person(&person),
+            Request::SignIn { name, password } => self.sign_in(&name, &password),
+            Request::SignOut(token) => {
+                lock(&self.core.people).sign_out(&token.0);
+                Ok(Answer::Done)
+            }
+            Request::Search {
+                session,
+                query,
+                limit,
+                offset,
+            } => {
+                let warrant = self.warrant(&session)?;
+                Ok(Answer::Hits(
+                    self.core.find(&warrant, &query, limit, offset)?,
+                ))
+            }
+            Request::Show { session, record } => {
+                let warrant = self.warrant(&session)?;
+                Ok(Answer::Mail(Box::new(self.core.show(&warrant, record)?)))
+            }
+            Request::Get {
+                session,
+                record,
+                what,
+            } => {
+                let warrant = self.warrant(&session)?;
+                let mut content = self.core.get(&warrant, record, what)?;
+                self.stream_out(&mut content)
+            }
+            Request::PersonSet {
+                statement,
+                approvals,
+            } => self.set_person(&statement, &approvals),
+            Request::CaseRequest { session, scope } => {
+                let requester = self.person(&session)?.name;
+                let view = self
+                    .core
+                    .cases
+                    .request(&requester, scope, self.core.clock.now())?;
+                self.note_case(view.case, CaseStep::Requested, &requester)?;
+                Ok(Answer::Cases(vec![view]))
+            }
+            Request::Cases => Ok(Answer::Cases(self.core.cases.list(self.core.clock.now())?)),
+            Request::CaseShow(case) => Ok(Answer::Cases(vec![
+                self.core.cases.show(case, self.core.clock.now())?,
+            ])),
+            Request::CaseApprove { case, approval } => {
+                let officer = approval.officer.clone();
+                let view = self
+                    .core
+                    .cases
+                    .approve(case, approval, self.core.clock.now())?;
+                self.note_case(case, CaseStep::Approved, &officer)?;
+                Ok(Answer::Cases(vec![view]))
+            }
+            Request::CaseRelease(case) => self.release(case),
+        }
+    }
+
+    /// Root, or whoever runs the keeper.
+    fn trusted(&self) -> Result<(), Refusal> {
+        let peer = getsockopt(self.stream, PeerCredentials).map_err(|_| Refusal::NotForThisUser)?;
+        let own = nix::unistd::geteuid().as_raw();
+        if peer.uid() == 0 || peer.uid() == own {
+            Ok(())
+        } else {
+            Err(Refusal::NotForThisUser)
+        }
+    }
+
+    fn person(&self, session: &Token) -> Result<Person, Refusal> {
+        Ok(lock(&self.core.people)
+            .person(&session.0, self.core.clock.now())?
+            .clone())
+    }
+
+    fn warrant(&self, session: &Token) -> Result<Warrant, Refusal> {
+        Ok(Warrant::of_person(&self.person(session)?))
+    }
+
+    fn status(&self) -> Result<Status, Refusal> {
+        Ok(super::status::status(self.core)?)
+    }
+
+    fn rebuild(&self) -> Result<Answer, Refusal> {
+        self.trusted()?;
+        self.core.rebuild()?;
+        Ok(Answer::Done)
+    }
+
+    fn escrow_list(&self, session: Option<&Token>) -> Result<Answer, Refusal> {
+        let person = session.map(|session| self.person(session)).transpose()?;
+        if person.is_none() {
+            self.trusted()?;
+        }
+        Ok(Answer::Escrow(escrowing::list(self.core, person.as_ref())?))
+    }
+
+    fn sign_in(&self, name: &str, password: &Token) -> Result<Answer, Refusal> {
+        let result = lock(&self.core.people).sign_in(name, &password.0, self.core.clock.now());
+        let sealed = self.core.sealed_detail("session", &name);
+        self.core.record(&[Event::Session {
+            admitted: result.is_ok(),
+            sealed,
+        }])?;
+        Ok(Answer::Session(Token(result?)))
+    }
+
+    fn prepare_person(&self, person: &Person) -> Result<Answer, Refusal> {
+        let fits = self.core.tenants().any(|tenant| *tenant == person.tenant);
+        if !fits {
+            return Err(CoreError::NoTenant(person.tenant.clone()).into());
+        }
+        let expires = self.core.clock.now().plus_seconds(STATEMENT_SECONDS);
+        let box_id = self.core.box_id();
+        Ok(Answer::Statement(Statement::new(
+            "people.set",
+            box_id,
+            expires,
+            person,
+        )))
+    }
+
+    fn set_person(&self, statement: &Statement, approvals: &[Approval]) -> Result<Answer, Refusal> {
+        let framed =
+            statement.read::<Person>("people.set", self.core.box_id(), self.core.clock.now())?;
+        let needed = self.core.policy.threshold(Action::People).into();
+        let officers = self.core.officers();
+        let signed = statement.approved_by(approvals, &officers, None, needed)?;
+        lock(&self.core.people).set(framed.subject)?;
+        let sealed = self.core.sealed_detail("people", &(signed, &statement.0));
+        self.core.record(&[Event::PeopleChanged {
+            commitment: statement.digest(),
+            sealed,
+        }])?;
+        Ok(Answer::Done)
+    }
+
+    fn note_case(&self, case: CaseId, step: CaseStep, who: &str) -> Result<(), Refusal> {
+        let view = self.core.cases.show(case, self.core.clock.now())?;
+        let document = view.statement.map(|statement| statement.digest());
+        let document =
+            document.ok_or_else(|| Refusal::Input("the case has no statement".to_owned()))?;
+        let sealed = self.core.sealed_detail("case", &who);
+        self.core.record(&[Event::Case {
+            case,
+            step,
+            document,
+            sealed,
+        }])?;
+        Ok(())
+    }
+
+    fn release(&self, case: CaseId) -> Result<Answer, Refusal> {
+        let receipt = self
+            .core
+            .release(case, &mut |record: RecordId, bytes: &[u8]| {
+                let gone = |error: FrameError| CoreError::Release(error.to_string());
+                self.send(&Answer::Released { record }, &[]).map_err(gone)?;
+                bytes
+                    .chunks(1 << 20)
+                    .try_for_each(|piece| self.send(&Answer::Content, piece))
+                    .map_err(gone)
+            })?;
+        let text = serde_json::to_string_pretty(&receipt)
+            .map_err(|error| Refusal::Input(error.to_string()))?;
+        Ok(Answer::Receipt(text))
+    }
+
+    fn stream_out(&self, content: &mut dyn Read) -> Result<Answer, Refusal> {
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            let read = content.read(&mut buffer).map_err(CoreError::Io)?;
+            if read == 0 {
+                crate::secret::wipe(&mut buffer);
+                return Ok(Answer::Done);
+            }
+            self.send(&Answer::Content, &buffer[..read])?;
+        }
+    }
+
+    fn send(&self, answer: &Answer, raw: &[u8]) -> Result<(), FrameError> {
+        frame::write(&mut &*self.stream, answer, raw)
+    }
+}
+
+/// Tells the client how far a long request is, a few times a second.
+struct Progress<'a> {
+    stream: &'a UnixStream,
+    doing: &'static str,
+    told: std::time::Instant,
+}
+
+impl<'a> Progress<'a> {
+    fn new(stream: &'a UnixStream, doing: &'static str) -> Self {
+        Self {
+            stream,
+            doing,
+            told: std::time::Instant::now(),
+        }
+    }
+
+    fn tell(&mut self, done: u64, total: u64) {
+        if self.told.elapsed() > Duration::from_millis(250) {
+            self.told = std::time::Instant::now();
+            let answer = Answer::Progress {
+                done,
+                total,
+                doing: self.doing.to_owned(),
+            };
+            let _ = frame::write(&mut &*self.stream, &answer, &[]);
+        }
+    }
+}

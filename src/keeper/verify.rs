@@ -1,0 +1,216 @@
+//! `strongroom verify`: every ledger entry, every commitment, every part, recomputed. Damage is named by record,
+//! segment and offset, and verification goes on behind it.
+
+use super::core::{Core, CoreError, lock};
+use super::manifest::{LaterArrival, Manifest};
+use super::protocol::Verified;
+use super::replay::{place_of, slot_of};
+use super::store::{StoreError, StoreReader};
+use crate::crypto::note::NoteVerifier;
+use crate::id::{Digest, RecordId, TenantId};
+use crate::ledger::{Checkpoint, Event, Place, Slot};
+use crate::vault::PartKind;
+use std::io;
+
+/// Most damages named; a ruined disk needs no longer list.
+const MOST_NAMED: usize = 1000;
+
+impl Core {
+    /// Verifies the whole archive. `checkpoint` is the text of an older checkpoint that must be a prefix.
+    pub fn verify(
+        &self,
+        checkpoint: Option<&str>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Verified, CoreError> {
+        let tree = lock(&self.ledger).tree().clone();
+        let published = lock(&self.ledger).checkpoint().cloned();
+        let mut found = Verified {
+            entries: 0,
+            records: 0,
+            bytes: 0,
+            damage: self.warnings(),
+            prefix_of: None,
+        };
+        let mut signers: Vec<NoteVerifier> = Vec::new();
+        for recorded in tree.entries(0..tree.size()) {
+            let event = match recorded {
+                Ok(recorded) => recorded.entry.event,
+                Err(error) => {
+                    found.name(error.to_string());
+                    break;
+                }
+            };
+            found.entries += 1;
+            match event {
+                Event::Arrival {
+                    tenant,
+                    record,
+                    arrival,
+                    part,
+                    slot,
+                    commitment,
+                    ..
+                } => {
+                    let what = Expected {
+                        record,
+                        part,
+                        slot,
+                        commitment,
+                        later: arrival > 0,
+                    };
+                    self.verify_record(&tenant, &what, &mut found);
+                }
+                Event::Rendition {
+                    tenant,
+                    record,
+                    part,
+                    slot,
+                    commitment,
+                } => {
+                    let what = Expected {
+                        record,
+                        part,
+                        slot,
+                        commitment,
+                        later: false,
+                    };
+                    self.verify_record(&tenant, &what, &mut found);
+                }
+                Event::Founded { signers: new, .. } | Event::Restored { signers: new, .. } => {
+                    signers.extend(new)
+                }
+                _ => {}
+            }
+            progress(found.entries, tree.size());
+        }
+        if tree
+            .head_at(tree.size())
+            .is_ok_and(|head| tree.head().is_ok_and(|now| now != head))
+        {
+            found.name("the ledger's tree does not give its own root".to_owned());
+        }
+        if let Some(published) = &published {
+            found.check(&tree, published, &signers, "the published checkpoint");
+        }
+        if let Some(text) = checkpoint {
+            let older: Checkpoint = text.parse()?;
+            if found.check(&tree, &older, &signers, "the given checkpoint") {
+                found.prefix_of = Some(older.head().size);
+            }
+        }
+        Ok(found)
+    }
+
+    fn verify_record(&self, tenant: &TenantId, expected: &Expected, found: &mut Verified) {
+        match self.verify_parts(tenant, expected) {
+            Ok(bytes) => {
+                found.bytes += bytes;
+                found.records += u64::from(!expected.later);
+            }
+            Err(error) => found.name(expected.name(&error)),
+        }
+    }
+
+    fn verify_parts(&self, tenant: &TenantId, expected: &Expected) -> Result<u64, CoreError> {
+        let reader = self.reader(tenant)?;
+        let (record, kind, slot, text) = reader.read_text(place_of(expected.part))?;
+        let right_kind = if expected.later {
+            PartKind::Arrival
+        } else {
+            PartKind::Manifest
+        };
+        let same =
+            record == expected.record && kind == right_kind && slot == slot_of(expected.slot);
+        if !same || Digest::of(&text) != expected.commitment {
+            return Err(expected.wrong().into());
+        }
+        let unreadable = |source| StoreError::Manifest { record, source };
+        if expected.later {
+            serde_json::from_slice::<LaterArrival>(&text).map_err(unreadable)?;
+            return Ok(expected.part.length);
+        }
+        let manifest: Manifest = serde_json::from_slice(&text).map_err(unreadable)?;
+        let parts = read_parts(reader, &manifest, slot_of(expected.slot))?;
+        Ok(expected.part.length + parts)
+    }
+}
+
+/// Reads original and rendition to their ends; reading checks the commitments.
+fn read_parts(
+    reader: &StoreReader,
+    manifest: &Manifest,
+    slot: crate::vault::SlotPlace,
+) -> Result<u64, CoreError> {
+    let key = reader.record_key(manifest.record, slot)?;
+    let mut bytes = 0;
+    for entry in std::iter::once(&manifest.original).chain(&manifest.rendition) {
+        let mut content = reader.open_part(manifest.record, &key, entry)?;
+        io::copy(&mut content, &mut io::sink())
+            .map_err(|error| super::store::content_error(manifest.record, entry, error))?;
+        bytes += entry.sealed_length;
+    }
+    Ok(bytes)
+}
+
+/// What a ledger entry says about a part.
+struct Expected {
+    record: RecordId,
+    part: Place,
+    slot: Slot,
+    commitment: Digest,
+    later: bool,
+}
+
+impl Expected {
+    fn wrong(&self) -> StoreError {
+        StoreError::Commitment {
+            record: self.record,
+            segment: self.part.segment,
+            offset: self.part.offset,
+        }
+    }
+
+    /// The error, led by the place that the ledger names, unless it names one itself.
+    fn name(&self, error: &CoreError) -> String {
+        let text = error.to_string();
+        if text.contains(&self.record.to_string()) && text.contains("offset") {
+            return text;
+        }
+        format!(
+            "record {}, segment {}, offset {}: {text}",
+            self.record, self.part.segment, self.part.offset
+        )
+    }
+}
+
+impl Verified {
+    fn name(&mut self, damage: String) {
+        if self.damage.len() < MOST_NAMED {
+            self.damage.push(damage);
+        }
+    }
+
+    /// Signatures and prefix; true if both hold.
+    fn check(
+        &mut self,
+        tree: &crate::ledger::Tree,
+        checkpoint: &Checkpoint,
+        signers: &[NoteVerifier],
+        what: &str,
+    ) -> bool {
+        // A restored box has new keys: an older checkpoint bears the older ones. Any whole set of one era will do.
+        let signed = signers.chunks(2).any(|era| checkpoint.verify(era).is_ok());
+        if !signed {
+            self.name(format!("{what}: no signature by this box's keys"));
+        }
+        let head = checkpoint.head();
+        let prefix = tree.head_at(head.size).is_ok_and(|at| at == head);
+        if !prefix {
+            self.name(format!(
+                "{what}: its {} entries are not a prefix of this ledger",
+                head.size
+            ));
+        }
+        signed && prefix
+    }
+}
