@@ -1,14 +1,27 @@
 //! The commands: one file each. The only place with hints for people and progress bars.
 
+mod backup;
+mod case;
 pub mod ceremony;
+mod client;
+mod escrow;
+mod failure;
 mod import;
 mod inspect;
 mod keyfiles;
 pub mod officer;
+mod officers;
 pub mod passphrase;
+mod people;
 pub mod policy;
+mod processes;
+mod reading;
+mod session;
+mod state;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use failure::Failure;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The firmware of an archive box that keeps encrypted mail readable.
@@ -19,39 +32,89 @@ pub struct Arguments {
     command: Command,
 }
 
+/// Which box.
+#[derive(Debug, Args)]
+struct Data {
+    /// The box's data folder
+    #[arg(
+        long,
+        env = "STRONGROOM_DATA",
+        default_value = "/var/lib/strongroom",
+        value_name = "FOLDER"
+    )]
+    data: PathBuf,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Ceremonies: what officers do together
+    Serve(processes::Serve),
     #[command(subcommand)]
     Ceremony(ceremony::CeremonyCommand),
-    /// Bring in mail from files: single mails, mbox files, Maildir folders, and folders of these
+    #[command(subcommand)]
+    Officer(officer::OfficerCommand),
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    #[command(subcommand)]
+    Escrow(escrow::EscrowCommand),
+    #[command(subcommand)]
+    User(people::UserCommand),
+    Login(session::Login),
+    Logout(session::Logout),
+    Search(reading::Search),
+    Show(reading::Show),
+    Get(reading::Get),
+    #[command(subcommand)]
+    Case(case::CaseCommand),
+    Status(state::Status),
+    Worklist(state::Worklist),
+    Verify(state::Verify),
+    Rebuild(state::Rebuild),
+    Backup(backup::Backup),
+    /// Bring in mail that lies in files: EML, mbox, Maildir
     Import(import::Import),
     /// Open mail files with keys given on the command line; no box needed
     Inspect(inspect::Inspect),
-    /// Officers' key files
-    #[command(subcommand)]
-    Officer(officer::OfficerCommand),
-    /// Policy files
-    #[command(subcommand)]
-    Policy(policy::PolicyCommand),
+    #[command(hide = true)]
+    Keeper(processes::Part),
+    #[command(hide = true)]
+    Intake(processes::Part),
+    #[command(hide = true)]
+    Worker,
 }
 
 /// Runs the command line. The exit status is the command's; errors have been told on standard error.
 #[must_use]
 pub fn run() -> ExitCode {
     crate::tpm::quiet_library();
-    let to = &mut std::io::stdout();
+    let mut out = std::io::stdout();
     match Arguments::parse().command {
-        Command::Ceremony(command) => told(ceremony::run(command, to)),
+        Command::Serve(command) => told(command.run()),
+        Command::Ceremony(command) => told(ceremony::run(command, &mut out)),
+        Command::Officer(command) => told(officer::run(&command, &mut out)),
+        Command::Policy(command) => told(policy::run(&command, &mut out)),
+        Command::Escrow(command) => told(command.run()),
+        Command::User(command) => told(command.run()),
+        Command::Login(command) => told(command.run()),
+        Command::Logout(command) => told(command.run()),
+        Command::Search(command) => told(command.run()),
+        Command::Show(command) => told(command.run()),
+        Command::Get(command) => told(command.run()),
+        Command::Case(command) => told(command.run()),
+        Command::Status(command) => told(command.run()),
+        Command::Worklist(command) => told(command.run()),
+        Command::Verify(command) => told(command.run()),
+        Command::Rebuild(command) => told(command.run()),
+        Command::Backup(command) => told(command.run()),
         Command::Import(command) => command.run(),
         Command::Inspect(command) => command.run(),
-        Command::Officer(command) => told(officer::run(&command, to)),
-        Command::Policy(command) => told(policy::run(&command, to)),
+        Command::Keeper(part) => part.keeper(),
+        Command::Intake(part) => told(part.intake()),
+        Command::Worker => processes::work(),
     }
 }
 
-/// Tells an error with what to do next, and makes an exit status of it.
-fn told<E: std::error::Error>(result: Result<(), E>) -> ExitCode {
+/// One line on standard error, and exit status 1, for a command that failed.
+fn told<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -59,4 +122,10 @@ fn told<E: std::error::Error>(result: Result<(), E>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The machine's form of an answer.
+fn print_json<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
 }

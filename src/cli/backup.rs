@@ -1,0 +1,204 @@
+//! `backup`: a consistent, verified copy of the box into a folder; only what is new is copied. Everything in it is
+//! sealed; capsules and shares open it.
+
+use super::client::{Client, ClientError};
+use super::failure::Failure;
+use crate::durable;
+use crate::id::Digest;
+use crate::keeper::protocol::{Answer, BackupFile, Request};
+use clap::Args;
+use indicatif::ProgressBar;
+use sha2::{Digest as _, Sha256};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Copy the archive into a folder, consistently and under load
+#[derive(Debug, Args)]
+pub struct Backup {
+    #[command(flatten)]
+    data: super::Data,
+    /// The folder; an earlier backup there is brought up to date
+    folder: PathBuf,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(serde::Serialize)]
+struct Report {
+    files: usize,
+    copied_bytes: u64,
+    kept_bytes: u64,
+    list: Digest,
+}
+
+impl Backup {
+    /// Copies, verifies, and has the ledger note it.
+    pub fn run(&self) -> Result<(), Failure> {
+        let answer = Client::connect(&self.data.data, self.json)?.ask_plainly(&Request::Backup)?;
+        let Answer::Backup(files) = answer else {
+            return Err(ClientError::Unexpected.into());
+        };
+        durable::create_folder(&self.folder)?;
+        let bar = if self.json {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::new(files.len() as u64)
+        };
+        let mut list = Sha256::new();
+        let (mut copied, mut kept) = (0, 0);
+        for file in &files {
+            let (written, digest) = self.copy(file)?;
+            if written {
+                copied += file.length
+            } else {
+                kept += file.length
+            }
+            list.update(format!("{digest}  {}\n", file.path.display()));
+            bar.inc(1);
+        }
+        self.remove_others(&files)?;
+        bar.finish_and_clear();
+        let list = Digest(list.finalize().into());
+        let place = self.folder.display().to_string();
+        Client::connect(&self.data.data, true)?
+            .ask_plainly(&Request::BackupDone { files: list, place })?;
+        let report = Report {
+            files: files.len(),
+            copied_bytes: copied,
+            kept_bytes: kept,
+            list,
+        };
+        if self.json {
+            return super::print_json(&report);
+        }
+        println!(
+            "{} files in {}: {} MB copied, {} MB were there; list {}",
+            report.files,
+            self.folder.display(),
+            copied >> 20,
+            kept >> 20,
+            report.list
+        );
+        Ok(())
+    }
+
+    /// Copies one file where the copy differs, and reads it back. True if anything was written.
+    fn copy(&self, file: &BackupFile) -> Result<(bool, Digest), Failure> {
+        let to = self.folder.join(&file.path);
+        if let Some(folder) = to.parent() {
+            durable::create_folder(folder)?;
+        }
+        let Some(content) = &file.content else {
+            return self.copy_growing(file, &to);
+        };
+        let expected = Digest::of(content);
+        if digest(&to, file.length)? == Some(expected) {
+            return Ok((false, expected));
+        }
+        durable::replace(&to, content)?;
+        self.verified(file, &to, expected)
+            .map(|digest| (true, digest))
+    }
+
+    /// A file that only grows: the copy gets what it lacks.
+    fn copy_growing(&self, file: &BackupFile, to: &Path) -> Result<(bool, Digest), Failure> {
+        let source = self.data.data.join(&file.path);
+        let gone = |path: &Path| {
+            Failure::Input(format!(
+                "{} became shorter while it was copied; run the backup again",
+                path.display()
+            ))
+        };
+        let expected = digest(&source, file.length)?.ok_or_else(|| gone(&source))?;
+        if digest(to, file.length)? == Some(expected) {
+            return Ok((false, expected));
+        }
+        let mut from = File::open(&source).map_err(durable::at("open", &source))?;
+        let mut target = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(to)
+            .map_err(durable::at("create", to))?;
+        let there = target
+            .metadata()
+            .map_err(durable::at("read", to))?
+            .len()
+            .min(file.length);
+        let same_start = there > 0 && digest(&source, there)? == digest(to, there)?;
+        let start = if same_start { there } else { 0 };
+        from.seek(SeekFrom::Start(start))
+            .map_err(durable::at("read", &source))?;
+        target
+            .seek(SeekFrom::Start(start))
+            .map_err(durable::at("write", to))?;
+        io::copy(&mut from.take(file.length - start), &mut target)
+            .map_err(durable::at("write", to))?;
+        target
+            .set_len(file.length)
+            .map_err(durable::at("write", to))?;
+        target.sync_all().map_err(durable::at("sync", to))?;
+        durable::sync_folder_of(to)?;
+        self.verified(file, to, expected)
+            .map(|digest| (true, digest))
+    }
+
+    fn verified(&self, file: &BackupFile, to: &Path, expected: Digest) -> Result<Digest, Failure> {
+        if digest(to, file.length)? == Some(expected) {
+            return Ok(expected);
+        }
+        Err(Failure::Input(format!(
+            "{} does not read back as it was written: the backup medium is faulty",
+            to.display()
+        )))
+    }
+
+    /// Removes files of an earlier backup that are no longer part of the box.
+    fn remove_others(&self, files: &[BackupFile]) -> Result<(), Failure> {
+        let known: std::collections::BTreeSet<PathBuf> = files
+            .iter()
+            .map(|file| self.folder.join(&file.path))
+            .collect();
+        let mut folders = vec![self.folder.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder)
+                .map_err(durable::at("read", &folder))?
+                .flatten()
+            {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if !known.contains(&path) {
+                    durable::remove(&path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// SHA-256 of a file's first `length` bytes; `None` if it is shorter or absent.
+fn digest(path: &Path, length: u64) -> Result<Option<Digest>, Failure> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(durable::at("open", path)(error).into()),
+    };
+    let mut sum = Sha256::new();
+    let mut rest = file.take(length);
+    let mut buffer = vec![0; 1 << 20];
+    let mut read_bytes = 0;
+    loop {
+        let read = rest.read(&mut buffer).map_err(durable::at("read", path))?;
+        if read == 0 {
+            break;
+        }
+        sum.update(&buffer[..read]);
+        read_bytes += read as u64;
+    }
+    Ok((read_bytes == length).then(|| Digest(sum.finalize().into())))
+}

@@ -1,0 +1,284 @@
+//! `escrow`: bringing users' private keys in, one file or a folder with a list of passphrases, and listing them.
+
+use super::client::{Client, ClientError};
+use super::failure::Failure;
+use super::passphrase::Source;
+use super::session::token;
+use crate::durable;
+use crate::id::TenantId;
+use crate::keeper::protocol::{Answer, EscrowRow, Request, Token};
+use crate::secret::SecretBytes;
+use clap::{Args, Subcommand};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+const LARGEST_KEY_FILE: u64 = 16 << 20;
+/// File name endings of certificates that may stand beside a key.
+const CERTIFICATE_ENDINGS: [&str; 3] = ["crt", "cer", "cert"];
+
+/// Users' private keys
+#[derive(Debug, Subcommand)]
+pub enum EscrowCommand {
+    /// Take keys into escrow: PKCS#12, PKCS#8 with certificate, OpenPGP; a file or a whole folder
+    Add(Add),
+    /// List the keys in escrow
+    List(List),
+}
+
+/// What `escrow add` needs.
+#[derive(Debug, Args)]
+pub struct Add {
+    #[command(flatten)]
+    data: super::Data,
+    /// Key files, or folders of them
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// The tenant
+    #[arg(long, default_value = "main")]
+    tenant: TenantId,
+    /// Try the passphrases in this file, one a line, instead of asking
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+    /// A list of passphrases, lines of FILE,PASSPHRASE with file names as in the folder
+    #[arg(long, value_name = "CSV")]
+    passphrases: Option<PathBuf>,
+    /// One JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `escrow list` needs.
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    data: super::Data,
+    /// Show the addresses of your own keys too (needs a session)
+    #[arg(long)]
+    mine: bool,
+    /// One JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+impl EscrowCommand {
+    /// Runs the sub-command.
+    pub fn run(&self) -> Result<(), Failure> {
+        match self {
+            Self::Add(add) => add.run(),
+            Self::List(list) => list.run(),
+        }
+    }
+}
+
+impl Add {
+    fn run(&self) -> Result<(), Failure> {
+        let by_file = self
+            .passphrases
+            .as_deref()
+            .map(read_csv)
+            .transpose()?
+            .unwrap_or_default();
+        let common = self.common_passphrases()?;
+        let mut all = Vec::new();
+        for path in self.key_files()? {
+            let rows = self.add_file(&path, &by_file, &common)?;
+            if !self.json {
+                rows.iter().for_each(|row| print_row(&path, row));
+            }
+            all.extend(rows);
+        }
+        if self.json {
+            super::print_json(&all)?;
+        }
+        let refused = all.iter().filter(|row| row.problem.is_some()).count();
+        if !self.json {
+            println!(
+                "{} keys in escrow, {refused} not taken",
+                all.len() - refused
+            );
+        }
+        if refused > 0 && refused == all.len() {
+            Err(Failure::Input("no key was taken".to_owned()))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A key file with a locked key and no passphrase at hand is asked about on the terminal.
+    fn add_file(
+        &self,
+        path: &Path,
+        by_file: &BTreeMap<String, SecretBytes>,
+        common: &[SecretBytes],
+    ) -> Result<Vec<EscrowRow>, Failure> {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let mut passphrases: Vec<SecretBytes> = by_file
+            .get(&name)
+            .map(SecretBytes::duplicate)
+            .into_iter()
+            .collect();
+        passphrases.extend(common.iter().map(SecretBytes::duplicate));
+        let rows = self.send(path, &name, passphrases)?;
+        let locked = rows.iter().any(|row| {
+            row.problem
+                .as_ref()
+                .is_some_and(|why| why.contains("passphrase"))
+        });
+        if !locked || self.passphrase_file.is_some() || self.passphrases.is_some() {
+            return Ok(rows);
+        }
+        let typed = Source::of(None).read(&name)?;
+        self.send(path, &name, vec![typed])
+    }
+
+    fn send(
+        &self,
+        path: &Path,
+        name: &str,
+        passphrases: Vec<SecretBytes>,
+    ) -> Result<Vec<EscrowRow>, Failure> {
+        let keys = SecretBytes::new(durable::read(path, LARGEST_KEY_FILE)?);
+        let request = Request::EscrowAdd {
+            tenant: self.tenant.clone(),
+            passphrases: passphrases.into_iter().map(Token).collect(),
+            certificates: beside(path)?,
+            source: name.to_owned(),
+        };
+        let client = Client::connect(&self.data.data, self.json)?;
+        match client.ask(&request, keys.expose(), &mut |_, _| Ok(()))? {
+            Answer::Escrow(rows) => Ok(rows),
+            _ => Err(ClientError::Unexpected.into()),
+        }
+    }
+
+    fn common_passphrases(&self) -> Result<Vec<SecretBytes>, Failure> {
+        let Some(path) = &self.passphrase_file else {
+            return Ok(Vec::new());
+        };
+        let text = SecretBytes::new(durable::read(path, LARGEST_KEY_FILE)?);
+        let lines = text.expose().split(|&byte| byte == b'\n');
+        let trimmed = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        Ok(trimmed
+            .filter(|line| !line.is_empty())
+            .map(|line| SecretBytes::new(line.to_vec()))
+            .collect())
+    }
+
+    fn key_files(&self) -> Result<Vec<PathBuf>, Failure> {
+        let mut files = Vec::new();
+        for path in &self.paths {
+            if path.is_dir() {
+                let entries = std::fs::read_dir(path).map_err(durable::at("read", path))?;
+                let inside = entries
+                    .flatten()
+                    .map(|entry| entry.path())
+                    .filter(|path| path.is_file() && !is_certificate(path));
+                files.extend(inside.filter(|path| path.extension().is_none_or(|end| end != "csv")));
+            } else {
+                files.push(path.clone());
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+}
+
+impl List {
+    fn run(&self) -> Result<(), Failure> {
+        let session = if self.mine { Some(token()?) } else { None };
+        let answer = Client::connect(&self.data.data, self.json)?
+            .ask_plainly(&Request::EscrowList { session })?;
+        let Answer::Escrow(rows) = answer else {
+            return Err(ClientError::Unexpected.into());
+        };
+        if self.json {
+            return super::print_json(&rows);
+        }
+        for row in &rows {
+            let until = row
+                .valid_until
+                .map_or_else(|| "no end".to_owned(), |until| until.to_string());
+            let dual = if row.dual_use { " dual-use" } else { "" };
+            println!(
+                "{}  {} {}{dual}, valid until {until}, opened {} mails {}",
+                row.fingerprint,
+                row.format,
+                row.algorithm,
+                row.opened,
+                row.addresses.join(" ")
+            );
+        }
+        println!("{} keys", rows.len());
+        Ok(())
+    }
+}
+
+fn print_row(path: &Path, row: &EscrowRow) {
+    let file = path.display();
+    match &row.problem {
+        Some(problem) => println!("{file}: not taken: {problem}"),
+        None if row.known => println!("{file}: {} is in escrow already", row.fingerprint),
+        None => {
+            let dual = if row.dual_use {
+                ", dual-use: it could also sign"
+            } else {
+                ""
+            };
+            println!(
+                "{file}: {} {} {} for {}{dual}",
+                row.format,
+                row.algorithm,
+                row.fingerprint,
+                row.addresses.join(", ")
+            );
+        }
+    }
+}
+
+/// Certificates of the same name beside a key file.
+fn beside(path: &Path) -> Result<Vec<serde_bytes::ByteBuf>, Failure> {
+    let mut found = Vec::new();
+    for ending in CERTIFICATE_ENDINGS {
+        if let Some(bytes) =
+            durable::read_if_present(&path.with_extension(ending), LARGEST_KEY_FILE)?
+        {
+            found.push(bytes.into());
+        }
+    }
+    Ok(found)
+}
+
+fn is_certificate(path: &Path) -> bool {
+    path.extension().is_some_and(|end| {
+        CERTIFICATE_ENDINGS
+            .iter()
+            .any(|known| end.eq_ignore_ascii_case(known))
+    })
+}
+
+/// Lines of `FILE,PASSPHRASE`; the passphrase is everything behind the first comma.
+fn read_csv(path: &Path) -> Result<BTreeMap<String, SecretBytes>, Failure> {
+    let text = SecretBytes::new(durable::read(path, LARGEST_KEY_FILE)?);
+    let mut found = BTreeMap::new();
+    for (number, line) in text.expose().split(|&byte| byte == b'\n').enumerate() {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            continue;
+        }
+        let comma = line.iter().position(|&byte| byte == b',');
+        let comma = comma.ok_or_else(|| {
+            Failure::Input(format!(
+                "{}: line {} has no comma; lines are FILE,PASSPHRASE",
+                path.display(),
+                number + 1
+            ))
+        })?;
+        let name = String::from_utf8_lossy(&line[..comma]).into_owned();
+        found.insert(name, SecretBytes::new(line[comma + 1..].to_vec()));
+    }
+    Ok(found)
+}

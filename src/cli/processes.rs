@@ -1,0 +1,82 @@
+//! The processes of the box: `serve` for people, the others for `serve`.
+
+use super::failure::Failure;
+use crate::boxfiles::DataFolder;
+use crate::daemon::{self, intake};
+use crate::keeper::{self, REFUSAL, REFUSED};
+use crate::{durable, worker};
+use clap::Args;
+use std::process::ExitCode;
+
+/// Run the box: parent, intake, keeper and workers
+#[derive(Debug, Args)]
+pub struct Serve {
+    #[command(flatten)]
+    data: super::Data,
+}
+
+/// Started by `serve`
+#[derive(Debug, Args)]
+pub struct Part {
+    #[command(flatten)]
+    data: super::Data,
+}
+
+impl Serve {
+    /// Runs until SIGTERM.
+    pub fn run(&self) -> Result<(), Failure> {
+        log();
+        daemon::serve(&self.data.data).map_err(|error| Failure::Input(error.to_string()))
+    }
+}
+
+impl Part {
+    /// The process that opens the archive.
+    pub fn keeper(&self) -> ExitCode {
+        log();
+        match keeper::run(&self.data.data) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!(%error, "the keeper ends");
+                if error.is_refusal() {
+                    let _ = durable::replace(
+                        &self.data.data.join(REFUSAL),
+                        error.to_string().as_bytes(),
+                    );
+                    return ExitCode::from(REFUSED);
+                }
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    /// The process that faces the network.
+    pub fn intake(&self) -> Result<(), Failure> {
+        log();
+        let data = DataFolder::open(&self.data.data)?;
+        intake::run(&data).map_err(|error| Failure::Input(error.to_string()))
+    }
+}
+
+/// The process that opens one mail at a time.
+pub fn work() -> ExitCode {
+    log();
+    match worker::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "a worker ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Logs go to standard error; `STRONGROOM_LOG` sets what (default `info`).
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("STRONGROOM_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,tantivy=warn,tss_esapi=off"));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .try_init();
+}

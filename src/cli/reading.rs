@@ -1,0 +1,246 @@
+//! `search`, `show` and `get`: what a signed-in person reads.
+
+use super::client::{Client, ClientError};
+use super::failure::Failure;
+use super::session::token;
+use crate::id::RecordId;
+use crate::keeper::protocol::{Answer, Form, MailView, Request};
+use crate::mail::model::Mailbox;
+use clap::Args;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Find mail: words, "phrases", from: to: subject: date: before: after: has:attachment encrypted: signed: -not OR
+#[derive(Debug, Args)]
+pub struct Search {
+    #[command(flatten)]
+    data: super::Data,
+    /// What to look for; nothing finds everything
+    query: Vec<String>,
+    /// At most so many hits
+    #[arg(long, default_value_t = 50)]
+    limit: u32,
+    /// Skip so many hits
+    #[arg(long, default_value_t = 0)]
+    offset: u32,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Show one mail: headers, layers, verdicts, text
+#[derive(Debug, Args)]
+pub struct Show {
+    #[command(flatten)]
+    data: super::Data,
+    /// The mail's id, as `search` prints it
+    id: RecordId,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Write one mail's bytes to standard output or a file
+#[derive(Debug, Args)]
+pub struct Get {
+    #[command(flatten)]
+    data: super::Data,
+    /// The mail's id, as `search` prints it
+    id: RecordId,
+    /// The exact bytes as received
+    #[arg(
+        long,
+        conflicts_with = "rendition",
+        required_unless_present = "rendition"
+    )]
+    original: bool,
+    /// The readable form: each opened layer replaced in place
+    #[arg(long)]
+    rendition: bool,
+    /// Write to this file
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl Search {
+    /// Searches and lists the hits.
+    pub fn run(&self) -> Result<(), Failure> {
+        let request = Request::Search {
+            session: token()?,
+            query: self.query.join(" "),
+            limit: self.limit,
+            offset: self.offset,
+        };
+        let answer = Client::connect(&self.data.data, self.json)?.ask_plainly(&request)?;
+        let Answer::Hits(found) = answer else {
+            return Err(ClientError::Unexpected.into());
+        };
+        if self.json {
+            return super::print_json(&found);
+        }
+        for hit in &found.hits {
+            let date = hit.date.map(|date| date.to_string()).unwrap_or_default();
+            let day = date.get(..10).unwrap_or("");
+            println!(
+                "{}  {day}  {:28.28}  {}",
+                hit.record,
+                printable(&hit.from),
+                printable(&hit.subject)
+            );
+        }
+        println!("{} of {} mails", found.hits.len(), found.total);
+        Ok(())
+    }
+}
+
+impl Show {
+    /// Shows one mail.
+    pub fn run(&self) -> Result<(), Failure> {
+        let request = Request::Show {
+            session: token()?,
+            record: self.id,
+        };
+        let answer = Client::connect(&self.data.data, self.json)?.ask_plainly(&request)?;
+        let Answer::Mail(mail) = answer else {
+            return Err(ClientError::Unexpected.into());
+        };
+        if self.json {
+            return super::print_json(&mail);
+        }
+        print_mail(&mail);
+        Ok(())
+    }
+}
+
+fn print_mail(mail: &MailView) {
+    println!("Id:       {}", mail.record);
+    println!("From:     {}", people(&mail.from));
+    println!("To:       {}", people(&mail.to));
+    println!("Subject:  {}", printable(&mail.subject));
+    if let Some(date) = mail.date {
+        println!("Date:     {date}");
+    }
+    for arrival in &mail.arrivals {
+        let to = arrival.recipients.join(", ");
+        println!(
+            "Arrived:  {} from <{}> for {} ({})",
+            arrival.received,
+            printable(&arrival.sender),
+            printable(&to),
+            printable(&arrival.source)
+        );
+    }
+    println!(
+        "Opened:   {}{}",
+        text_of(&mail.outcome),
+        mail.reason
+            .as_ref()
+            .map(|why| format!(" ({})", printable(why)))
+            .unwrap_or_default()
+    );
+    for layer in &mail.layers {
+        let key = layer
+            .key
+            .as_ref()
+            .map(|key| format!(", opened by key {key}"))
+            .unwrap_or_default();
+        println!(
+            "Layer {}:  {} {} [{}], integrity {}{key}",
+            layer.depth,
+            text_of(&layer.format),
+            printable(&layer.kind),
+            printable(&layer.algorithms.join(", ")),
+            text_of(&layer.integrity)
+        );
+    }
+    for signature in &mail.signatures {
+        println!(
+            "Signed:   {} by {} ({}; revocation {})",
+            text_of(&signature.verdict),
+            printable(&signature.signer),
+            printable(&signature.reason),
+            text_of(&signature.revocation)
+        );
+    }
+    for name in &mail.attachments {
+        println!("Attached: {}", printable(name));
+    }
+    println!("\n{}", printable_text(&mail.text));
+}
+
+impl Get {
+    /// Writes the bytes.
+    pub fn run(&self) -> Result<(), Failure> {
+        let what = if self.original {
+            Form::Original
+        } else {
+            Form::Rendition
+        };
+        let request = Request::Get {
+            session: token()?,
+            record: self.id,
+            what,
+        };
+        let client = Client::connect(&self.data.data, true)?;
+        let mut to: Box<dyn Write> = match &self.output {
+            Some(path) => Box::new(crate::durable::create_file(path)?),
+            None => Box::new(std::io::stdout().lock()),
+        };
+        let answer = client.ask(&request, &[], &mut |_, bytes| to.write_all(bytes))?;
+        to.flush()?;
+        match answer {
+            Answer::Done => Ok(()),
+            _ => Err(ClientError::Unexpected.into()),
+        }
+    }
+}
+
+fn people(list: &[Mailbox]) -> String {
+    let one = |mailbox: &Mailbox| match mailbox.name.as_str() {
+        "" => mailbox.address.clone(),
+        name => format!("{name} <{}>", mailbox.address),
+    };
+    printable(&list.iter().map(one).collect::<Vec<_>>().join(", "))
+}
+
+/// An enum's name as in JSON.
+pub(super) fn text_of<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+/// Text from a mail, harmless on a terminal: one line without control or direction characters.
+pub(super) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if is_harmless(c) { c } else { ' ' })
+        .collect()
+}
+
+fn printable_text(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c == '\n' || c == '\t' || is_harmless(c) {
+                c
+            } else {
+                ' '
+            }
+        })
+        .collect()
+}
+
+fn is_harmless(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mail_cannot_drive_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\u{202e}c\n"), "a [2Jb c ");
+    }
+}
