@@ -226,24 +226,24 @@ fn read_one(
         .ok_or_else(|| KeyProblem::Unreadable("damaged OpenPGP key".to_owned()))?;
     let usages = Usages::of(&packets);
     let (mut decrypting, mut locked, mut unsupported) = (Vec::new(), false, None);
-    for index in 0..packets.len() {
-        if !packets[index].is_secret() {
+    for (index, packet) in packets.iter_mut().enumerate() {
+        if !packet.is_secret() {
             continue;
         }
-        let Some(public) = public_facts(&packets[index], &usages) else {
+        let Some(public) = public_facts(packet, &usages) else {
             unsupported = Some("unknown key version or algorithm".to_owned());
             continue;
         };
-        let private = match unlock(&packets[index], passphrases) {
+        let private = match unlock(packet, passphrases) {
             Unlocked::Key(key) => {
-                if let Some(unlocked) = ring::repacked(&packets[index], &key) {
-                    packets[index] = unlocked;
+                if let Some(unlocked) = ring::repacked(packet, &key) {
+                    *packet = unlocked;
                 }
                 Decrypting::new(&key)
             }
-            Unlocked::OldRsa(packet) => {
-                let private = old_rsa(&packet);
-                packets[index] = packet;
+            Unlocked::OldRsa(unlocked) => {
+                let private = old_rsa(&unlocked);
+                *packet = unlocked;
                 private
             }
             Unlocked::Locked => {

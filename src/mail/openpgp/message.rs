@@ -43,14 +43,14 @@ pub fn peel(message: Vec<u8>, ctx: &Context) -> Result<Unwrapped, Unopened> {
         signed: Vec::new(),
         inflated: false,
     };
-    match peel.to_the_literal(message) {
+    match peel.reach_literal(message) {
         Ok(plaintext) => Ok(peel.unwrapped(plaintext)),
         Err(failure) => Err(peel.unopened(failure)),
     }
 }
 
 impl Peel<'_, '_> {
-    fn to_the_literal(&mut self, message: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    fn reach_literal(&mut self, message: Vec<u8>) -> Result<Vec<u8>, Failure> {
         let bounds = &self.ctx.policy.bounds;
         let mut bytes = message;
         for _ in 0..bounds.depth {
@@ -204,8 +204,7 @@ enum Step {
 impl Level {
     fn read(bytes: &[u8], recipients: u32) -> Result<Self, Failure> {
         let mut level = Self::default();
-        let mut sequence = packets(bytes);
-        while let Some(packet) = sequence.next() {
+        for packet in packets(bytes) {
             let packet = match packet {
                 Ok(packet) => packet,
                 Err(Framing::NotAPacket(at))
