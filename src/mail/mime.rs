@@ -69,7 +69,21 @@ impl Part {
             .to_ascii_lowercase()
     }
 
-    /// True for a multipart whose children are known.
+    /// The file name by `Content-Disposition` or `Content-Type`, decoded; empty if there is none.
+    #[must_use]
+    pub fn file_name(&self, bytes: &[u8]) -> String {
+        let disposition = self
+            .first(bytes, "content-disposition")
+            .map(ContentType::parse);
+        let by_disposition = disposition.as_ref().and_then(|d| d.parameter("filename"));
+        by_disposition
+            .or_else(|| self.content_type.parameter("name"))
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    }
+
+    /// True for a multipart, whether or not its parts were found.
     #[must_use]
     pub fn is_multipart(&self) -> bool {
         self.content_type.kind == "multipart"

@@ -4,10 +4,13 @@ use super::{Place, Walk};
 use crate::mail::mime::Part;
 use crate::mail::model::Format;
 use crate::mail::openpgp::{self, armor};
-use crate::mail::rendition::{Edits, replace_entity, replace_text};
-use crate::mail::{sniff, transfer};
+use crate::mail::rendition::{Edits, as_entity, replace_entity, replace_text};
+use crate::mail::text::html;
+use crate::mail::{charset, sniff, transfer};
 use std::borrow::Cow;
 use std::ops::Range;
+
+const BEGIN: &[u8] = b"-----BEGIN PGP MESSAGE";
 
 impl Walk<'_> {
     /// Opens the armored blocks in a text part and puts their plaintext in their place. Text that is nothing but
@@ -20,6 +23,9 @@ impl Walk<'_> {
         place: &Place,
         edits: &mut Edits,
     ) {
+        if part.content_type.essence() == "text/html" {
+            return self.html_part(bytes, part, is_message, place, edits);
+        }
         let body = &bytes[part.body.clone()];
         let Some(text) = armored_text(body, &part.encoding(bytes)) else {
             return;
@@ -38,6 +44,28 @@ impl Walk<'_> {
             }
         } else if let Some(changed) = self.inline_text(&text, place) {
             replace_text(bytes, part, &changed, edits);
+        }
+    }
+
+    /// As [`Walk::inline_part`] for HTML that a gateway made of the text: what was opened becomes plain text.
+    fn html_part(
+        &mut self,
+        bytes: &[u8],
+        part: &Part,
+        is_message: bool,
+        place: &Place,
+        edits: &mut Edits,
+    ) {
+        let body = transfer::decode(&bytes[part.body.clone()], &part.encoding(bytes));
+        if !body.windows(BEGIN.len()).any(|window| window == BEGIN) {
+            return;
+        }
+        let text = html::to_text(&charset::decode(
+            &body,
+            part.content_type.parameter("charset"),
+        ));
+        if let Some(changed) = self.inline_text(text.as_bytes(), place) {
+            replace_entity(bytes, part, &as_entity(&changed), is_message, edits);
         }
     }
 

@@ -59,7 +59,7 @@ pub fn open(
         };
         match bare::find(message) {
             Some(object) => walk.bare(&object, &place),
-            None => walk.entity(message, &place),
+            None => walk.entity(&with_line_feeds(message), &place),
         }
     };
     let readable = rendition.as_deref().unwrap_or(message);
@@ -154,6 +154,19 @@ impl Walk<'_> {
         };
         self.part(bytes, root, true, &place, edits);
     }
+}
+
+/// The message with line feeds where it has only carriage returns, as old Macintosh software left it.
+fn with_line_feeds(message: &[u8]) -> Cow<'_, [u8]> {
+    if message.contains(&b'\n') || !message.contains(&b'\r') {
+        return Cow::Borrowed(message);
+    }
+    Cow::Owned(
+        message
+            .iter()
+            .map(|&byte| if byte == b'\r' { b'\n' } else { byte })
+            .collect(),
+    )
 }
 
 /// All addresses of all From fields, lower case.

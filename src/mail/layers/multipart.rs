@@ -1,6 +1,7 @@
 //! `multipart/signed` and `multipart/encrypted`, and what gateways made of them.
 
 use super::{Place, Walk};
+use crate::mail::context::{Failure, Unopened};
 use crate::mail::mime::Part;
 use crate::mail::model::Format;
 use crate::mail::rendition::Edits;
@@ -69,13 +70,43 @@ impl Walk<'_> {
             .find_map(|child| {
                 let body = &bytes[child.body.clone()];
                 let encoding = child.encoding(bytes);
+                let cms = || sniff::cms_in(body, &encoding).map(Payload::Cms);
                 sniff::openpgp_in(body, &encoding, "MESSAGE")
+                    .map(Payload::Packets)
+                    .or_else(cms)
             });
-        if let Some(packets) = payload {
-            self.pgp_entity((bytes, part), &packets, is_message, place, edits);
-            return true;
+        match payload {
+            Some(Payload::Cms(ber)) => {
+                self.cms_part((bytes, part), &ber, is_message, place, edits);
+                return true;
+            }
+            Some(Payload::Packets(packets)) => {
+                self.pgp_entity((bytes, part), &packets, is_message, place, edits);
+                return true;
+            }
+            None if part.content_type.subtype == "encrypted" => {
+                let failure = Failure::Damaged(
+                    "multipart/encrypted without an encrypted message in it".into(),
+                );
+                self.absorb_failure(unreadable(failure), Format::Openpgp, place);
+            }
+            None => {}
         }
         false
+    }
+}
+
+/// What a `multipart/encrypted` carries.
+enum Payload {
+    Packets(Vec<u8>),
+    Cms(Vec<u8>),
+}
+
+fn unreadable(failure: Failure) -> Unopened {
+    Unopened {
+        failure,
+        layers: Vec::new(),
+        signatures: Vec::new(),
     }
 }
 

@@ -2,9 +2,8 @@
 
 use super::multipart::is_encrypted;
 use super::{Place, Walk};
-use crate::mail::header::ContentType;
 use crate::mail::mime::Part;
-use crate::mail::rendition::{Edits, replace_attachment};
+use crate::mail::rendition::{Edits, replace_attachment, replace_entity};
 use crate::mail::{sniff, tnef, transfer};
 
 impl Walk<'_> {
@@ -34,6 +33,8 @@ impl Walk<'_> {
             for child in &part.children {
                 self.part(bytes, child, false, &inside, edits);
             }
+        } else if part.is_multipart() {
+            self.encoded_multipart(bytes, part, is_message, place, edits);
         } else if let [message] = part.children.as_slice() {
             self.message(
                 bytes,
@@ -59,7 +60,7 @@ impl Walk<'_> {
     ) {
         let body = &bytes[part.body.clone()];
         let encoding = part.encoding(bytes);
-        let name = file_name(bytes, part);
+        let name = part.file_name(bytes);
         let lower = name.to_lowercase();
         let essence = part.content_type.essence();
         let ends_with = |endings: &[&str]| endings.iter().any(|ending| lower.ends_with(ending));
@@ -134,6 +135,38 @@ impl Walk<'_> {
         }
     }
 
+    /// A multipart without parts: some gateways encode the whole body, which no standard allows. What is no
+    /// multipart at all is looked at as a leaf.
+    fn encoded_multipart(
+        &mut self,
+        bytes: &[u8],
+        part: &Part,
+        is_message: bool,
+        place: &Place,
+        edits: &mut Edits,
+    ) {
+        let encoding = part.encoding(bytes);
+        let body = &bytes[part.body.clone()];
+        let Some(boundary) = part
+            .content_type
+            .parameter("boundary")
+            .filter(|_| encoding == "base64" || encoding == "quoted-printable")
+        else {
+            return self.leaf(bytes, part, is_message, place, edits);
+        };
+        let essence = part.content_type.essence();
+        let mut entity =
+            format!("Content-Type: {essence}; boundary=\"{boundary}\"\r\n\r\n").into_bytes();
+        entity.extend_from_slice(&transfer::decode(body, &encoding));
+        let inside = Place {
+            nesting: place.nesting + 1,
+            ..place.clone()
+        };
+        if let Some(changed) = self.entity(&entity, &inside) {
+            replace_entity(bytes, part, &changed, is_message, edits);
+        }
+    }
+
     fn pgp_attachment(
         &mut self,
         (bytes, part): (&[u8], &Part),
@@ -163,7 +196,7 @@ impl Walk<'_> {
             ..place.part()
         };
         if let Some(changed) = self.entity(&entity, &inside) {
-            crate::mail::rendition::replace_entity(bytes, part, &changed, false, edits);
+            replace_entity(bytes, part, &changed, false, edits);
         }
     }
 }
@@ -183,17 +216,4 @@ fn is_key_or_signature(essence: &str) -> bool {
         essence,
         "application/pgp-keys" | "application/pgp-signature"
     )
-}
-
-/// The part's file name, decoded; empty if it has none.
-pub(super) fn file_name(bytes: &[u8], part: &Part) -> String {
-    let disposition = part
-        .first(bytes, "content-disposition")
-        .map(ContentType::parse);
-    let by_disposition = disposition.as_ref().and_then(|d| d.parameter("filename"));
-    by_disposition
-        .or_else(|| part.content_type.parameter("name"))
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
 }

@@ -18,7 +18,7 @@ impl Walk<'_> {
     }
 
     /// Takes over what is known of an object that did not open.
-    fn absorb_failure(&mut self, unopened: Unopened, format: Format, place: &Place) {
+    pub(super) fn absorb_failure(&mut self, unopened: Unopened, format: Format, place: &Place) {
         let Unopened {
             failure,
             mut layers,

@@ -1,10 +1,10 @@
 //! What search knows of a mail: header fields and the text of every readable part, decoded to UTF-8.
 
-mod html;
+pub mod html;
 
 use super::bounds::Bounds;
 use super::context::Budget;
-use super::header::{self, ContentType};
+use super::header;
 use super::mime::{self, Part};
 use super::model::{Mailbox, SearchText};
 use super::{address, charset, date, transfer};
@@ -95,7 +95,7 @@ struct Collector<'b> {
 
 impl Collector<'_> {
     fn part(&mut self, part: &Part) {
-        let name = file_name(self.bytes, part);
+        let name = part.file_name(self.bytes);
         if !name.is_empty() {
             self.found.attachments.push(name.clone());
         }
@@ -141,16 +141,4 @@ impl Collector<'_> {
         self.found.body.push_str(&text[..end]);
         self.room = if end < text.len() { 0 } else { self.room - end };
     }
-}
-
-fn file_name(bytes: &[u8], part: &Part) -> String {
-    let disposition = part
-        .first(bytes, "content-disposition")
-        .map(ContentType::parse);
-    let by_disposition = disposition.as_ref().and_then(|d| d.parameter("filename"));
-    by_disposition
-        .or_else(|| part.content_type.parameter("name"))
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
 }
