@@ -80,7 +80,8 @@ fn find_ignoring_case(text: &str, needle: &str) -> Option<usize> {
         .position(|window| window.eq_ignore_ascii_case(needle))
 }
 
-fn push_text(text: &str, out: &mut String) {
+/// Adds text with its character references resolved.
+pub(super) fn push_text(text: &str, out: &mut String) {
     let mut rest = text;
     while let Some(at) = rest.find('&') {
         out.push_str(&rest[..at]);

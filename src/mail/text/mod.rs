@@ -1,6 +1,9 @@
 //! What search knows of a mail: header fields and the text of every readable part, decoded to UTF-8.
 
 pub mod html;
+mod invoice;
+mod office;
+mod xml;
 
 use super::bounds::Bounds;
 use super::context::Budget;
@@ -115,14 +118,39 @@ impl Collector<'_> {
         }
         let body = transfer::decode(&self.bytes[part.body.clone()], &part.encoding(self.bytes));
         let label = part.content_type.parameter("charset");
+        let lower = name.to_lowercase();
         match (
             part.content_type.kind.as_str(),
             part.content_type.subtype.as_str(),
         ) {
             ("text", "html") => self.add(&html::to_text(&charset::decode(&body, label))),
+            (_, subtype) if subtype.ends_with("xml") && !office::is_archive(&body) => {
+                self.xml(&name, &body)
+            }
+            _ if lower.ends_with(".xml") => self.xml(&name, &body),
             ("text", _) => self.add(&charset::decode(&body, label)),
+            _ if office::is_archive(&body) => match office::to_text(&body) {
+                Ok(text) => self.add(&text),
+                Err(error) => self
+                    .found
+                    .notes
+                    .push(format!("no text taken from {name:?}: {error}")),
+            },
+            _ if lower.ends_with(".html") || lower.ends_with(".htm") => {
+                self.add(&html::to_text(&charset::decode(&body, label)));
+            }
+            _ if lower.ends_with(".txt") || lower.ends_with(".csv") => {
+                self.add(&charset::decode(&body, label))
+            }
             _ => {}
         }
+    }
+
+    fn xml(&mut self, name: &str, body: &[u8]) {
+        if let Some(format) = invoice::detect(body) {
+            self.found.notes.push(format!("e-invoice {format}: {name}"));
+        }
+        self.add(&xml::fields(&charset::decode(body, None)));
     }
 
     /// Adds text within the bound.

@@ -1,0 +1,104 @@
+//! Text of OOXML and OpenDocument files, within bounds.
+
+use super::xml;
+use std::io::{Cursor, Read};
+
+/// Entries looked at in one archive.
+const MAX_ENTRIES: usize = 2000;
+/// Bytes read of all entries together: office XML is some ten times its text.
+const MAX_XML: u64 = 64 << 20;
+
+/// Why there is no text.
+#[derive(Debug, thiserror::Error)]
+pub enum NoText {
+    /// Not a ZIP archive, or a damaged one.
+    #[error("the archive is damaged")]
+    Archive(#[from] zip::result::ZipError),
+    /// An entry does not unpack.
+    #[error("the archive does not unpack")]
+    Unpack(#[from] std::io::Error),
+    /// Too many entries.
+    #[error("more than {MAX_ENTRIES} entries in the archive")]
+    Entries,
+}
+
+/// True if `bytes` may be an office document.
+#[must_use]
+pub fn is_archive(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"PK\x03\x04")
+}
+
+/// The text of the parts that hold a document's text; empty for other archives.
+pub fn to_text(bytes: &[u8]) -> Result<String, NoText> {
+    let mut archive = zip::ZipArchive::new(Cursor::new(bytes))?;
+    if archive.len() > MAX_ENTRIES {
+        return Err(NoText::Entries);
+    }
+    let mut names: Vec<String> = archive
+        .file_names()
+        .filter(|name| holds_text(name))
+        .map(str::to_owned)
+        .collect();
+    names.sort();
+    let mut room = MAX_XML;
+    let mut out = String::new();
+    for name in names {
+        let mut content = Vec::new();
+        archive
+            .by_name(&name)?
+            .take(room)
+            .read_to_end(&mut content)?;
+        room -= content.len() as u64;
+        out.push_str(&xml::to_text(&String::from_utf8_lossy(&content)));
+        out.push('\n');
+    }
+    Ok(out)
+}
+
+fn holds_text(name: &str) -> bool {
+    let ooxml = [
+        "word/document",
+        "word/footnotes",
+        "word/endnotes",
+        "word/header",
+        "word/footer",
+        "word/comments",
+        "xl/sharedStrings",
+        "xl/worksheets/sheet",
+        "xl/comments",
+        "ppt/slides/slide",
+        "ppt/notesSlides/",
+    ];
+    name.ends_with(".xml")
+        && (name == "content.xml" || ooxml.iter().any(|start| name.starts_with(start)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::io::Write;
+
+    #[test]
+    fn the_text_of_a_document() {
+        let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        let options = zip::write::SimpleFileOptions::default();
+        writer.start_file("word/document.xml", options).unwrap();
+        writer
+            .write_all(b"<w:p><w:t>Grundst</w:t><w:t>ein</w:t></w:p>")
+            .unwrap();
+        writer.start_file("word/styles.xml", options).unwrap();
+        writer.write_all(b"<x>no</x>").unwrap();
+        let file = writer.finish().unwrap().into_inner();
+        assert!(is_archive(&file));
+        assert_eq!(to_text(&file).unwrap().trim(), "Grundstein");
+        assert!(to_text(&file[..file.len() / 2]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = to_text(&[b"PK\x03\x04".as_slice(), &bytes].concat());
+        }
+    }
+}
