@@ -86,6 +86,15 @@ pub fn is_surely_openpgp(bytes: &[u8]) -> bool {
     })
 }
 
+/// True if an armored OpenPGP message begins somewhere near the beginning.
+#[must_use]
+pub fn mentions_armor(bytes: &[u8]) -> bool {
+    const BEGIN: &[u8] = b"-----BEGIN PGP MESSAGE";
+    bytes[..bytes.len().min(WINDOW)]
+        .windows(BEGIN.len())
+        .any(|window| window == BEGIN)
+}
+
 /// Tag and start of the body of the first packet.
 fn packet_start(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let (&first, rest) = bytes.split_first()?;

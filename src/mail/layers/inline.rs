@@ -10,8 +10,6 @@ use crate::mail::{charset, sniff, transfer};
 use std::borrow::Cow;
 use std::ops::Range;
 
-const BEGIN: &[u8] = b"-----BEGIN PGP MESSAGE";
-
 impl Walk<'_> {
     /// Opens the armored blocks in a text part and puts their plaintext in their place. Text that is nothing but
     /// one encrypted MIME entity is replaced by that entity.
@@ -57,7 +55,7 @@ impl Walk<'_> {
         edits: &mut Edits,
     ) {
         let body = transfer::decode(&bytes[part.body.clone()], &part.encoding(bytes));
-        if !body.windows(BEGIN.len()).any(|window| window == BEGIN) {
+        if !sniff::mentions_armor(&body) {
             return;
         }
         let text = html::to_text(&charset::decode(

@@ -16,7 +16,7 @@ use super::keyops::{KeyHint, KeyOps};
 use super::mime::{self, Part};
 use super::model::{Layer, Opened, Scope, Signature};
 use super::rendition::Edits;
-use super::{address, text};
+use super::{address, sniff, text};
 use crate::time::Timestamp;
 use std::borrow::Cow;
 
@@ -30,6 +30,7 @@ pub fn open(
     policy: &OpenPolicy,
     arrived: Timestamp,
 ) -> Opened {
+    let message = without_preamble(message);
     let budget = Budget::default();
     let mut walk = Walk {
         keys,
@@ -153,6 +154,21 @@ impl Walk<'_> {
             }
         };
         self.part(bytes, root, true, &place, edits);
+    }
+}
+
+/// The message without the byte order mark or the blank lines that some exports put before the header.
+fn without_preamble(message: &[u8]) -> &[u8] {
+    let unmarked = message.strip_prefix(b"\xef\xbb\xbf").unwrap_or(message);
+    let blanks = unmarked
+        .iter()
+        .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+        .count();
+    let trimmed = &unmarked[blanks..];
+    if blanks > 0 && sniff::is_entity(trimmed) {
+        trimmed
+    } else {
+        unmarked
     }
 }
 

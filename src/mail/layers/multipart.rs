@@ -46,6 +46,10 @@ impl Walk<'_> {
                 None => others.push(candidate),
             }
         }
+        if layers == 0 {
+            let failure = Failure::Damaged("multipart/signed without a signature in it".into());
+            layers = self.settle_signature(Err(unreadable(failure)), format_of(part), &place);
+        }
         self.part(bytes, content, false, &place.inside(layers), edits);
         for other in others {
             self.part(bytes, other, false, &place.part(), edits);
@@ -121,6 +125,19 @@ pub(super) fn is_encrypted(bytes: &[u8], part: &Part) -> bool {
         "encrypted" => true,
         "alternative" | "related" => false,
         _ => part.children.iter().any(control) && part.children.iter().filter(payload).count() == 1,
+    }
+}
+
+/// The format by the protocol of a `multipart/signed`.
+fn format_of(signed: &Part) -> Format {
+    let protocol = signed
+        .content_type
+        .parameter("protocol")
+        .unwrap_or_default();
+    if protocol.to_ascii_lowercase().contains("pgp") {
+        Format::Openpgp
+    } else {
+        Format::Smime
     }
 }
 

@@ -17,7 +17,7 @@ impl Walk<'_> {
         edits: &mut Edits,
     ) {
         if part.is_multipart() && !part.children.is_empty() {
-            if part.content_type.subtype == "signed" && part.children.len() > 1 {
+            if part.content_type.subtype == "signed" {
                 return self.signed_multipart(bytes, part, place, edits);
             }
             if is_encrypted(bytes, part)
@@ -36,15 +36,14 @@ impl Walk<'_> {
         } else if part.is_multipart() {
             self.encoded_multipart(bytes, part, is_message, place, edits);
         } else if let [message] = part.children.as_slice() {
-            self.message(
-                bytes,
-                message,
-                &Place {
-                    from: Vec::new(),
-                    ..place.clone()
-                },
-                edits,
-            );
+            // Outside encryption a forwarded message is a part of what a reader sees, even if it is all of it.
+            let whole = place.whole && place.depth > 0;
+            let inside = Place {
+                whole,
+                from: Vec::new(),
+                ..place.clone()
+            };
+            self.message(bytes, message, &inside, edits);
         } else {
             self.leaf(bytes, part, is_message, place, edits);
         }
@@ -114,10 +113,7 @@ impl Walk<'_> {
             if sniff::is_cms(&content) {
                 return self.cms_part((bytes, part), &content, is_message, place, edits);
             }
-            let armored = content
-                .trim_ascii_start()
-                .starts_with(b"-----BEGIN PGP MESSAGE");
-            if armored || sniff::is_surely_openpgp(&content) {
+            if sniff::mentions_armor(&content) || sniff::is_surely_openpgp(&content) {
                 if let Some(packets) = sniff::openpgp_in(&content, "", "MESSAGE") {
                     return self.pgp_attachment(
                         (bytes, part),
@@ -130,7 +126,7 @@ impl Walk<'_> {
                 }
             }
         }
-        if part.content_type.kind == "text" || is_message || part.content_type.kind.is_empty() {
+        if is_read_as_text(&part.content_type.kind) || is_message || ends_with(&[".asc", ".txt"]) {
             self.inline_part(bytes, part, is_message, place, edits);
         }
     }
@@ -208,6 +204,14 @@ fn is_cms_type(essence: &str) -> bool {
             | "application/x-pkcs7-mime"
             | "application/pkcs7-signature"
             | "application/x-pkcs7-signature"
+    )
+}
+
+/// Top-level types that readers show as text: text itself and whatever nobody knows.
+fn is_read_as_text(kind: &str) -> bool {
+    !matches!(
+        kind,
+        "application" | "image" | "audio" | "video" | "model" | "font"
     )
 }
 

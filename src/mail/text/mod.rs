@@ -3,6 +3,7 @@
 pub mod html;
 mod invoice;
 mod office;
+mod pdf;
 mod xml;
 
 use super::bounds::Bounds;
@@ -136,6 +137,7 @@ impl Collector<'_> {
                     .notes
                     .push(format!("no text taken from {name:?}: {error}")),
             },
+            _ if pdf::is_pdf(&body) => self.pdf(&name, &body),
             _ if lower.ends_with(".html") || lower.ends_with(".htm") => {
                 self.add(&html::to_text(&charset::decode(&body, label)));
             }
@@ -143,6 +145,25 @@ impl Collector<'_> {
                 self.add(&charset::decode(&body, label))
             }
             _ => {}
+        }
+    }
+
+    fn pdf(&mut self, name: &str, body: &[u8]) {
+        match pdf::read(body) {
+            Ok(contents) => {
+                self.add(&contents.text);
+                for embedded in contents
+                    .embedded
+                    .iter()
+                    .filter(|file| invoice::detect(file).is_some())
+                {
+                    self.xml(name, embedded);
+                }
+            }
+            Err(error) => self
+                .found
+                .notes
+                .push(format!("no text taken from {name:?}: {error}")),
         }
     }
 

@@ -34,20 +34,15 @@ pub fn to_text(bytes: &[u8]) -> Result<String, NoText> {
     if archive.len() > MAX_ENTRIES {
         return Err(NoText::Entries);
     }
-    let mut names: Vec<String> = archive
-        .file_names()
-        .filter(|name| holds_text(name))
-        .map(str::to_owned)
-        .collect();
-    names.sort();
     let mut room = MAX_XML;
     let mut out = String::new();
-    for name in names {
+    for index in 0..archive.len() {
+        let entry = archive.by_index(index)?;
+        if !holds_text(&String::from_utf8_lossy(entry.name_raw())) {
+            continue;
+        }
         let mut content = Vec::new();
-        archive
-            .by_name(&name)?
-            .take(room)
-            .read_to_end(&mut content)?;
+        entry.take(room).read_to_end(&mut content)?;
         room -= content.len() as u64;
         out.push_str(&xml::to_text(&String::from_utf8_lossy(&content)));
         out.push('\n');

@@ -1,0 +1,104 @@
+//! Text and embedded files of PDF documents, within bounds. The library's panics are caught: one odd attachment
+//! must not cost the whole mail.
+
+use lopdf::{Document, LoadOptions, Object};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Largest document that is looked into, in bytes.
+const MAX_FILE: usize = 64 << 20;
+/// Bytes any one stream may expand to.
+const MAX_STREAM: usize = 32 << 20;
+/// Pages whose text is taken.
+const MAX_PAGES: usize = 1000;
+/// Embedded files that are looked at.
+const MAX_EMBEDDED: usize = 20;
+
+/// What a PDF holds.
+pub struct Contents {
+    /// The text of its pages.
+    pub text: String,
+    /// Embedded files (ZUGFeRD and Factur-X carry the invoice in one).
+    pub embedded: Vec<Vec<u8>>,
+}
+
+/// Why there is no text.
+#[derive(Debug, thiserror::Error)]
+pub enum NoText {
+    /// Over a bound.
+    #[error("larger than {MAX_FILE} bytes")]
+    Large,
+    /// The structure cannot be read.
+    #[error("the PDF is damaged or encrypted: {0}")]
+    Unreadable(#[from] lopdf::Error),
+    /// The library gave up.
+    #[error("the PDF's structure makes the parser give up")]
+    GaveUp,
+}
+
+/// True if `bytes` begin as a PDF.
+#[must_use]
+pub fn is_pdf(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"%PDF-")
+}
+
+/// Reads text and embedded files.
+pub fn read(bytes: &[u8]) -> Result<Contents, NoText> {
+    if bytes.len() > MAX_FILE {
+        return Err(NoText::Large);
+    }
+    catch_unwind(AssertUnwindSafe(|| extract(bytes))).unwrap_or(Err(NoText::GaveUp))
+}
+
+fn extract(bytes: &[u8]) -> Result<Contents, NoText> {
+    let options = LoadOptions {
+        max_decompressed_size: Some(MAX_STREAM),
+        ..LoadOptions::default()
+    };
+    let document = Document::load_mem_with_options(bytes, options)?;
+    let pages: Vec<u32> = document.get_pages().into_keys().take(MAX_PAGES).collect();
+    let chunks = document.extract_text_chunks_with_limit(&pages, MAX_STREAM);
+    let text = chunks
+        .into_iter()
+        .flatten()
+        .collect::<Vec<String>>()
+        .join("\n");
+    let streams = document.objects.values().filter_map(|object| match object {
+        Object::Stream(stream) if stream.dict.has_type(b"EmbeddedFile") => Some(stream),
+        _ => None,
+    });
+    let embedded = streams.take(MAX_EMBEDDED).map(|stream| {
+        stream
+            .decompressed_content_with_limit(MAX_STREAM)
+            .unwrap_or_else(|_| stream.content.clone())
+    });
+    Ok(Contents {
+        text,
+        embedded: embedded.collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ONE_PAGE: &str = "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n3 0 obj<</Type/Page/Parent 2 0 R/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>/MediaBox[0 0 99 99]>>endobj\n4 0 obj<</Length 36>>stream\nBT /F1 12 Tf 9 9 Td (Mauerwerk) Tj ET\nendstream endobj\n5 0 obj<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>endobj\n6 0 obj<</Type/EmbeddedFile/Length 5>>stream\n<xml>\nendstream endobj\ntrailer<</Root 1 0 R/Size 7>>\nstartxref\n0\n%%EOF\n";
+
+    #[test]
+    fn text_and_embedded_files_come_out() {
+        let contents = read(ONE_PAGE.as_bytes()).unwrap();
+        assert!(contents.text.contains("Mauerwerk"), "{:?}", contents.text);
+        assert_eq!(contents.embedded, [b"<xml>"]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn never_panics(at in 0..ONE_PAGE.len(), byte in any::<u8>(), cut in 0..ONE_PAGE.len()) {
+            let mut bytes = ONE_PAGE.as_bytes().to_vec();
+            bytes[at] = byte;
+            bytes.truncate(ONE_PAGE.len() - cut / 4);
+            let _ = read(&bytes);
+        }
+    }
+}
