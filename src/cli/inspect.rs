@@ -213,12 +213,10 @@ fn as_text(path: &Path, index: usize, opened: &Opened) -> String {
 
 fn layer_text(layer: &Layer) -> String {
     let indent = "  ".repeat(layer.depth as usize + 1);
-    let mut out = format!(
-        "{indent}{} {}: {}",
-        word(&layer.format),
-        layer.kind,
-        word(&layer.outcome)
-    );
+    let mut out = format!("{indent}{} {}", word(&layer.format), layer.kind);
+    if layer.outcome != Outcome::NotEncrypted {
+        let _ = write!(out, ": {}", word(&layer.outcome));
+    }
     if !layer.algorithms.is_empty() {
         let _ = write!(out, "; {}", printable(&layer.algorithms.join(", ")));
     }

@@ -96,15 +96,23 @@ pub fn replace_attachment(bytes: &[u8], part: &Part, body: &[u8], edits: &mut Ed
     );
 }
 
-/// Replaces the text of a leaf by `text`. Its charset stays where it can hold the text.
+/// Replaces the text of a leaf by `text`. Its charset stays unless the text is plainly in another: what was
+/// encrypted inline is UTF-8 more often than the part around it says.
 pub fn replace_text(bytes: &[u8], part: &Part, text: &[u8], edits: &mut Edits) {
     let line_end = line_end_of(&bytes[part.span.start..part.body.start]);
-    let is_ascii_label = part
+    let is_utf8 = std::str::from_utf8(text).is_ok();
+    let label = part
         .content_type
         .parameter("charset")
-        .is_none_or(|c| c.eq_ignore_ascii_case("us-ascii"));
+        .unwrap_or("us-ascii")
+        .to_ascii_lowercase();
+    let label_fits = match label.as_str() {
+        "us-ascii" => text.is_ascii(),
+        "utf-8" => is_utf8,
+        _ => text.is_ascii() || !is_utf8,
+    };
     let seven_bit = transfer::is_seven_bit(text);
-    if !text.is_ascii() && is_ascii_label {
+    if !label_fits {
         for field in named(bytes, part, "content-type") {
             edits.replace(field.span.clone(), Vec::new());
         }
@@ -113,11 +121,7 @@ pub fn replace_text(bytes: &[u8], part: &Part, text: &[u8], edits: &mut Edits) {
         } else {
             "text/plain".into()
         };
-        let charset = if std::str::from_utf8(text).is_ok() {
-            "utf-8"
-        } else {
-            "windows-1252"
-        };
+        let charset = if is_utf8 { "utf-8" } else { "windows-1252" };
         let field = format!("Content-Type: {essence}; charset={charset}{line_end}");
         edits.replace(part.head_end..part.head_end, field.into_bytes());
     }
@@ -158,25 +162,27 @@ fn named<'p>(bytes: &'p [u8], part: &'p Part, name: &'p str) -> impl Iterator<It
 
 /// A MIME entity for plaintext that should be one. Senders that encrypt bare text or files get a header.
 #[must_use]
-pub fn as_entity(plaintext: &[u8]) -> Vec<u8> {
-    if sniff::is_entity(plaintext) || plaintext.starts_with(b"\n") || plaintext.starts_with(b"\r\n")
+pub fn as_entity(plaintext: Vec<u8>) -> Vec<u8> {
+    if sniff::is_entity(&plaintext)
+        || plaintext.starts_with(b"\n")
+        || plaintext.starts_with(b"\r\n")
     {
-        return plaintext.to_vec();
+        return plaintext;
     }
-    if !sniff::is_text(plaintext) {
-        return as_file(plaintext, "");
+    if !sniff::is_text(&plaintext) {
+        return as_file(&plaintext, "");
     }
-    let charset = match std::str::from_utf8(plaintext) {
+    let charset = match std::str::from_utf8(&plaintext) {
         Ok(_) => "utf-8",
         Err(_) => "windows-1252",
     };
     let mut out = format!("Content-Type: text/plain; charset={charset}\r\n").into_bytes();
-    if transfer::is_seven_bit(plaintext) {
+    if transfer::is_seven_bit(&plaintext) {
         out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(plaintext);
+        out.extend_from_slice(&plaintext);
     } else {
         out.extend_from_slice(b"Content-Transfer-Encoding: base64\r\n\r\n");
-        out.extend_from_slice(transfer::to_base64(plaintext, "\r\n").as_bytes());
+        out.extend_from_slice(transfer::to_base64(&plaintext, "\r\n").as_bytes());
     }
     out
 }

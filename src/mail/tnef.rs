@@ -61,7 +61,7 @@ pub fn as_entity(contents: &Contents) -> Vec<u8> {
     let mut parts = Vec::new();
     if !contents.text.is_empty() {
         parts.push(super::rendition::as_entity(
-            &[b"\r\n", contents.text.as_slice()].concat(),
+            [b"\r\n", contents.text.as_slice()].concat(),
         ));
     }
     if !contents.html.is_empty() {

@@ -3,22 +3,23 @@
 use super::{Place, Walk};
 use crate::mail::model::Format;
 use crate::mail::openpgp::{self, armor};
-use crate::mail::{rendition, sniff, transfer};
+use crate::mail::{mime, rendition, sniff, transfer};
+use std::borrow::Cow;
 
 /// A bare object.
-pub(super) enum Object {
+pub(super) enum Object<'a> {
     /// CMS, BER.
-    Cms(Vec<u8>),
+    Cms(Cow<'a, [u8]>),
     /// OpenPGP packets.
-    OpenPgp(Vec<u8>),
+    OpenPgp(Cow<'a, [u8]>),
     /// Text of the cleartext signature framework, armor included.
-    ClearSigned(Vec<u8>),
+    ClearSigned(&'a [u8]),
 }
 
 /// The object that `bytes` are, if they are no mail.
-pub(super) fn find(bytes: &[u8]) -> Option<Object> {
+pub(super) fn find(bytes: &[u8]) -> Option<Object<'_>> {
     if sniff::is_cms(bytes) {
-        return Some(Object::Cms(bytes.to_vec()));
+        return Some(Object::Cms(Cow::Borrowed(bytes)));
     }
     if sniff::is_entity(bytes) {
         return None;
@@ -27,19 +28,27 @@ pub(super) fn find(bytes: &[u8]) -> Option<Object> {
     if start.starts_with(b"-----BEGIN ") && !start.starts_with(b"-----BEGIN PGP ")
         || is_base64_cms(start)
     {
-        return sniff::cms_in(bytes, "").map(Object::Cms);
+        return sniff::cms_in(bytes, "").map(|ber| Object::Cms(Cow::Owned(ber)));
+    }
+    let start_of_armor = start.starts_with(b"-----");
+    if !start_of_armor
+        && !mime::header_of(&bytes[..bytes.len().min(1000)])
+            .fields
+            .is_empty()
+    {
+        return None;
     }
     let block = armor::next_block(bytes, 0);
     match block {
         Some(block) if block.label == armor::SIGNED_MESSAGE => {
-            Some(Object::ClearSigned(bytes[block.span.start..].to_vec()))
+            Some(Object::ClearSigned(&bytes[block.span.start..]))
         }
         Some(block) if block.label.starts_with("MESSAGE") || block.label == "SIGNATURE" => {
-            sniff::is_openpgp(&block.bytes).then_some(Object::OpenPgp(block.bytes))
+            sniff::is_openpgp(&block.bytes).then_some(Object::OpenPgp(Cow::Owned(block.bytes)))
         }
         Some(_) => None,
         None => (!sniff::is_text(bytes) && sniff::is_openpgp(bytes))
-            .then(|| Object::OpenPgp(bytes.to_vec())),
+            .then(|| Object::OpenPgp(Cow::Borrowed(bytes))),
     }
 }
 
@@ -49,7 +58,7 @@ fn is_base64_cms(start: &[u8]) -> bool {
 
 impl Walk<'_> {
     /// Opens a bare object and what is in it. Returns the plaintext, its own layers replaced.
-    pub(super) fn bare(&mut self, object: &Object, place: &Place) -> Option<Vec<u8>> {
+    pub(super) fn bare(&mut self, object: &Object<'_>, place: &Place) -> Option<Vec<u8>> {
         let (plaintext, count) = match object {
             Object::Cms(ber) => self.open_cms(ber, place)?,
             Object::OpenPgp(packets) => self.open_pgp(packets, place)?,
@@ -75,14 +84,14 @@ impl Walk<'_> {
     }
 
     /// Opens an entity's plaintext further and gives it as a MIME entity.
-    pub(super) fn inside_entity(&mut self, plaintext: &[u8], place: &Place) -> Vec<u8> {
+    pub(super) fn inside_entity(&mut self, plaintext: Vec<u8>, place: &Place) -> Vec<u8> {
         let object = if self.too_deep(place) {
             None
         } else {
-            find(plaintext)
+            find(&plaintext)
         };
         if let Some(inner) = object.and_then(|object| self.bare(&object, place)) {
-            return rendition::as_entity(&inner);
+            return rendition::as_entity(inner);
         }
         let entity = rendition::as_entity(plaintext);
         self.entity(&entity, place).unwrap_or(entity)

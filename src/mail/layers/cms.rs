@@ -31,22 +31,41 @@ impl Walk<'_> {
         Some((plaintext, count, inner_is_cms))
     }
 
-    /// Opens the CMS object that `part` holds and puts its content in the part's place.
-    pub(super) fn cms_part(
+    /// A signature that lies in a part of its own, outside `multipart/signed`: opened if it holds its content, else
+    /// noted. The mail is no less readable for it.
+    pub(super) fn lone_signature(
         &mut self,
         (bytes, part): (&[u8], &Part),
-        ber: &[u8],
+        ber: Vec<u8>,
         is_message: bool,
         place: &Place,
         edits: &mut Edits,
     ) {
-        let Some((plaintext, count)) = self.open_cms(ber, place) else {
+        let result = smime::open(&ber, None, &self.context(place));
+        if result.is_err() {
+            self.settle_signature(result, Format::Smime, &place.part());
+        } else {
+            self.cms_part((bytes, part), ber, is_message, place, edits);
+        }
+    }
+
+    /// Opens the CMS object that `part` holds and puts its content in the part's place.
+    pub(super) fn cms_part(
+        &mut self,
+        (bytes, part): (&[u8], &Part),
+        ber: Vec<u8>,
+        is_message: bool,
+        place: &Place,
+        edits: &mut Edits,
+    ) {
+        let Some((plaintext, count)) = self.open_cms(&ber, place) else {
             return;
         };
+        drop(ber);
         if plaintext.is_empty() {
             return;
         }
-        let inner = self.inside_entity(&plaintext, &place.inside(count));
+        let inner = self.inside_entity(plaintext, &place.inside(count));
         replace_entity(bytes, part, &inner, is_message, edits);
     }
 }

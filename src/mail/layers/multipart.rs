@@ -81,11 +81,11 @@ impl Walk<'_> {
             });
         match payload {
             Some(Payload::Cms(ber)) => {
-                self.cms_part((bytes, part), &ber, is_message, place, edits);
+                self.cms_part((bytes, part), ber, is_message, place, edits);
                 return true;
             }
             Some(Payload::Packets(packets)) => {
-                self.pgp_entity((bytes, part), &packets, is_message, place, edits);
+                self.pgp_entity((bytes, part), packets, is_message, place, edits);
                 return true;
             }
             None if part.content_type.subtype == "encrypted" => {

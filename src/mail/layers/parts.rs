@@ -65,13 +65,15 @@ impl Walk<'_> {
         let ends_with = |endings: &[&str]| endings.iter().any(|ending| lower.ends_with(ending));
 
         if is_cms_type(&essence) || ends_with(&[".p7m", ".p7s", ".p7z", ".p7c"]) {
-            match sniff::cms_in(body, &encoding) {
-                Some(ber) => return self.cms_part((bytes, part), &ber, is_message, place, edits),
-                None if is_cms_type(&essence) && !body.trim_ascii().is_empty() => {
-                    let declared = transfer::decode(body, &encoding);
-                    return self.cms_part((bytes, part), &declared, is_message, place, edits);
-                }
-                None => {}
+            let found = sniff::cms_in(body, &encoding);
+            let declared = is_cms_type(&essence) && !body.trim_ascii().is_empty();
+            let or_anything = || declared.then(|| transfer::decode(body, &encoding).into_owned());
+            if let Some(ber) = found.or_else(or_anything) {
+                return if essence.ends_with("-signature") || ends_with(&[".p7s"]) {
+                    self.lone_signature((bytes, part), ber, is_message, place, edits)
+                } else {
+                    self.cms_part((bytes, part), ber, is_message, place, edits)
+                };
             }
         }
         if matches!(
@@ -101,7 +103,7 @@ impl Walk<'_> {
             if let Some(packets) = sniff::openpgp_in(body, &encoding, "MESSAGE") {
                 return self.pgp_attachment(
                     (bytes, part),
-                    &packets,
+                    packets,
                     is_message,
                     &name,
                     place,
@@ -111,13 +113,19 @@ impl Walk<'_> {
         } else if part.content_type.kind != "text" && part.content_type.kind != "image" {
             let content = transfer::decode(body, &encoding);
             if sniff::is_cms(&content) {
-                return self.cms_part((bytes, part), &content, is_message, place, edits);
+                return self.cms_part(
+                    (bytes, part),
+                    content.into_owned(),
+                    is_message,
+                    place,
+                    edits,
+                );
             }
             if sniff::mentions_armor(&content) || sniff::is_surely_openpgp(&content) {
                 if let Some(packets) = sniff::openpgp_in(&content, "", "MESSAGE") {
                     return self.pgp_attachment(
                         (bytes, part),
-                        &packets,
+                        packets,
                         is_message,
                         &name,
                         place,
@@ -166,7 +174,7 @@ impl Walk<'_> {
     fn pgp_attachment(
         &mut self,
         (bytes, part): (&[u8], &Part),
-        packets: &[u8],
+        packets: Vec<u8>,
         is_message: bool,
         name: &str,
         place: &Place,

@@ -24,15 +24,16 @@ impl Walk<'_> {
     pub(super) fn pgp_entity(
         &mut self,
         (bytes, part): (&[u8], &Part),
-        packets: &[u8],
+        packets: Vec<u8>,
         is_message: bool,
         place: &Place,
         edits: &mut Edits,
     ) {
-        let Some((plaintext, count)) = self.open_pgp(packets, place) else {
+        let Some((plaintext, count)) = self.open_pgp(&packets, place) else {
             return;
         };
-        let inner = self.inside_entity(&plaintext, &place.inside(count));
+        drop(packets);
+        let inner = self.inside_entity(plaintext, &place.inside(count));
         replace_entity(bytes, part, &inner, is_message, edits);
     }
 
@@ -41,18 +42,19 @@ impl Walk<'_> {
     pub(super) fn pgp_file(
         &mut self,
         (bytes, part): (&[u8], &Part),
-        packets: &[u8],
+        packets: Vec<u8>,
         name: &str,
         place: &Place,
         edits: &mut Edits,
     ) {
-        let Some((plaintext, count)) = self.open_pgp(packets, place) else {
+        let Some((plaintext, count)) = self.open_pgp(&packets, place) else {
             return;
         };
+        drop(packets);
         let inside = place.inside(count);
         let inner =
             if sniff::is_entity(&plaintext) && !stripped(name).to_lowercase().ends_with(".eml") {
-                self.inside_entity(&plaintext, &inside)
+                self.inside_entity(plaintext, &inside)
             } else {
                 let file = as_file(&plaintext, stripped(name));
                 self.entity(&file, &inside).unwrap_or(file)

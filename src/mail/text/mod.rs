@@ -17,21 +17,19 @@ use super::{address, charset, date, transfer};
 /// `bounds.text_bytes`. Never fails: a part whose text cannot be taken is named in the notes.
 #[must_use]
 pub fn search_text(message: &[u8], bounds: &Bounds) -> SearchText {
-    let (root, over) = mime::parse(message, 0, bounds, &Budget::default());
+    let budget = Budget::default();
+    let (root, over) = mime::parse(message, 0, bounds, &budget);
+    let room = usize::try_from(bounds.text_bytes).unwrap_or(usize::MAX);
+    let mut found = headers(message, &root);
+    found.notes.extend(over.map(|failure| failure.to_string()));
     let mut collector = Collector {
-        bytes: message,
-        room: room(bounds),
-        found: headers(message, &root),
+        bounds,
+        budget: &budget,
+        room,
+        found,
     };
-    if let Some(failure) = over {
-        collector.found.notes.push(failure.to_string());
-    }
-    collector.part(&root);
+    collector.part(message, &root, 0);
     collector.found
-}
-
-fn room(bounds: &Bounds) -> usize {
-    usize::try_from(bounds.text_bytes).unwrap_or(usize::MAX)
 }
 
 /// The fields of the message, those of protected headers first.
@@ -92,34 +90,33 @@ fn protected<'p>(bytes: &[u8], root: &'p Part) -> Option<&'p Part> {
 }
 
 struct Collector<'b> {
-    bytes: &'b [u8],
+    bounds: &'b Bounds,
+    budget: &'b Budget,
     room: usize,
     found: SearchText,
 }
 
 impl Collector<'_> {
-    fn part(&mut self, part: &Part) {
-        let name = part.file_name(self.bytes);
+    fn part(&mut self, bytes: &[u8], part: &Part, nesting: u32) {
+        let name = part.file_name(bytes);
         if !name.is_empty() {
             self.found.attachments.push(name.clone());
         }
-        if !part.children.is_empty() {
-            for child in &part.children {
-                if part.content_type.is_message() {
-                    self.add(
-                        &child
-                            .first(self.bytes, "subject")
-                            .map(header::decode_words)
-                            .unwrap_or_default(),
-                    );
-                }
-                self.part(child);
+        for child in &part.children {
+            if part.content_type.is_message() {
+                self.subject(bytes, child);
             }
+            self.part(bytes, child, nesting + 1);
+        }
+        if !part.children.is_empty() {
             return;
         }
-        let body = transfer::decode(&self.bytes[part.body.clone()], &part.encoding(self.bytes));
+        let body = transfer::decode(&bytes[part.body.clone()], &part.encoding(bytes));
         let label = part.content_type.parameter("charset");
         let lower = name.to_lowercase();
+        if lower.ends_with(".eml") || part.content_type.is_message() {
+            return self.embedded(&body, nesting + 1);
+        }
         match (
             part.content_type.kind.as_str(),
             part.content_type.subtype.as_str(),
@@ -146,6 +143,24 @@ impl Collector<'_> {
             }
             _ => {}
         }
+    }
+
+    /// A message that lies encoded in an attachment.
+    fn embedded(&mut self, message: &[u8], nesting: u32) {
+        if nesting >= self.bounds.depth {
+            return;
+        }
+        let (root, over) = mime::parse(message, nesting, self.bounds, self.budget);
+        self.found
+            .notes
+            .extend(over.map(|failure| failure.to_string()));
+        self.subject(message, &root);
+        self.part(message, &root, nesting);
+    }
+
+    fn subject(&mut self, bytes: &[u8], root: &Part) {
+        let subject = root.first(bytes, "subject").map(header::decode_words);
+        self.add(&subject.unwrap_or_default());
     }
 
     fn pdf(&mut self, name: &str, body: &[u8]) {

@@ -1,0 +1,176 @@
+//! `strongroom inspect` from outside: the shape of its JSON, its exit statuses, and that one bad file stops nothing.
+
+use sequoia_openpgp::cert::CertBuilder;
+use sequoia_openpgp::policy::StandardPolicy;
+use sequoia_openpgp::serialize::Serialize;
+use sequoia_openpgp::serialize::stream::{Encryptor, LiteralWriter, Message};
+use serde_json::Value;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use strongroom::id::Digest;
+
+const INNER: &str = "Content-Type: text/plain\r\n\r\nsecret\r\n";
+
+/// A folder with `key` (locked by "pass"), `mail.pgp`, `two.mbox` and `plain.eml`.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, _) = CertBuilder::general_purpose(Some("a@example.org"))
+        .set_password(Some("pass".into()))
+        .generate()
+        .unwrap();
+    let mut key = Vec::new();
+    cert.as_tsk().serialize(&mut key).unwrap();
+    std::fs::write(folder.path().join("key"), key).unwrap();
+    let policy = StandardPolicy::new();
+    let recipients = cert
+        .keys()
+        .with_policy(&policy, None)
+        .for_transport_encryption();
+    let mut mail = Vec::new();
+    let message = Encryptor::for_recipients(Message::new(&mut mail), recipients)
+        .build()
+        .unwrap();
+    let mut literal = LiteralWriter::new(message).build().unwrap();
+    literal.write_all(INNER.as_bytes()).unwrap();
+    literal.finalize().unwrap();
+    std::fs::write(folder.path().join("mail.pgp"), mail).unwrap();
+    let mbox = "From a@x Mon\nFrom: a@x\nSubject: 1\n\none\n\nFrom b@x Tue\nFrom: b@x\nSubject: 2\n\ntwo\n";
+    std::fs::write(folder.path().join("two.mbox"), mbox).unwrap();
+    std::fs::write(
+        folder.path().join("plain.eml"),
+        "From: a@x\nSubject: s\n\nhello\n",
+    )
+    .unwrap();
+    std::fs::write(folder.path().join("wrong"), "no\n").unwrap();
+    std::fs::write(folder.path().join("right"), "no\npass\n").unwrap();
+    folder
+}
+
+/// Exit status and the JSON lines.
+fn inspect(folder: &Path, arguments: &[&str]) -> (i32, Vec<Value>) {
+    let output = Command::new(env!("CARGO_BIN_EXE_strongroom"))
+        .current_dir(folder)
+        .args(["inspect", "--json"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let lines = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    (output.status.code().unwrap(), lines.collect())
+}
+
+#[test]
+fn a_message_is_opened_and_its_layers_are_named() {
+    let folder = folder();
+    let (status, lines) = inspect(
+        folder.path(),
+        &[
+            "--keys",
+            "key",
+            "--passphrase-file",
+            "right",
+            "--rendition",
+            "out.eml",
+            "mail.pgp",
+        ],
+    );
+    assert_eq!((status, lines.len()), (0, 1));
+    let line = &lines[0];
+    assert_eq!(
+        (line["path"].as_str(), line["index"].as_u64()),
+        (Some("mail.pgp"), Some(1))
+    );
+    assert_eq!(
+        (line["outcome"].as_str(), &line["reason"]),
+        (Some("opened"), &Value::Null)
+    );
+    let layer = &line["layers"][0];
+    assert_eq!(
+        (layer["format"].as_str(), layer["kind"].as_str()),
+        (Some("openpgp"), Some("encrypted"))
+    );
+    assert_eq!(
+        (layer["depth"].as_u64(), layer["integrity"].as_str()),
+        (Some(0), Some("authenticated"))
+    );
+    assert_eq!(
+        layer["plaintext_sha256"],
+        Digest::of(INNER.as_bytes()).to_string()
+    );
+    assert_eq!(
+        layer["plaintext_lf_sha256"],
+        Digest::of(INNER.replace("\r\n", "\n").as_bytes()).to_string()
+    );
+    assert!(
+        layer["key"].is_string()
+            && layer["algorithms"].is_array()
+            && layer["recipients"].is_array()
+    );
+    let rendition = std::fs::read(folder.path().join("out.eml")).unwrap();
+    assert_eq!(line["rendition_sha256"], Digest::of(&rendition).to_string());
+}
+
+#[test]
+fn what_is_not_opened_says_why_by_outcome_and_status() {
+    let folder = folder();
+    let outcome = |arguments: &[&str]| {
+        let (status, lines) = inspect(folder.path(), arguments);
+        (status, lines[0]["outcome"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(outcome(&["mail.pgp"]), (2, "no-key".to_owned()));
+    assert_eq!(
+        outcome(&["--keys", "key", "--passphrase-file", "wrong", "mail.pgp"]),
+        (2, "locked-key".to_owned())
+    );
+    assert_eq!(outcome(&["plain.eml"]), (0, "not-encrypted".to_owned()));
+}
+
+#[test]
+fn each_message_has_its_line_and_a_bad_file_stops_nothing() {
+    let folder = folder();
+    let (status, lines) = inspect(folder.path(), &["absent", "two.mbox", "plain.eml"]);
+    assert_eq!(status, 2);
+    let shown: Vec<(String, u64)> = lines
+        .iter()
+        .map(|line| {
+            (
+                line["path"].as_str().unwrap().to_owned(),
+                line["index"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("absent", 1),
+        ("two.mbox", 1),
+        ("two.mbox", 2),
+        ("plain.eml", 1),
+    ];
+    assert_eq!(
+        shown,
+        expected.map(|(path, index)| (path.to_owned(), index))
+    );
+    assert_eq!(
+        inspect(folder.path(), &["--keys", "absent", "plain.eml"]).0,
+        2
+    );
+}
+
+#[test]
+fn renditions_of_several_messages_go_into_a_folder() {
+    let folder = folder();
+    let (status, _) = inspect(folder.path(), &["--rendition", "out", "two.mbox"]);
+    assert_eq!(status, 0);
+    let mut found: Vec<PathBuf> = std::fs::read_dir(folder.path().join("out"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    found.sort();
+    assert_eq!(found.len(), 2);
+    assert_eq!(
+        std::fs::read_to_string(&found[1]).unwrap(),
+        "From: b@x\nSubject: 2\n\ntwo\n"
+    );
+}
