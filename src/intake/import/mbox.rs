@@ -196,7 +196,10 @@ mod tests {
             ["A: 1\n", "B: 2\n"]
         );
         let crlf = LINE.replace('\n', "\r\n");
-        assert_eq!(split(&format!("{crlf}\r\n{crlf}A: 1\r\n\r\n")), ["", "A: 1\r\n"]);
+        assert_eq!(
+            split(&format!("{crlf}\r\n{crlf}A: 1\r\n\r\n")),
+            ["", "A: 1\r\n"]
+        );
     }
 
     #[test]

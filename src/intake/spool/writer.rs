@@ -69,7 +69,7 @@ struct SmallMail {
 }
 
 enum Order {
-    Mail(SmallMail),
+    Mail(Box<SmallMail>),
     Close,
 }
 
@@ -133,11 +133,11 @@ impl Spool {
     ) -> Result<SpoolId, NotSpooled> {
         let (answer, answered) = oneshot::channel();
         self.orders
-            .send(Order::Mail(SmallMail {
+            .send(Order::Mail(Box::new(SmallMail {
                 body,
                 closing,
                 answer,
-            }))
+            })))
             .map_err(|_| SpoolError::Closed)?;
         answered.await.map_err(|_| SpoolError::Closed)?
     }
@@ -187,14 +187,14 @@ impl Writer {
     }
 
     /// All mails that wait by now, up to a file's size; true where the writer is to close.
-    fn collect(&self, first: SmallMail) -> (Vec<SmallMail>, bool) {
+    fn collect(&self, first: Box<SmallMail>) -> (Vec<SmallMail>, bool) {
         let mut size = first.body.expose().len() as u64;
-        let mut group = vec![first];
+        let mut group = vec![*first];
         while size < self.shared.config.rotate_bytes {
             match self.queue.try_recv() {
                 Ok(Order::Mail(mail)) => {
                     size += mail.body.expose().len() as u64;
-                    group.push(mail);
+                    group.push(*mail);
                 }
                 Ok(Order::Close) => return (group, true),
                 Err(_) => break,
