@@ -378,7 +378,7 @@ impl Parser<'_> {
         while at < body.end {
             let (end, next) = self.line(at);
             let line = self.bytes[at..end.min(body.end)].trim_ascii_end();
-            if line.len() > 4 && line.starts_with(b"--") && next < body.end {
+            if line.len() > 2 && line.starts_with(b"--") && next < body.end {
                 let (next_end, _) = self.line(next);
                 let follows = &self.bytes[next..next_end.min(body.end)];
                 if follows.len() >= 8 && follows[..8].eq_ignore_ascii_case(b"content-") {

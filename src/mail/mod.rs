@@ -29,5 +29,5 @@ pub use bounds::Bounds;
 pub use encrypt::{CannotEncrypt, encrypt_for};
 pub use keyops::KeyOps;
 pub use layers::open;
-pub use warm_up::warm_up;
 pub use model::{Layer, Opened, Outcome, Signature, Verdict};
+pub use warm_up::warm_up;
