@@ -192,8 +192,8 @@ fn all_officers_sign_the_charter() {
     assert!(
         matches!(wrong, CeremonyError::BadSignature { ref officer, .. } if *officer == name(0))
     );
-    for index in 0..2 {
-        let signature = sign(&three[index], unsigned.text());
+    for (index, officer) in three.iter().enumerate().take(2) {
+        let signature = sign(officer, unsigned.text());
         unsigned.sign(&name(index), &signature).expect("fits");
     }
     assert!(matches!(

@@ -17,6 +17,9 @@ use std::io::Read;
 /// Hits asked for at once.
 const PAGE: usize = 500;
 
+/// Hands one re-encrypted mail to whoever asked.
+pub type Give<'a> = dyn FnMut(RecordId, &[u8]) -> Result<(), CoreError> + 'a;
+
 /// Proof of a release: who approved what, and what went out. Officers' keys are in `officers.json`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Receipt {
@@ -45,11 +48,7 @@ pub struct ReleasedMail {
 
 impl Core {
     /// Releases an approved case. `give` gets each re-encrypted mail; the receipt comes back.
-    pub fn release(
-        &self,
-        case: CaseId,
-        give: &mut dyn FnMut(RecordId, &[u8]) -> Result<(), CoreError>,
-    ) -> Result<Receipt, CoreError> {
+    pub fn release(&self, case: CaseId, give: &mut Give<'_>) -> Result<Receipt, CoreError> {
         let now = self.clock.now();
         let approved = self.cases.approved(case, now)?;
         let certificate = BASE64

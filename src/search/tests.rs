@@ -32,13 +32,13 @@ fn doc(number: u64) -> SearchDoc {
         subject: format!("Quarterly report {number}"),
         body: "Dear Anna, the xylophone invoice is attached. Best regards".to_owned(),
         attachments: vec!["invoice-2023_11.pdf".to_owned()],
-        has_attachment: number % 2 == 0,
-        encrypted: if number % 3 == 0 {
+        has_attachment: number.is_multiple_of(2),
+        encrypted: if number.is_multiple_of(3) {
             vec![Encryption::Smime]
         } else {
             Vec::new()
         },
-        signed: if number % 4 == 0 {
+        signed: if number.is_multiple_of(4) {
             vec![Judgement::Valid]
         } else {
             Vec::new()

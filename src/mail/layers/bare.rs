@@ -48,7 +48,7 @@ pub(super) fn find(bytes: &[u8]) -> Option<Object<'_>> {
         }
         Some(_) => None,
         None => (!sniff::is_text(bytes) && sniff::is_openpgp(bytes))
-            .then(|| Object::OpenPgp(Cow::Borrowed(bytes))),
+            .then_some(Object::OpenPgp(Cow::Borrowed(bytes))),
     }
 }
 

@@ -407,7 +407,9 @@ impl ContentCipher {
             _ => return Err(ContentError::Parameters(self.name())),
         };
         context.decrypt_init(None, Some(key), iv)?;
-        if self.family.mode == Mode::Padded && (total == 0 || total % context.block_size() != 0) {
+        if self.family.mode == Mode::Padded
+            && (total == 0 || !total.is_multiple_of(context.block_size()))
+        {
             return Err(ContentError::Wrong);
         }
         let mut plaintext = Vec::with_capacity(total + 2 * context.block_size());

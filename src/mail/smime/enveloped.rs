@@ -13,6 +13,9 @@ use crate::secret::SecretBytes;
 use const_oid::ObjectIdentifier;
 use openssl::hash::MessageDigest;
 
+/// A plaintext, and the fingerprint of the key that opened it, where a key did.
+type OpenedBy = (Vec<u8>, Option<String>);
+
 /// Most keys tried for one recipient: several keys may answer to one name.
 const ATTEMPTS: u32 = 8;
 /// Most PBKDF2 rounds; more is an attack on our time.
@@ -198,10 +201,7 @@ impl<'a, 'c> Opening<'a, 'c> {
         })
     }
 
-    fn try_recipient(
-        &mut self,
-        recipient: Recipient,
-    ) -> Result<Option<(Vec<u8>, Option<String>)>, Failure> {
+    fn try_recipient(&mut self, recipient: Recipient) -> Result<Option<OpenedBy>, Failure> {
         let without_key = |plaintext: Option<Vec<u8>>| plaintext.map(|plaintext| (plaintext, None));
         match recipient.way {
             Way::Key(hint, wraps) => self.try_key(&hint, &wraps),
@@ -223,11 +223,7 @@ impl<'a, 'c> Opening<'a, 'c> {
         }
     }
 
-    fn try_key(
-        &mut self,
-        hint: &KeyHint,
-        wraps: &[Wrapped],
-    ) -> Result<Option<(Vec<u8>, Option<String>)>, Failure> {
+    fn try_key(&mut self, hint: &KeyHint, wraps: &[Wrapped]) -> Result<Option<OpenedBy>, Failure> {
         let limit = u64::from(self.ctx.policy.bounds.key_operations);
         for wrapped in wraps {
             let implicit_rejection = matches!(wrapped, Wrapped::RsaPkcs1 { .. });

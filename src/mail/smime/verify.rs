@@ -185,7 +185,10 @@ fn md(name: &str) -> Option<&'static openssl::md::MdRef> {
 }
 
 fn plain_to_der(signature: &[u8]) -> Option<Vec<u8>> {
-    if signature.is_empty() || signature.len() % 2 != 0 || Element::only(signature).is_ok() {
+    if signature.is_empty()
+        || !signature.len().is_multiple_of(2)
+        || Element::only(signature).is_ok()
+    {
         return None;
     }
     let (r, s) = signature.split_at(signature.len() / 2);

@@ -22,7 +22,7 @@ pub fn aes_unwrap(kek: &[u8], wrapped: &[u8]) -> Option<SecretBytes> {
         32 => "AES-256-WRAP",
         _ => return None,
     };
-    if wrapped.len() > MAX_WRAPPED || wrapped.len() % 8 != 0 || wrapped.len() < 16 {
+    if wrapped.len() > MAX_WRAPPED || !wrapped.len().is_multiple_of(8) || wrapped.len() < 16 {
         return None;
     }
     unwrap_with(name, kek, wrapped)
@@ -33,7 +33,7 @@ pub fn aes_unwrap(kek: &[u8], wrapped: &[u8]) -> Option<SecretBytes> {
 pub fn triple_des_unwrap(kek: &[u8], wrapped: &[u8]) -> Option<SecretBytes> {
     if kek.len() != 24
         || wrapped.len() > MAX_WRAPPED
-        || wrapped.len() % 8 != 0
+        || !wrapped.len().is_multiple_of(8)
         || wrapped.len() < 24
     {
         return None;
@@ -93,7 +93,7 @@ pub fn password_unwrap(cipher: &str, kek: &[u8], iv: &[u8], wrapped: &[u8]) -> O
     let sizes_fit = iv.len() == block && kek.len() == cipher.key_length();
     if !sizes_fit
         || wrapped.len() < 2 * block
-        || wrapped.len() % block != 0
+        || !wrapped.len().is_multiple_of(block)
         || wrapped.len() > MAX_WRAPPED
     {
         return None;
