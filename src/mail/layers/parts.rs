@@ -121,17 +121,17 @@ impl Walk<'_> {
                     edits,
                 );
             }
-            if sniff::mentions_armor(&content) || sniff::is_surely_openpgp(&content) {
-                if let Some(packets) = sniff::openpgp_in(&content, "", "MESSAGE") {
-                    return self.pgp_attachment(
-                        (bytes, part),
-                        packets,
-                        is_message,
-                        &name,
-                        place,
-                        edits,
-                    );
-                }
+            if (sniff::mentions_armor(&content) || sniff::is_surely_openpgp(&content))
+                && let Some(packets) = sniff::openpgp_in(&content, "", "MESSAGE")
+            {
+                return self.pgp_attachment(
+                    (bytes, part),
+                    packets,
+                    is_message,
+                    &name,
+                    place,
+                    edits,
+                );
             }
         }
         if is_read_as_text(&part.content_type.kind) || is_message || ends_with(&[".asc", ".txt"]) {
