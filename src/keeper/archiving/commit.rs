@@ -37,7 +37,8 @@ pub(super) struct Outcome {
     changes: Changes,
 }
 
-/// Commits the batch, or takes everything back.
+/// Commits the batch, or takes everything back. Does not return where the ledger has the batch and the catalog
+/// cannot take it: a second try would archive the mails twice, a new keeper catches up from the ledger.
 pub(super) fn commit(core: &Core, batch: &Batch) -> Result<(), CoreError> {
     let tenants: BTreeSet<TenantId> = tenants_of(batch);
     let _order = core.lock_order();
@@ -54,7 +55,11 @@ pub(super) fn commit(core: &Core, batch: &Batch) -> Result<(), CoreError> {
     match outcome {
         Ok(outcome) => {
             drop(stores);
-            apply(core, outcome)
+            if let Err(error) = apply(core, outcome) {
+                tracing::error!(%error, "catalog or search cannot be written; the keeper begins anew");
+                std::process::exit(1);
+            }
+            Ok(())
         }
         Err(error) => {
             for store in stores.values_mut() {
