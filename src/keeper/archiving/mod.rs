@@ -34,6 +34,15 @@ const RETRY: Duration = Duration::from_secs(3);
 /// Content that is on its way into the archive.
 type UnderWay = Arc<Mutex<BTreeSet<(TenantId, [u8; 32])>>>;
 
+/// What a look at a mail tells.
+struct Seen {
+    tenant: TenantId,
+    prefix: Vec<u8>,
+    join: [u8; 32],
+    /// Its content is in the archive or on its way there.
+    known: bool,
+}
+
 /// The archiving threads' shared parts.
 pub struct Archiver {
     core: Arc<Core>,
@@ -75,13 +84,14 @@ impl Archiver {
         batches: SyncSender<Batch>,
         removed: &Receiver<SpoolFileId>,
     ) {
+        let mut held = None;
         while !self.stopping() {
             for file in removed.try_iter() {
                 if let Err(error) = reader.remove(file) {
                     tracing::error!(%error, "an archived spool file cannot be removed");
                 }
             }
-            match self.gather(&mut reader) {
+            match self.gather(&mut reader, &mut held) {
                 Ok(Some(batch)) => {
                     if batches.send(batch).is_err() {
                         return;
@@ -97,8 +107,13 @@ impl Archiver {
         drop(batches);
     }
 
-    /// Collects and prepares a batch; `None` where the spool has nothing new.
-    fn gather(&self, reader: &mut SpoolReader) -> Result<Option<Batch>, CoreError> {
+    /// Collects and prepares a batch; `None` where the spool has nothing new. The reader gives each mail once, so a
+    /// mail that cannot be looked at yet stays in `held`, and what came before it is archived.
+    fn gather(
+        &self,
+        reader: &mut SpoolReader,
+        held: &mut Option<Box<SpooledMail>>,
+    ) -> Result<Option<Batch>, CoreError> {
         let mut tasks = Vec::new();
         let mut batch = Batch {
             new: Vec::new(),
@@ -107,12 +122,30 @@ impl Archiver {
         };
         let (mut mails, mut bytes) = (0, 0);
         while mails < BATCH_MAILS && bytes < BATCH_BYTES {
-            match reader.next(&*self.core)? {
-                SpoolEvent::Mail(mail) => {
-                    bytes += mail.length;
-                    self.classify(*mail, mails, &mut tasks, &mut batch)?;
-                    mails += 1;
-                }
+            let next = match held.take() {
+                Some(mail) => Ok(SpoolEvent::Mail(mail)),
+                None => reader.next(&*self.core),
+            };
+            let event = match next {
+                Ok(event) => event,
+                Err(error) if mails == 0 && batch.finished.is_empty() => return Err(error.into()),
+                Err(_) => break, // comes again with the next batch
+            };
+            match event {
+                SpoolEvent::Mail(mail) => match self.look_at(&mail) {
+                    Ok(seen) => {
+                        bytes += mail.length;
+                        Self::classify(*mail, seen, mails, &mut tasks, &mut batch);
+                        mails += 1;
+                    }
+                    Err(error) => {
+                        *held = Some(mail);
+                        if mails == 0 && batch.finished.is_empty() {
+                            return Err(error);
+                        }
+                        break;
+                    }
+                },
                 SpoolEvent::FileDone { file, sound } => {
                     if sound {
                         batch.finished.push(file);
@@ -135,25 +168,50 @@ impl Archiver {
         Ok(Some(batch))
     }
 
-    fn classify(
-        &self,
-        mail: SpooledMail,
-        order: usize,
-        tasks: &mut Vec<Task>,
-        batch: &mut Batch,
-    ) -> Result<(), CoreError> {
+    /// What a mail is to the archive; `None` if the ledger has this very mail.
+    fn look_at(&self, mail: &SpooledMail) -> Result<Option<Seen>, CoreError> {
         if self.core.catalog().by_spool_id(&mail.id)?.is_some() {
-            return Ok(());
+            return Ok(None);
         }
         let tenant = self.core.tenant_or_default(&mail.envelope.tenant);
-        let (prefix, digest) = fingerprint(&mail)?;
+        let (prefix, digest) = fingerprint(mail)?;
         let join = derive_bytes(&self.core.join_key(&tenant)?, Label::JoinHash, &[&digest]);
+        // First under way, then the catalog: what a commit takes from the one is in the other by then.
+        let place = (tenant, join);
         let mut under_way = self
             .under_way
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let known = !under_way.insert((tenant.clone(), join))
-            || self.core.catalog().by_content(&tenant, &join)?.is_some();
+        let fresh = under_way.insert(place.clone());
+        let archived = self.core.catalog().by_content(&place.0, &join);
+        if fresh && archived.is_err() {
+            under_way.remove(&place);
+        }
+        Ok(Some(Seen {
+            known: archived?.is_some() || !fresh,
+            tenant: place.0,
+            prefix,
+            join,
+        }))
+    }
+
+    /// Sorts a mail into new ones and further arrivals.
+    fn classify(
+        mail: SpooledMail,
+        seen: Option<Seen>,
+        order: usize,
+        tasks: &mut Vec<Task>,
+        batch: &mut Batch,
+    ) {
+        let Some(Seen {
+            tenant,
+            prefix,
+            join,
+            known,
+        }) = seen
+        else {
+            return;
+        };
         if known {
             batch.again.push(Again {
                 tenant,
@@ -172,7 +230,6 @@ impl Archiver {
                 record: NewRecord::random(),
             });
         }
-        Ok(())
     }
 
     fn commit_batches(&self, inbox: &Receiver<Batch>, removals: &Sender<SpoolFileId>) {
