@@ -5,8 +5,10 @@
 
 mod support;
 
+use hsm_sim::Firmware;
 use rand::RngExt as _;
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -126,4 +128,120 @@ fn without_a_session_no_command_tells_an_address_or_a_subject() {
     let log = box_.log();
     assert!(!log.contains("Crocodile") && !log.contains("example.org"));
     box_.assert_no_panic();
+}
+
+// E3: other firmware gets no key. C1: and costs no mail.
+#[test]
+fn a_machine_with_other_software_or_a_cleared_tpm_stays_locked_and_takes_mail_in() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    box_.machine.boot(Firmware::Altered).expect("a boot");
+    assert_locked(&mut box_, "PCR 11 differs");
+    box_.machine.boot(Firmware::Good).expect("a boot");
+    box_.start();
+    box_.wait_for_records(1);
+
+    box_.stop();
+    box_.machine.clear().expect("a cleared TPM");
+    assert_locked(&mut box_, "the TPM was cleared");
+    box_.assert_no_panic();
+}
+
+/// The box says that it is locked, why, and what to do; and accepts a mail. It is stopped afterwards.
+fn assert_locked(box_: &mut TestBox, why: &str) {
+    box_.start_only();
+    box_.wait_until(why, || text(&box_.run("status")).contains(why));
+    let status = box_.run("status");
+    assert!(!status.status.success());
+    let said = text(&status);
+    assert!(said.contains("locked since"), "{said}");
+    assert!(said.contains("strongroom ceremony restore"), "{said}");
+    assert!(text(&box_.run("status --json")).contains("\"state\": \"locked\""));
+    assert!(box_.processes("keeper").is_empty());
+    box_.wait_until("intake", || box_.smtp().is_ok());
+    box_.send(&numbered_mail(7));
+    box_.stop();
+}
+
+// C4: no change to an archived object goes unnoticed. Each file of vault, ledger and keyring, in two places.
+#[test]
+fn a_flipped_bit_is_named_by_verify_or_refuses_the_start() {
+    let mut box_ = TestBox::running();
+    let mut client = box_.smtp().expect("a connection");
+    for number in 0..300 {
+        let reply = client.mail("anna@example.org", &numbered_mail(number));
+        assert!(smtp::queue_id(&reply.expect("a reply")).is_some());
+    }
+    drop(client);
+    box_.wait_for_records(300);
+    box_.json("verify --json");
+    box_.stop();
+    let files = precious_files(&box_.data());
+    assert!(files.len() >= 6, "{files:?}");
+    let mut unnoticed = Vec::new();
+    for file in files {
+        let good = std::fs::read(&file).expect("a file");
+        for place in [good.len() / 2, good.len() - 1] {
+            let mut bad = good.clone();
+            bad[place] ^= 0x10;
+            std::fs::write(&file, &bad).expect("written");
+            let said = what_the_box_says(&mut box_);
+            let name = file.strip_prefix(box_.data()).expect("in the box");
+            println!("{} at {place}: {}", name.display(), said.trim());
+            if said.is_empty() {
+                unnoticed.push((name.to_owned(), place));
+            }
+            std::fs::write(&file, &good).expect("written");
+        }
+    }
+    assert!(unnoticed.is_empty(), "{unnoticed:?}");
+    box_.assert_no_panic();
+    box_.start();
+    let verified = box_.json("verify --json");
+    assert_eq!(verified["records"].as_u64(), Some(300));
+}
+
+/// All files of the vault and of the ledger, and the keyring. Without the partial tiles (`….p/N`): they are copies of
+/// what lies in the tail, for readers from outside, who check them against the checkpoint; the box never reads them.
+fn precious_files(data: &Path) -> Vec<PathBuf> {
+    let mut files = vec![data.join("keyring")];
+    let mut folders = vec![data.join("vault"), data.join("ledger")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let length = path.metadata().expect("metadata").len();
+            if path.is_dir() && path.extension().is_none() {
+                folders.push(path);
+            } else if path.is_file() && length > 0 {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// What is said about damage: the reason why the box does not open, else what verify finds. Empty if nothing.
+fn what_the_box_says(box_: &mut TestBox) -> String {
+    let before = box_.log().len();
+    box_.start_only();
+    let mut said = String::new();
+    box_.wait_until("an answer", || {
+        let status = box_.run("status");
+        let reasons = text(&status);
+        let told = box_.log()[before..].to_owned();
+        if status.status.success() {
+            let verified = box_.run("verify");
+            said = if verified.status.success() {
+                String::new()
+            } else {
+                text(&verified)
+            };
+            return true;
+        }
+        said = reasons;
+        said.contains("is refused since") || told.contains("is started again")
+    });
+    box_.stop();
+    said.lines().take(2).collect::<Vec<_>>().join(" | ")
 }
