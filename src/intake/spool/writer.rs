@@ -154,7 +154,7 @@ impl Writer {
         loop {
             match self.next_order() {
                 Ok(Order::Mail(first)) => {
-                    let (group, closing) = self.collect(*first);
+                    let (group, closing) = self.collect(first);
                     self.write(group);
                     if closing {
                         break;
