@@ -441,9 +441,16 @@ fn boundary_of(part: &Part) -> Option<Vec<u8>> {
     (!boundary.is_empty()).then(|| boundary.as_bytes().to_vec())
 }
 
+/// Ends the part at `end`. In a part that is empty or all header, the last line end may belong to the boundary
+/// behind it, so that even its beginning lies before where it was read.
 fn finish(mut part: Part, end: usize) -> Part {
-    part.body.end = end.max(part.body.start);
-    part.span.end = end.max(part.head_end);
+    part.span = part.span.start.min(end)..end;
+    part.head_end = part.head_end.min(end);
+    part.body = part.body.start.min(end)..end;
+    if let Some(last) = part.fields.last_mut() {
+        last.span.end = last.span.end.min(end);
+        last.value.end = last.value.end.min(end);
+    }
     part
 }
 
