@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use support::{TestBox, numbered_mail, smtp, text};
+use support::disk::Disk;
+use support::{TestBox, hostile, numbered_mail, smtp, text};
 
 /// Sends numbered mails over several connections until told to stop; gives the queue ids that were promised.
 struct Load {
@@ -244,4 +245,93 @@ fn what_the_box_says(box_: &mut TestBox) -> String {
     });
     box_.stop();
     said.lines().take(2).collect::<Vec<_>>().join(" | ")
+}
+
+// C1: hostile mail is archived like any other, its outcome names the bound, and the box goes on.
+#[test]
+fn hostile_mail_is_archived_with_its_outcome_named() {
+    let box_ = TestBox::running();
+    box_.send(&hostile::many_parts(10_000));
+    box_.send(&hostile::nested(200));
+    box_.send(&hostile::compressed(256 << 20));
+    box_.wait_for_records(3);
+    let before = box_.peak_memory("keeper");
+    let mut client = box_.smtp().expect("a connection");
+    let reply = client.mail_from("anna@example.org", &mut |out| hostile::large(out, 40 << 20));
+    assert!(smtp::queue_id(&reply.expect("a reply")).is_some());
+    box_.send(&numbered_mail(1));
+    box_.wait_for_records(5);
+    for (word, bound) in [
+        ("manyparts", "parts"),
+        ("nested", "depth"),
+        ("compressed", "ratio"),
+        ("large", "message_bytes"),
+        ("crocodile", ""),
+    ] {
+        let mut id = String::new();
+        box_.wait_until(word, || {
+            let found = box_.json(&format!("search --json subject:{word}"));
+            id = found["hits"][0]["record"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            !id.is_empty()
+        });
+        let shown = box_.json(&format!("show --json {id}"));
+        let reason = shown["reason"].as_str().unwrap_or_default();
+        println!("{word}: {} ({reason})", shown["outcome"]);
+        assert!(
+            reason.contains(bound),
+            "{word}: {} ({reason})",
+            shown["outcome"]
+        );
+    }
+    let peak = box_.peak_memory("keeper");
+    assert!(
+        peak < before + 30,
+        "the keeper held the large mail: {before} MB, then {peak} MB"
+    );
+    box_.ok("verify");
+    box_.assert_no_panic();
+}
+
+// I2, C6: a full disk loses nothing. The vault's disk fills up, then the spool's.
+#[test]
+fn a_full_disk_delays_mail_and_loses_none() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let mounted = (
+        Disk::mount(&box_.data().join("vault"), 8),
+        Disk::mount(&box_.data().join("spool"), 24),
+    );
+    let (Some(vault), Some(_spool)) = mounted else {
+        eprintln!("SKIPPED: mounting a tmpfs is refused here (run as root)");
+        return;
+    };
+    box_.start();
+    for number in 0..12 {
+        box_.send(&hostile::incompressible(
+            &format!("crocodile {number}"),
+            1 << 20,
+        ));
+    }
+    box_.wait_until("the vault is full", || {
+        text(&box_.run("status")).contains("archiving is stuck")
+    });
+    let mut client = box_.smtp().expect("a connection");
+    let reply = client.mail(
+        "anna@example.org",
+        &hostile::incompressible("too much", 30 << 20),
+    );
+    assert!(reply.expect("a reply").starts_with("452 "));
+    vault.resize(64);
+    box_.wait_for_records(12);
+    box_.send(&numbered_mail(12));
+    box_.wait_for_records(13);
+    let verified = box_.json("verify --json");
+    assert_eq!(verified["records"].as_u64(), Some(13));
+    assert!(!text(&box_.run("status")).contains("stuck"));
+    box_.stop();
+    assert_eq!(box_.arrivals().len(), 13);
+    box_.assert_no_panic();
 }

@@ -1,5 +1,7 @@
 //! A whole box on a simulated machine, driven as people and mail servers drive it: by the command line and by SMTP.
 
+pub mod disk;
+pub mod hostile;
 pub mod smtp;
 
 use hsm_sim::Sim;
@@ -32,7 +34,8 @@ pub struct LedgerArrival {
 }
 
 impl TestBox {
-    /// Founds a box (2 of 3 officers) that can be unsealed more than once a boot. It does not run yet.
+    /// Founds a box (2 of 3 officers) that can be unsealed more than once a boot and opens mail of at most 32 MB. It does
+    /// not run yet.
     pub fn found() -> Self {
         let home = tempfile::tempdir().expect("a folder");
         let machine = Sim::start(&home.path().join("machine")).expect("a machine");
@@ -44,11 +47,10 @@ impl TestBox {
         };
         let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("keys-policy/demo.toml");
         let policy = fs::read_to_string(demo).expect("the demo's policy");
-        let uncapped: Vec<_> = policy
-            .lines()
-            .filter(|line| !line.starts_with("cap_pcr"))
-            .collect();
-        fs::write(this.file("policy.toml"), uncapped.join("\n")).expect("a policy");
+        let policy = policy
+            .replace("cap_pcr = 12\n", "")
+            .replace("message_bytes = 268_435_456", "message_bytes = 33_554_432");
+        fs::write(this.file("policy.toml"), policy).expect("a policy");
         for name in OFFICERS {
             let passphrase = this.file(&format!("{name}.pass"));
             fs::write(&passphrase, format!("the passphrase of {name}\n")).expect("a passphrase");
@@ -190,6 +192,15 @@ impl TestBox {
             signal(*pid, nix::sys::signal::Signal::SIGKILL);
         }
         !found.is_empty()
+    }
+
+    /// The most memory that a process of this role has had, in MB.
+    pub fn peak_memory(&self, role: &str) -> u64 {
+        let pid = self.processes(role)[0];
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a status");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = peak.and_then(|line| line.trim().strip_suffix(" kB"));
+        kilobytes.expect("a peak").parse::<u64>().expect("a number") >> 10
     }
 
     fn command(&self) -> Command {
