@@ -1,4 +1,4 @@
-//! Guards the arrows between modules (docs/architecture.md): who may name whom. Code under `#[cfg(test)]` counts too.
+//! Guards the arrows between modules (docs/architecture.md): who may name whom. Files of unit tests may name anybody.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -111,7 +111,10 @@ fn arrows_point_one_way() {
             wrong.push(format!("{module} is in no row of ARROWS"));
             continue;
         };
-        if allowed.contains(&"*") {
+        let of_tests = relative
+            .iter()
+            .any(|part| part == "tests" || part == "tests.rs");
+        if allowed.contains(&"*") || of_tests {
             continue;
         }
         let text = fs::read_to_string(&file).expect("source file");

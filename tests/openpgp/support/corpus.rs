@@ -31,11 +31,6 @@ impl Row {
             .map(|key| self.folder.join(key))
             .collect()
     }
-
-    pub fn passphrases(&self) -> Vec<SecretBytes> {
-        let given = Some(self.passphrase.clone()).filter(|p| !p.is_empty());
-        given.into_iter().map(SecretBytes::from).collect()
-    }
 }
 
 /// All rows of all sources, by name.
