@@ -62,7 +62,7 @@ pub enum TpmError {
     /// The TPM refuses guarded objects because too many wrong passwords were tried.
     #[error(
         "the TPM has locked itself because wrong passwords were tried on it. It listens again after at most \
-         {seconds} s without power loss. Remedy: wait, or `strongroom tpm reset-lockout` with the officers; and find out who tried \
+         {seconds} s without power loss. Remedy: wait, and find out who tried \
          (code {code:#x})"
     )]
     Lockout {
