@@ -81,7 +81,12 @@ impl Add {
         let common = self.common_passphrases()?;
         let mut all = Vec::new();
         for path in self.key_files()? {
-            let rows = self.add_file(&path, &by_file, &common)?;
+            let rows = match self.add_file(&path, &by_file, &common) {
+                Err(Failure::File(unreadable)) => {
+                    vec![EscrowRow::refused(&name_of(&path), &unreadable)]
+                }
+                rows => rows?,
+            };
             if !self.json {
                 rows.iter().for_each(|row| print_row(&path, row));
             }
@@ -97,8 +102,8 @@ impl Add {
                 all.len() - refused
             );
         }
-        if refused > 0 && refused == all.len() {
-            Err(Failure::Input("no key was taken".to_owned()))
+        if refused > 0 {
+            Err(Failure::Input(format!("{refused} keys were not taken")))
         } else {
             Ok(())
         }
@@ -111,11 +116,7 @@ impl Add {
         by_file: &BTreeMap<String, SecretBytes>,
         common: &[SecretBytes],
     ) -> Result<Vec<EscrowRow>, Failure> {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = name_of(path);
         let mut passphrases: Vec<SecretBytes> = by_file
             .get(&name)
             .map(SecretBytes::duplicate)
@@ -185,6 +186,13 @@ impl Add {
         files.sort();
         Ok(files)
     }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 impl List {
