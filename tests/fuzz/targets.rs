@@ -159,11 +159,18 @@ fn mailbox_file(input: &[u8]) {
 }
 
 fn searchable_text(input: &[u8]) {
-    let found = text::search_text(input, &small().bounds);
-    assert!(found.body.len() as u64 <= small().bounds.text_bytes);
-    let _ = text::office::to_text(input);
-    let _ = text::pdf::read(input);
-    let _ = text::html::to_text(&String::from_utf8_lossy(input));
+    let bounds = small().bounds;
+    for kind in [
+        "text/plain; charset=utf-7",
+        "text/html",
+        "application/pdf",
+        "application/vnd.oasis.opendocument.text",
+        "application/xml",
+    ] {
+        let header = format!("Content-Type: {kind}\r\nContent-Disposition: attachment\r\n\r\n");
+        let found = text::search_text(&[header.as_bytes(), input].concat(), &bounds);
+        assert!(found.body.len() as u64 <= bounds.text_bytes);
+    }
 }
 
 fn private_keys(input: &[u8]) {

@@ -1,7 +1,6 @@
 //! The manifests of the corpus of real encrypted mail.
 
 use std::path::{Path, PathBuf};
-use strongroom::secret::SecretBytes;
 
 /// One row of a `manifest.tsv`.
 pub struct Row {
