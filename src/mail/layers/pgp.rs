@@ -14,10 +14,13 @@ const MAX_MESSAGE_KEYS: usize = 16;
 const MAX_KEY_BYTES: usize = 1 << 20;
 
 impl Walk<'_> {
-    /// Opens an OpenPGP message. Returns its literal data and how many layers it had.
+    /// Opens an OpenPGP message. Returns its literal data and how many layers it had; nothing for a detached signature,
+    /// which stays as it is.
     pub(super) fn open_pgp(&mut self, packets: &[u8], place: &Place) -> Option<(Vec<u8>, u32)> {
         let result = openpgp::open(packets, None, &self.context(place));
+        let detached = matches!(&result, Ok(opened) if opened.layers.iter().any(|layer| layer.kind == openpgp::DETACHED));
         self.settle(result, Format::Openpgp, place)
+            .filter(|_| !detached)
     }
 
     /// Opens `packets` and puts the MIME entity inside in the place of `part`.

@@ -1,9 +1,15 @@
 //! AEAD as OpenPGP chunks it: SEIPDv2 (RFC 9580 §5.13.2) and GnuPG's packet type 20 (LibrePGP §5.16).
 
 use bytes::BytesMut;
+use camellia::{Camellia128, Camellia192, Camellia256};
+use eax::aead::consts::{U12, U15, U16};
+use eax::aead::generic_array::GenericArray;
+use eax::aead::{AeadInPlace, KeyInit};
+use eax::cipher::{BlockCipher, BlockDecrypt, BlockEncrypt, BlockSizeUser};
 use hkdf::Hkdf;
 use pgp::crypto::{aead::AeadAlgorithm, sym::SymmetricKeyAlgorithm as Cipher};
 use sha2::Sha256;
+use twofish::Twofish;
 use zeroize::Zeroizing;
 
 /// Octets of an authentication tag in every mode.
@@ -45,10 +51,11 @@ impl Header {
             self.mode,
             AeadAlgorithm::Eax | AeadAlgorithm::Ocb | AeadAlgorithm::Gcm
         );
-        let cipher = matches!(
-            self.cipher,
-            Cipher::AES128 | Cipher::AES192 | Cipher::AES256
-        );
+        let cipher = is_aes(self.cipher)
+            || matches!(
+                self.cipher,
+                Cipher::Twofish | Cipher::Camellia128 | Cipher::Camellia192 | Cipher::Camellia256
+            );
         mode && cipher && self.exponent <= MOST_EXPONENT
     }
 
@@ -154,10 +161,126 @@ pub fn open(
 ) -> Option<BytesMut> {
     let fits =
         key.len() == cipher.key_size() && nonce.len() == mode.nonce_size() && data.len() >= TAG;
-    let mut buffer = BytesMut::from(data);
-    let opened = fits
-        && mode
-            .decrypt_in_place(&cipher, key, nonce, authenticated, &mut buffer)
-            .is_ok();
-    opened.then_some(buffer)
+    fits.then_some(())?;
+    if is_aes(cipher) {
+        let mut buffer = BytesMut::from(data);
+        mode.decrypt_in_place(&cipher, key, nonce, authenticated, &mut buffer)
+            .ok()?;
+        return Some(buffer);
+    }
+    let parts = Parts {
+        key,
+        nonce,
+        authenticated,
+        data,
+    };
+    match cipher {
+        Cipher::Twofish => parts.open::<Twofish>(mode),
+        Cipher::Camellia128 => parts.open::<Camellia128>(mode),
+        Cipher::Camellia192 => parts.open::<Camellia192>(mode),
+        Cipher::Camellia256 => parts.open::<Camellia256>(mode),
+        _ => None,
+    }
+}
+
+fn is_aes(cipher: Cipher) -> bool {
+    matches!(cipher, Cipher::AES128 | Cipher::AES192 | Cipher::AES256)
+}
+
+/// What goes into one opening. RFC 9580 allows every cipher with blocks of 128 bits; rPGP has the modes for AES only.
+struct Parts<'a> {
+    key: &'a [u8],
+    nonce: &'a [u8],
+    authenticated: &'a [u8],
+    data: &'a [u8],
+}
+
+impl Parts<'_> {
+    fn open<C>(&self, mode: AeadAlgorithm) -> Option<BytesMut>
+    where
+        C: BlockCipher
+            + BlockSizeUser<BlockSize = U16>
+            + BlockEncrypt
+            + BlockDecrypt
+            + KeyInit
+            + Clone,
+    {
+        match mode {
+            AeadAlgorithm::Eax => self.open_with::<eax::Eax<C>>(),
+            AeadAlgorithm::Ocb => self.open_with::<ocb3::Ocb3<C, U15>>(),
+            AeadAlgorithm::Gcm => self.open_with::<gcm::AesGcm<C, U12>>(),
+            _ => None,
+        }
+    }
+
+    fn open_with<M: AeadInPlace + KeyInit>(&self) -> Option<BytesMut> {
+        let (sealed, tag) = self.data.split_at(self.data.len() - TAG);
+        let mut buffer = BytesMut::from(sealed);
+        let nonce = GenericArray::from_slice(self.nonce);
+        let tag = GenericArray::from_slice(tag);
+        M::new_from_slice(self.key)
+            .ok()?
+            .decrypt_in_place_detached(nonce, self.authenticated, &mut buffer, tag)
+            .ok()?;
+        Some(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed<M: AeadInPlace + KeyInit>(key: &[u8], nonce: &[u8], plain: &[u8]) -> Vec<u8> {
+        let mut buffer = plain.to_vec();
+        let mode = M::new_from_slice(key).unwrap();
+        let tag =
+            mode.encrypt_in_place_detached(GenericArray::from_slice(nonce), b"ad", &mut buffer);
+        buffer.extend_from_slice(&tag.unwrap());
+        buffer
+    }
+
+    #[test]
+    fn ciphers_other_than_aes_open_in_every_mode() {
+        let key = [7; 32];
+        let cases = [
+            (
+                Cipher::Twofish,
+                AeadAlgorithm::Eax,
+                sealed::<eax::Eax<Twofish>>(&key, &[1; 16], b"text"),
+            ),
+            (
+                Cipher::Camellia256,
+                AeadAlgorithm::Ocb,
+                sealed::<ocb3::Ocb3<Camellia256, U15>>(&key, &[1; 15], b"text"),
+            ),
+            (
+                Cipher::Camellia192,
+                AeadAlgorithm::Gcm,
+                sealed::<gcm::AesGcm<Camellia192, U12>>(&key[..24], &[1; 12], b"text"),
+            ),
+            (
+                Cipher::Camellia128,
+                AeadAlgorithm::Ocb,
+                sealed::<ocb3::Ocb3<Camellia128, U15>>(&key[..16], &[1; 15], b"text"),
+            ),
+        ];
+        for (cipher, mode, mut data) in cases {
+            let (key, nonce) = (&key[..cipher.key_size()], vec![1; mode.nonce_size()]);
+            let opened = open(cipher, mode, key, &nonce, b"ad", &data);
+            assert_eq!(opened.as_deref(), Some(&b"text"[..]), "{cipher:?} {mode:?}");
+            data[0] ^= 1;
+            assert!(open(cipher, mode, key, &nonce, b"ad", &data).is_none());
+        }
+        assert!(
+            open(
+                Cipher::CAST5,
+                AeadAlgorithm::Eax,
+                &key[..16],
+                &[1; 16],
+                b"ad",
+                &[0; 20]
+            )
+            .is_none()
+        );
+    }
 }

@@ -147,7 +147,7 @@ fn decode(digits: &[u8]) -> Vec<u8> {
 }
 
 /// The line that starts at `at`, without its end, and where the next one starts.
-pub(super) fn line(text: &[u8], at: usize) -> (&[u8], usize) {
+pub(crate) fn line(text: &[u8], at: usize) -> (&[u8], usize) {
     let rest = &text[at..];
     match rest.iter().position(|c| *c == b'\n') {
         Some(end) => (
@@ -159,7 +159,7 @@ pub(super) fn line(text: &[u8], at: usize) -> (&[u8], usize) {
 }
 
 /// Where `needle` first occurs.
-pub(super) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     let first = *needle.first()?;
     let mut at = 0;
     while let Some(step) = haystack.get(at..)?.iter().position(|c| *c == first) {

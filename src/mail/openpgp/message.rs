@@ -8,7 +8,7 @@ use super::session::SessionKeys;
 use super::signature::{self, Reading};
 use crate::id::Digest;
 use crate::mail::context::{Context, Failure, Unopened, Unwrapped};
-use crate::mail::model::{Format, Integrity, Layer, Outcome, Signature};
+use crate::mail::model::{Format, Integrity, Layer, Outcome, Signature, Verdict};
 
 /// The packets of one level, sorted.
 #[derive(Default)]
@@ -30,10 +30,23 @@ enum Content {
 struct Peel<'a, 'c> {
     ctx: &'a Context<'c>,
     layers: Vec<Layer>,
-    /// Signature packets by the index of their layer.
-    signed: Vec<(usize, Vec<Vec<u8>>)>,
+    signed: Vec<Signed>,
     inflated: bool,
+    /// A detached signature alone: what it is over is not here.
+    bare: bool,
 }
+
+/// The signatures of one level.
+struct Signed {
+    /// Index of their layer.
+    layer: usize,
+    packets: Vec<Vec<u8>>,
+    /// How many were announced and are not there.
+    missing: usize,
+}
+
+/// The kind of a layer that is a signature without what it is over.
+pub const DETACHED: &str = "detached-signature";
 
 /// Opens a binary OpenPGP message.
 pub fn peel(message: Vec<u8>, ctx: &Context) -> Result<Unwrapped, Unopened> {
@@ -42,6 +55,7 @@ pub fn peel(message: Vec<u8>, ctx: &Context) -> Result<Unwrapped, Unopened> {
         layers: Vec::new(),
         signed: Vec::new(),
         inflated: false,
+        bare: false,
     };
     match peel.reach_literal(message) {
         Ok(plaintext) => Ok(peel.unwrapped(plaintext)),
@@ -54,8 +68,11 @@ impl Peel<'_, '_> {
         let bounds = &self.ctx.policy.bounds;
         let mut bytes = message;
         for _ in 0..bounds.depth {
-            let level = Level::read(&bytes, bounds.recipients)?;
+            let mut level = Level::default();
+            let read = level.read(&bytes, bounds.recipients);
             drop(bytes);
+            self.note_signatures(&mut level);
+            read?;
             bytes = match self.next(level)? {
                 Step::Inside(inner) => inner,
                 Step::Literal(plaintext) => {
@@ -72,12 +89,22 @@ impl Peel<'_, '_> {
         })
     }
 
-    fn next(&mut self, level: Level) -> Result<Step, Failure> {
-        if level.announced > 0 || !level.signatures.is_empty() {
-            self.signed.push((self.layers.len(), level.signatures));
-            self.layers
-                .push(layer("signed", Vec::new(), Integrity::None));
+    fn note_signatures(&mut self, level: &mut Level) {
+        let packets = std::mem::take(&mut level.signatures);
+        if level.announced == 0 && packets.is_empty() {
+            return;
         }
+        self.bare = level.announced == 0 && level.content.is_none();
+        self.signed.push(Signed {
+            layer: self.layers.len(),
+            missing: level.announced.saturating_sub(packets.len()),
+            packets,
+        });
+        let kind = if self.bare { DETACHED } else { "signed" };
+        self.layers.push(layer(kind, Vec::new(), Integrity::None));
+    }
+
+    fn next(&mut self, level: Level) -> Result<Step, Failure> {
         match level.content {
             Some(Content::Encrypted(packet_tag, body)) => self
                 .decrypt(level.session_keys, packet_tag, body)
@@ -90,6 +117,7 @@ impl Peel<'_, '_> {
                 Ok(Step::Inside(inner))
             }
             Some(Content::Literal(body)) => literal(body).map(Step::Literal),
+            None if self.bare => Ok(Step::Literal(Vec::new())),
             None => Err(Failure::Damaged(
                 "no encrypted, compressed or literal data in it".to_owned(),
             )),
@@ -155,18 +183,24 @@ impl Peel<'_, '_> {
             self.layers
                 .push(layer("literal", Vec::new(), Integrity::None));
         }
-        let (raw, folded) = digests(&plaintext);
-        for layer in &mut self.layers {
-            layer.plaintext_sha256 = Some(raw);
-            layer.plaintext_lf_sha256 = Some(folded);
+        if !self.bare {
+            let (raw, folded) = digests(&plaintext);
+            for layer in &mut self.layers {
+                layer.plaintext_sha256 = Some(raw);
+                layer.plaintext_lf_sha256 = Some(folded);
+            }
         }
-        let readings = [Reading::enclosed(&plaintext)];
-        let mut signatures: Vec<Signature> = Vec::new();
-        for (index, packets) in &self.signed {
-            let depth = u32::try_from(*index).unwrap_or(u32::MAX);
-            let judged = signature::judge(packets, &readings, depth, self.ctx);
-            self.layers[*index].algorithms = signature::algorithms(&judged);
-            signatures.extend(judged);
+        let signatures = self.judged(|packets, depth, ctx| {
+            if self.bare {
+                signature::unjudged(packets, depth, signature::DETACHED, Verdict::UnknownSigner)
+            } else {
+                signature::judge(packets, &[Reading::enclosed(&plaintext)], depth, ctx)
+            }
+        });
+        for signed in &self.signed {
+            let depth = u32::try_from(signed.layer).unwrap_or(u32::MAX);
+            let of_layer: Vec<_> = signatures.iter().filter(|s| s.depth == depth).collect();
+            self.layers[signed.layer].algorithms = signature::algorithms(of_layer);
         }
         Unwrapped {
             plaintext,
@@ -174,6 +208,21 @@ impl Peel<'_, '_> {
             layers: self.layers,
             signatures,
         }
+    }
+
+    /// What `judge` says of the signatures that are there, and a note for each that is not.
+    fn judged(
+        &self,
+        judge: impl Fn(&[Vec<u8>], u32, &Context) -> Vec<Signature>,
+    ) -> Vec<Signature> {
+        let mut signatures = Vec::new();
+        for signed in &self.signed {
+            let depth = u32::try_from(signed.layer).unwrap_or(u32::MAX);
+            signatures.extend(judge(&signed.packets, depth, self.ctx));
+            let missing = signed.missing.min(super::MOST_SIGNATURES);
+            signatures.extend((0..missing).map(|_| signature::missing(depth)));
+        }
+        signatures
     }
 
     /// Whatever came before the failure was taken off, but its plaintext ends in something unreadable.
@@ -188,10 +237,16 @@ impl Peel<'_, '_> {
             last.outcome = outcome(&failure);
             last.reason = Some(failure.to_string());
         }
+        let signatures = self.judged(|packets, depth, _| match failure {
+            Failure::Damaged(_) => {
+                signature::unjudged(packets, depth, signature::BROKEN, Verdict::Invalid)
+            }
+            _ => signature::unjudged(packets, depth, signature::UNREACHED, Verdict::UnknownSigner),
+        });
         Unopened {
             failure,
             layers: self.layers,
-            signatures: Vec::new(),
+            signatures,
         }
     }
 }
@@ -202,27 +257,26 @@ enum Step {
 }
 
 impl Level {
-    fn read(bytes: &[u8], recipients: u32) -> Result<Self, Failure> {
-        let mut level = Self::default();
+    fn read(&mut self, bytes: &[u8], recipients: u32) -> Result<(), Failure> {
         for packet in packets(bytes) {
             let packet = match packet {
                 Ok(packet) => packet,
                 Err(Framing::NotAPacket(at))
-                    if level.content.is_some() && is_filler(&bytes[at..]) =>
+                    if self.content.is_some() && is_filler(&bytes[at..]) =>
                 {
                     break;
                 }
                 Err(error) => return Err(Failure::Damaged(error.to_string())),
             };
-            level.sort(packet.tag, packet.body.into_owned())?;
-            if level.session_keys.len() > recipients as usize {
+            self.sort(packet.tag, packet.body.into_owned())?;
+            if self.session_keys.len() > recipients as usize {
                 return Err(Failure::OverBound {
                     bound: "recipients",
                     limit: u64::from(recipients),
                 });
             }
         }
-        Ok(level)
+        Ok(())
     }
 
     fn sort(&mut self, packet_tag: u8, body: Vec<u8>) -> Result<(), Failure> {
@@ -231,6 +285,7 @@ impl Level {
                 self.session_keys.push(packet_tag, body)
             }
             tag::ONE_PASS if self.content.is_none() => self.announced += 1,
+            tag::SIGNATURE if self.signatures.len() == super::MOST_SIGNATURES => {}
             tag::SIGNATURE => self.signatures.push(body),
             tag::SED | tag::SEIPD | tag::GNUPG_AEAD => {
                 self.content(Content::Encrypted(packet_tag, body))?

@@ -9,6 +9,7 @@ mod certs;
 pub mod cleartext;
 mod compression;
 mod container;
+mod dsa;
 mod encrypt;
 mod line_ends;
 mod message;
@@ -20,6 +21,7 @@ mod verdict;
 
 pub use certs::FROM_MESSAGE;
 pub use encrypt::{CannotEncrypt, encrypt_for};
+pub use message::DETACHED;
 pub use policy::EveryAge;
 pub use session::public_key_name;
 

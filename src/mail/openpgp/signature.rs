@@ -2,6 +2,7 @@
 //! for [`super::verdict`] to say.
 
 use super::certs::{self, Known};
+use super::dsa;
 use super::line_ends::{has_bare_lf, stripped, to_crlf, to_lf};
 use super::packets::{framed, tag};
 use super::session::public_key_name;
@@ -9,7 +10,7 @@ use super::verdict;
 use crate::mail::context::Context;
 use crate::mail::model::{Format, Revocation, Scope, Signature, SignatureMath, Verdict};
 use crate::time::Timestamp;
-use openpgp::crypto::hash::Hash;
+use openpgp::crypto::{hash::Hash, mpi};
 use openpgp::packet::key::{Key, PublicParts, UnspecifiedRole};
 use openpgp::parse::Parse;
 use openpgp::types::{HashAlgorithm, SignatureType};
@@ -108,14 +109,54 @@ pub fn judge(
 
 /// The algorithms of several signatures, each once.
 #[must_use]
-pub fn algorithms(signatures: &[Signature]) -> Vec<String> {
+pub fn algorithms<'a>(signatures: impl IntoIterator<Item = &'a Signature>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for name in signatures.iter().flat_map(|s| &s.algorithms) {
+    for name in signatures.into_iter().flat_map(|s| &s.algorithms) {
         if !names.contains(name) {
             names.push(name.clone());
         }
     }
     names
+}
+
+/// Why a signature was not checked: it is detached, and what it is over is not here.
+pub const DETACHED: &str = "detached: what was signed is not here";
+/// Why a signature was not checked: the message around it is malformed.
+pub const BROKEN: &str = "damaged: the message around the signature is malformed";
+/// Why a signature was not checked: what was signed did not open.
+pub const UNREACHED: &str = "unopened: what was signed could not be read";
+
+/// Signature packets (bodies) that cannot be checked, with what they say of themselves.
+#[must_use]
+pub fn unjudged(packets: &[Vec<u8>], depth: u32, reason: &str, verdict: Verdict) -> Vec<Signature> {
+    let told = packets.iter().map(|body| match read(body) {
+        Some(signature) => Signature {
+            verdict,
+            reason: reason.to_owned(),
+            ..unchecked(&signature, depth)
+        },
+        None => unread(depth, UNKNOWN),
+    });
+    told.collect()
+}
+
+/// A signature that a one-pass signature packet announced and that is not there.
+#[must_use]
+pub fn missing(depth: u32) -> Signature {
+    unread(
+        depth,
+        "missing: a one-pass signature packet announces it, but it is not there",
+    )
+}
+
+const UNKNOWN: &str = "unsupported: a signature packet of an unknown version or shape";
+
+/// A signature packet by its body.
+fn read(body: &[u8]) -> Option<openpgp::packet::Signature> {
+    match openpgp::Packet::from_bytes(&framed(tag::SIGNATURE, body)) {
+        Ok(openpgp::Packet::Signature(signature)) => Some(signature),
+        _ => None,
+    }
 }
 
 /// A key that the signature may be of, with its certificate.
@@ -125,12 +166,8 @@ pub(super) struct Candidate<'a> {
 }
 
 fn judge_one(body: &[u8], readings: &[Reading], depth: u32, ctx: &Context) -> Signature {
-    let packet = openpgp::Packet::from_bytes(&framed(tag::SIGNATURE, body));
-    let Ok(openpgp::Packet::Signature(signature)) = packet else {
-        return unread(
-            depth,
-            "unsupported: a signature packet of an unknown version or shape",
-        );
+    let Some(signature) = read(body) else {
+        return unread(depth, UNKNOWN);
     };
     let mut evidence = unchecked(&signature, depth);
     let as_text = match signature.typ() {
@@ -149,14 +186,29 @@ fn judge_one(body: &[u8], readings: &[Reading], depth: u32, ctx: &Context) -> Si
         let fits = candidates
             .iter()
             .find(|c| check(&signature, &c.key, &digest))?;
-        Some((fits, reading.reservation(as_text)))
+        Some((fits.key.fingerprint(), reading.reservation(as_text)))
     });
-    match (good, candidates.first()) {
-        (Some((candidate, reservation)), _) => {
-            verdict::good(evidence, &signature, candidate, reservation, ctx)
-        }
-        (None, Some(candidate)) => verdict::bad(evidence, candidate, ctx),
-        (None, None) => evidence,
+    let Some((key, reservation)) = good else {
+        return match candidates.first() {
+            Some(candidate) => verdict::bad(evidence, candidate, ctx),
+            None => evidence,
+        };
+    };
+    // Somebody else's certificate may have the same key in it, unproven: that must not spoil a good signature.
+    candidates
+        .iter()
+        .filter(|candidate| candidate.key.fingerprint() == key)
+        .map(|candidate| verdict::good(evidence.clone(), &signature, candidate, reservation, ctx))
+        .min_by_key(|judged| rank(judged.verdict))
+        .unwrap_or(evidence)
+}
+
+fn rank(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Valid => 0,
+        Verdict::ValidBut => 1,
+        Verdict::UnknownSigner => 2,
+        Verdict::Invalid => 3,
     }
 }
 
@@ -206,9 +258,15 @@ fn check(
     digest: &[u8],
 ) -> bool {
     (signature.version() == 6) == (key.version() == 6)
-        && key
-            .verify(signature.mpis(), signature.hash_algo(), digest)
-            .is_ok()
+        && match (key.mpis(), signature.mpis()) {
+            (mpi::PublicKey::DSA { p, q, g, y }, mpi::Signature::DSA { r, s }) => {
+                let key = [p, q, g, y].map(mpi::MPI::value);
+                dsa::verifies(key, [r.value(), s.value()], digest)
+            }
+            _ => key
+                .verify(signature.mpis(), signature.hash_algo(), digest)
+                .is_ok(),
+        }
 }
 
 /// What the packet alone says: no key, nothing checked.
@@ -218,6 +276,7 @@ fn unchecked(signature: &openpgp::packet::Signature, depth: u32) -> Signature {
         .first()
         .map(|issuer| format!("{issuer:X}"));
     let mut evidence = unread(depth, "unknown-key: no certificate for the signing key");
+    evidence.verdict = Verdict::UnknownSigner;
     evidence.signer = issuer.map_or_else(|| "unnamed".to_owned(), |id| id.to_lowercase());
     evidence.time = signature.signature_creation_time().map(timestamp);
     evidence.algorithms = vec![
@@ -227,11 +286,12 @@ fn unchecked(signature: &openpgp::packet::Signature, depth: u32) -> Signature {
     evidence
 }
 
+/// What there is to say where not even a packet was read.
 fn unread(depth: u32, reason: &str) -> Signature {
     Signature {
         depth,
         format: Format::Openpgp,
-        verdict: Verdict::UnknownSigner,
+        verdict: Verdict::Invalid,
         math: SignatureMath::Unchecked,
         reason: reason.to_owned(),
         signer: "unnamed".to_owned(),

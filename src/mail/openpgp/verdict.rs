@@ -132,7 +132,9 @@ impl Findings {
                 .push("unbound: the key is not bound to its certificate".to_owned());
             return;
         };
-        if !key.for_signing() && !key.for_certification() {
+        // Keys from before key flags may do whatever their algorithm can.
+        let flags = key.key_flags();
+        if flags.is_some_and(|flags| !flags.for_signing() && !flags.for_certification()) {
             self.invalid.push("usage: the key may not sign".to_owned());
         }
         let newest =
