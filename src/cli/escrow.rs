@@ -1,6 +1,7 @@
 //! `escrow`: bringing users' private keys in, one file or a folder with a list of passphrases, and listing them.
 
 use super::client::{Client, ClientError};
+use super::escrow_offer::{KeyOffer, LARGEST_KEY_FILE, file_name, offers};
 use super::failure::Failure;
 use super::passphrase::Source;
 use super::session::token;
@@ -12,14 +13,10 @@ use clap::{Args, Subcommand};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const LARGEST_KEY_FILE: u64 = 16 << 20;
-/// File name endings of certificates that may stand beside a key.
-const CERTIFICATE_ENDINGS: [&str; 3] = ["crt", "cer", "cert"];
-
 /// Users' private keys
 #[derive(Debug, Subcommand)]
 pub enum EscrowCommand {
-    /// Take keys into escrow: PKCS#12, PKCS#8 with certificate, OpenPGP; a file or a whole folder
+    /// Take keys into escrow: PKCS#12, PKCS#8 with certificate, OpenPGP; a file, a folder, or a GnuPG home
     Add(Add),
     /// List the keys in escrow
     List(List),
@@ -80,15 +77,10 @@ impl Add {
             .unwrap_or_default();
         let common = self.common_passphrases()?;
         let mut all = Vec::new();
-        for path in self.key_files()? {
-            let rows = match self.add_file(&path, &by_file, &common) {
-                Err(Failure::File(unreadable)) => {
-                    vec![EscrowRow::refused(&name_of(&path), &unreadable)]
-                }
-                rows => rows?,
-            };
+        for offer in offers(&self.paths)? {
+            let rows = self.add_offer(&offer, &by_file, &common)?;
             if !self.json {
-                rows.iter().for_each(|row| print_row(&path, row));
+                rows.iter().for_each(|row| print_row(&offer.path, row));
             }
             all.extend(rows);
         }
@@ -102,28 +94,26 @@ impl Add {
                 all.len() - refused
             );
         }
-        if refused > 0 {
-            Err(Failure::Input(format!("{refused} keys were not taken")))
+        if refused > 0 && refused == all.len() {
+            Err(Failure::Input("no key was taken".to_owned()))
         } else {
             Ok(())
         }
     }
 
     /// A key file with a locked key and no passphrase at hand is asked about on the terminal.
-    fn add_file(
+    fn add_offer(
         &self,
-        path: &Path,
+        offer: &KeyOffer,
         by_file: &BTreeMap<String, SecretBytes>,
         common: &[SecretBytes],
     ) -> Result<Vec<EscrowRow>, Failure> {
-        let name = name_of(path);
-        let mut passphrases: Vec<SecretBytes> = by_file
-            .get(&name)
-            .map(SecretBytes::duplicate)
-            .into_iter()
+        let names = offer.files.iter().map(|file| file_name(file));
+        let mut passphrases: Vec<SecretBytes> = names
+            .filter_map(|name| by_file.get(&name).map(SecretBytes::duplicate))
             .collect();
         passphrases.extend(common.iter().map(SecretBytes::duplicate));
-        let rows = self.send(path, &name, passphrases)?;
+        let rows = self.send(offer, passphrases)?;
         let locked = rows.iter().any(|row| {
             row.problem
                 .as_ref()
@@ -132,25 +122,23 @@ impl Add {
         if !locked || self.passphrase_file.is_some() || self.passphrases.is_some() {
             return Ok(rows);
         }
-        let typed = Source::of(None).read(&name)?;
-        self.send(path, &name, vec![typed])
+        let typed = Source::of(None).read(&file_name(&offer.path))?;
+        self.send(offer, vec![typed])
     }
 
     fn send(
         &self,
-        path: &Path,
-        name: &str,
+        offer: &KeyOffer,
         passphrases: Vec<SecretBytes>,
     ) -> Result<Vec<EscrowRow>, Failure> {
-        let keys = SecretBytes::new(durable::read(path, LARGEST_KEY_FILE)?);
         let request = Request::EscrowAdd {
             tenant: self.tenant.clone(),
             passphrases: passphrases.into_iter().map(Token).collect(),
-            certificates: beside(path)?,
-            source: name.to_owned(),
+            certificates: offer.certificates.iter().cloned().map(Into::into).collect(),
+            source: file_name(&offer.path),
         };
         let client = Client::connect(&self.data.data, self.json)?;
-        match client.ask(&request, keys.expose(), &mut |_, _| Ok(()))? {
+        match client.ask(&request, offer.keys.expose(), &mut |_, _| Ok(()))? {
             Answer::Escrow(rows) => Ok(rows),
             _ => Err(ClientError::Unexpected.into()),
         }
@@ -168,31 +156,6 @@ impl Add {
             .map(|line| SecretBytes::new(line.to_vec()))
             .collect())
     }
-
-    fn key_files(&self) -> Result<Vec<PathBuf>, Failure> {
-        let mut files = Vec::new();
-        for path in &self.paths {
-            if path.is_dir() {
-                let entries = std::fs::read_dir(path).map_err(durable::at("read", path))?;
-                let inside = entries
-                    .flatten()
-                    .map(|entry| entry.path())
-                    .filter(|path| path.is_file() && !is_certificate(path));
-                files.extend(inside.filter(|path| path.extension().is_none_or(|end| end != "csv")));
-            } else {
-                files.push(path.clone());
-            }
-        }
-        files.sort();
-        Ok(files)
-    }
-}
-
-fn name_of(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
 }
 
 impl List {
@@ -245,27 +208,6 @@ fn print_row(path: &Path, row: &EscrowRow) {
             );
         }
     }
-}
-
-/// Certificates of the same name beside a key file.
-fn beside(path: &Path) -> Result<Vec<serde_bytes::ByteBuf>, Failure> {
-    let mut found = Vec::new();
-    for ending in CERTIFICATE_ENDINGS {
-        if let Some(bytes) =
-            durable::read_if_present(&path.with_extension(ending), LARGEST_KEY_FILE)?
-        {
-            found.push(bytes.into());
-        }
-    }
-    Ok(found)
-}
-
-fn is_certificate(path: &Path) -> bool {
-    path.extension().is_some_and(|end| {
-        CERTIFICATE_ENDINGS
-            .iter()
-            .any(|known| end.eq_ignore_ascii_case(known))
-    })
 }
 
 /// Lines of `FILE,PASSPHRASE`; the passphrase is everything behind the first comma.

@@ -1,8 +1,9 @@
 //! Keys, certificates and passphrases from files and directories, for commands that take them as paths.
 
-use crate::escrow::{self, keyholder::Keyholder};
+use super::gnupg;
+use crate::escrow::openpgp_key::{certificates_in, is_agent_file, joined_agent_files};
+use crate::escrow::{self, Certificates, Loaded, keyholder::Keyholder};
 use crate::mail::context::{OpenPgpCertificate, Trust};
-use crate::mail::openpgp::armor;
 use crate::secret::SecretBytes;
 use openssl::x509::{X509, X509Crl};
 use serde_bytes::ByteBuf;
@@ -55,26 +56,23 @@ pub fn read(
             contents.push((file, path.is_file(), bytes));
         }
     }
-    let given = trust.anchors.iter().chain(&trust.certificates);
-    let mut known: Vec<X509> = given.filter_map(|der| X509::from_der(der).ok()).collect();
-    known.extend(contents.iter().flat_map(|(_, _, bytes)| x509_in(bytes)));
+    let certificates = certificates(&trust, &contents);
+    let (agent_files, key_files): (Vec<_>, Vec<_>) = contents
+        .into_iter()
+        .partition(|(_, _, bytes)| is_agent_file(bytes));
     let mut notes = Vec::new();
     let mut loads = Vec::new();
-    for (file, named, bytes) in &contents {
-        let loaded = escrow::load(bytes, &passphrases, &known);
-        if *named && loaded.keys.is_empty() && loaded.nameless.is_empty() {
-            let why = loaded
-                .problems
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("; ");
-            let why = if why.is_empty() {
-                "no private key in it".to_owned()
-            } else {
-                why
-            };
-            notes.push(format!("{}: {why}", file.display()));
+    for (file, named, bytes) in &key_files {
+        let loaded = escrow::load(bytes, &passphrases, &certificates);
+        if *named {
+            notes.extend(note(file, &loaded));
+        }
+        loads.push(loaded);
+    }
+    if !agent_files.is_empty() {
+        let loaded = load_agent_files(&agent_files, &passphrases, certificates);
+        if let Some((file, ..)) = agent_files.iter().find(|(_, named, _)| *named) {
+            notes.extend(note(file, &loaded));
         }
         loads.push(loaded);
     }
@@ -93,6 +91,49 @@ pub fn read(
         trust,
         notes,
     })
+}
+
+type KeyFile = (PathBuf, bool, Zeroizing<Vec<u8>>);
+
+fn certificates(trust: &Trust, contents: &[KeyFile]) -> Certificates {
+    let given = trust.anchors.iter().chain(&trust.certificates);
+    let mut x509: Vec<X509> = given.filter_map(|der| X509::from_der(der).ok()).collect();
+    x509.extend(contents.iter().flat_map(|(_, _, bytes)| x509_in(bytes)));
+    let given = trust.openpgp.iter().map(|given| given.bytes.clone());
+    let beside = contents
+        .iter()
+        .flat_map(|(_, _, bytes)| certificates_in(bytes));
+    Certificates {
+        x509,
+        openpgp: given.chain(beside).collect(),
+    }
+}
+
+/// GnuPG's agent keeps each key in a file of its own and no names: all are read together, with the certificates that
+/// lie where GnuPG has them.
+fn load_agent_files(
+    files: &[KeyFile],
+    passphrases: &[SecretBytes],
+    mut certificates: Certificates,
+) -> Loaded {
+    let nearby = gnupg::certificates_near(files.iter().map(|(file, ..)| file.as_path()));
+    certificates.openpgp.extend(nearby);
+    let joined = joined_agent_files(files.iter().map(|(_, _, bytes)| bytes.as_slice()));
+    escrow::load(joined.expose(), passphrases, &certificates)
+}
+
+/// Why a file that was named gave no key.
+fn note(file: &Path, loaded: &Loaded) -> Option<String> {
+    if !loaded.keys.is_empty() || !loaded.nameless.is_empty() {
+        return None;
+    }
+    let why: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+    let why = if why.is_empty() {
+        "no private key in it".to_owned()
+    } else {
+        why.join("; ")
+    };
+    Some(format!("{}: {why}", file.display()))
 }
 
 /// One passphrase a line; empty lines are left out.
@@ -162,7 +203,7 @@ fn add_certificates(bytes: &[u8], trust: &mut Trust) {
     trust
         .crls
         .extend(crls_in(bytes).into_iter().map(ByteBuf::from));
-    for bytes in openpgp_in(bytes) {
+    for bytes in certificates_in(bytes) {
         trust.openpgp.push(OpenPgpCertificate {
             bytes,
             source: "directory".into(),
@@ -180,16 +221,4 @@ fn x509_in(bytes: &[u8]) -> Vec<X509> {
 fn crls_in(bytes: &[u8]) -> Vec<Vec<u8>> {
     let crl = X509Crl::from_der(bytes).or_else(|_| X509Crl::from_pem(bytes));
     crl.and_then(|crl| crl.to_der()).into_iter().collect()
-}
-
-/// OpenPGP certificates, armored or binary; secret keys count by their public part, which the opener takes.
-fn openpgp_in(bytes: &[u8]) -> Vec<Vec<u8>> {
-    let armored: Vec<Vec<u8>> = armor::blocks(bytes)
-        .filter(|block| block.label.ends_with("KEY BLOCK"))
-        .map(|block| block.bytes)
-        .collect();
-    if armored.is_empty() && matches!(bytes.first(), Some(0x94..=0x9b | 0xc5 | 0xc6)) {
-        return vec![bytes.to_vec()];
-    }
-    armored
 }

@@ -14,6 +14,8 @@ pub struct Keyholder {
     /// Keys that no certificate names: tried for every S/MIME recipient after the named ones.
     nameless: Vec<usize>,
     openpgp: Vec<usize>,
+    /// The same for OpenPGP recipients.
+    nameless_openpgp: Vec<usize>,
     locked: Vec<KeyInfo>,
     sealed: bool,
     passphrases: Vec<SecretBytes>,
@@ -33,10 +35,11 @@ impl Keyholder {
     pub fn add(&mut self, key: Box<dyn UserKey>) {
         let index = self.keys.len();
         let info = key.info();
-        if info.format == "OpenPGP" {
-            self.openpgp.push(index);
-        } else if info.hints.is_empty() {
-            self.nameless.push(index);
+        match (info.format.as_str(), info.hints.is_empty()) {
+            ("OpenPGP", false) => self.openpgp.push(index),
+            ("OpenPGP", true) => self.nameless_openpgp.push(index),
+            (_, true) => self.nameless.push(index),
+            (_, false) => {}
         }
         let mut names: Vec<KeyHint> = info.hints.iter().flat_map(names_of).collect();
         names.sort();
@@ -64,9 +67,9 @@ impl Keyholder {
     fn candidates(&self, hint: &KeyHint, wrapped: &Wrapped) -> Vec<usize> {
         let openpgp = matches!(wrapped, Wrapped::OpenPgpPkesk { .. });
         let mut found: Vec<usize> = match hint {
-            KeyHint::Hidden if openpgp => return self.openpgp.clone(),
+            KeyHint::Hidden if openpgp => self.openpgp.clone(),
             KeyHint::Hidden => (0..self.keys.len())
-                .filter(|index| !self.openpgp.contains(index))
+                .filter(|index| self.keys[*index].info().format != "OpenPGP")
                 .collect(),
             _ => names_of(hint)
                 .iter()
@@ -75,9 +78,11 @@ impl Keyholder {
                 .copied()
                 .collect(),
         };
-        if !openpgp {
-            found.extend(&self.nameless);
-        }
+        found.extend(if openpgp {
+            &self.nameless_openpgp
+        } else {
+            &self.nameless
+        });
         let mut seen = std::collections::HashSet::new();
         found.retain(|index| seen.insert(*index));
         found

@@ -56,6 +56,11 @@ pub enum KeyProblem {
         "a private key without its certificate: give both, in one file or as NAME.pem and NAME.crt"
     )]
     NoCertificate,
+    /// A key of GnuPG's agent, which only its certificate can name.
+    #[error(
+        "a GnuPG agent key ({0}) without its certificate: give the whole .gnupg folder, or put the exported certificate beside the key file"
+    )]
+    NoOpenPgpCertificate(String),
     /// A certificate says that the key only signs.
     #[error("a pure signing key is not escrowed: that would end its value as proof ({0})")]
     SigningOnly(String),
@@ -82,7 +87,7 @@ pub trait UserKey: Send + Sync {
 pub struct Loaded {
     /// Keys that were read and unlocked.
     pub keys: Vec<Box<dyn UserKey>>,
-    /// S/MIME keys without their certificate: they open mail in `inspect`, but are not escrowed.
+    /// Keys without their certificate: they open mail in `inspect`, but are not escrowed.
     pub nameless: Vec<Box<dyn UserKey>>,
     /// Keys whose public facts are readable, but which no passphrase given unlocks.
     pub locked: Vec<KeyInfo>,
@@ -92,10 +97,23 @@ pub struct Loaded {
     pub problems: Vec<KeyProblem>,
 }
 
+/// Certificates of keys that come without.
+#[derive(Default)]
+pub struct Certificates {
+    /// For S/MIME.
+    pub x509: Vec<X509>,
+    /// Transferable public keys, binary.
+    pub openpgp: Vec<Vec<u8>>,
+}
+
 /// Reads private keys from any container: OpenPGP (armored or binary, whole rings), PKCS#12, PEM, DER. Each
-/// passphrase is tried, the empty one too. `certificates` help to name S/MIME keys that come without one.
+/// passphrase is tried, the empty one too. `certificates` name keys that come without.
 #[must_use]
-pub fn load(bytes: &[u8], passphrases: &[SecretBytes], certificates: &[X509]) -> Loaded {
+pub fn load(bytes: &[u8], passphrases: &[SecretBytes], certificates: &Certificates) -> Loaded {
+    if openpgp_key::is_agent_file(bytes) {
+        return openpgp_key::load_agent_file(bytes, passphrases, &certificates.openpgp);
+    }
+    let certificates = &certificates.x509;
     let openpgp = is_openpgp(bytes);
     let results = if openpgp {
         openpgp_key::load(bytes, passphrases)

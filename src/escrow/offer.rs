@@ -12,6 +12,13 @@ pub fn load_for_escrow(
     passphrases: &[SecretBytes],
     certificates: &[Vec<u8>],
 ) -> Vec<Result<Box<dyn UserKey>, KeyProblem>> {
+    if openpgp_key::is_agent_file(bytes) {
+        let certificates: Vec<Vec<u8>> = certificates
+            .iter()
+            .flat_map(|file| openpgp_key::certificates_in(file))
+            .collect();
+        return openpgp_key::load_agent_file_for_escrow(bytes, passphrases, &certificates);
+    }
     if is_openpgp(bytes) {
         return openpgp_key::load_for_escrow(bytes, passphrases);
     }

@@ -3,26 +3,32 @@
 //! `inspect` uses all that can decrypt; escrow keeps only encryption subkeys and public parts, because an
 //! escrowed signing key would end the value of its signatures. Expired and revoked keys decrypt like others.
 
+mod agent;
 mod ecdh;
+mod exchange;
+mod facts;
+mod keybox;
+mod kyber;
+mod nameless;
+mod pairing;
 mod private;
+mod public_body;
 mod ring;
+mod sexp;
+mod unprotect;
+mod v5;
 
-use super::{KeyInfo, KeyProblem, UserKey};
-use crate::mail::keyops::{KeyHint, KeyRefusal, SessionKey, Wrapped};
-use crate::mail::openpgp::packets::tag;
-use crate::mail::openpgp::{EveryAge, public_key_name};
+use super::{KeyInfo, KeyProblem, Loaded, UserKey};
+use crate::mail::keyops::{KeyRefusal, SessionKey, Wrapped};
+use crate::mail::openpgp::armor;
 use crate::secret::SecretBytes;
-use crate::time::Timestamp;
+use agent::State;
 use data_encoding::HEXLOWER;
-use openpgp::Cert;
-use openpgp::packet::UserID;
-use openpgp::packet::key::{Key, PublicParts, UnspecifiedRole};
-use openpgp::parse::Parse;
-use openpgp::types::KeyFlags;
+use facts::{PublicFacts, Usages, describe, facts_of, public_facts, public_part};
+use nameless::Nameless;
+use pairing::{Paired, Pairing};
 use private::{Decrypting, rsa, take_mpi};
 use ring::{RingPacket, Unlocked, old_public_size, unlock};
-use sequoia_openpgp as openpgp;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A user's OpenPGP key, unlocked.
 pub struct OpenPgpKey {
@@ -37,22 +43,6 @@ struct DecryptingKey {
     public: PublicFacts,
     /// Its place among the packets.
     index: usize,
-}
-
-/// What a key packet says in public.
-struct PublicFacts {
-    key_id: Vec<u8>,
-    fingerprint: Vec<u8>,
-    algorithm: String,
-    created: Timestamp,
-    usage: Usage,
-}
-
-/// What a key is for, as far as its self-signatures tell.
-#[derive(Clone, Copy)]
-struct Usage {
-    encrypts: bool,
-    signs: bool,
 }
 
 /// All secret keys in `bytes` (armored or binary, whole rings), unlocked with the first passphrase that fits.
@@ -72,14 +62,122 @@ pub fn load_for_escrow(
     bytes: &[u8],
     passphrases: &[SecretBytes],
 ) -> Vec<Result<Box<dyn UserKey>, KeyProblem>> {
-    let reduced = read(bytes, passphrases)
-        .into_iter()
-        .map(|key| reduce_for_escrow(key?));
     boxed(
-        reduced
-            .map(|key| key.and_then(OpenPgpKey::proven))
+        read(bytes, passphrases)
+            .into_iter()
+            .map(escrowable)
             .collect(),
     )
+}
+
+/// Whether `bytes` is a key file of GnuPG's agent (`private-keys-v1.d/*.key`), bare or armored.
+#[must_use]
+pub fn is_agent_file(bytes: &[u8]) -> bool {
+    agent::is_agent_file(bytes)
+}
+
+/// Key files of GnuPG's agent as one, which the loaders take: a certificate may have its keys in several files.
+pub fn joined_agent_files<'a>(files: impl IntoIterator<Item = &'a [u8]>) -> SecretBytes {
+    SecretBytes::new(agent::joined(files))
+}
+
+/// Those of `certificates` (as [`certificates_in`] gives them) that name a key in a file of GnuPG's agent.
+#[must_use]
+pub fn naming(bytes: &[u8], certificates: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let keys = agent::keys(bytes);
+    let rings = certificates.iter().flat_map(|bytes| ring::keys(bytes));
+    rings
+        .filter(|ring| pairing::names_any(ring, &keys))
+        .map(|ring| facts::certificate(&ring))
+        .collect()
+}
+
+/// The keys in a file of GnuPG's agent, named by those of `certificates` (as [`certificates_in`] gives them) that have
+/// their public numbers. Without a certificate a key is nameless.
+#[must_use]
+pub fn load_agent_file(
+    bytes: &[u8],
+    passphrases: &[SecretBytes],
+    certificates: &[Vec<u8>],
+) -> Loaded {
+    let pairing = paired(bytes, passphrases, certificates);
+    let mut loaded = Loaded::default();
+    for Paired { packets, locked } in pairing.paired {
+        let info = facts_of(&packets);
+        match read_paired(packets, locked) {
+            Ok(key) => loaded.keys.push(Box::new(key)),
+            Err(problem) => {
+                loaded.locked.extend(info.filter(|_| locked));
+                loaded.problems.push(problem);
+            }
+        }
+    }
+    for key in &pairing.left {
+        match Nameless::new(key) {
+            Some(key) => loaded.nameless.push(Box::new(key)),
+            None => loaded.problems.push(without_certificate(key)),
+        }
+    }
+    loaded
+}
+
+/// As [`load_agent_file`], for escrow: only keys with their certificate, reduced and proven as by [`load_for_escrow`].
+#[must_use]
+pub fn load_agent_file_for_escrow(
+    bytes: &[u8],
+    passphrases: &[SecretBytes],
+    certificates: &[Vec<u8>],
+) -> Vec<Result<Box<dyn UserKey>, KeyProblem>> {
+    let pairing = paired(bytes, passphrases, certificates);
+    let keys = pairing.paired.into_iter();
+    let mut results: Vec<_> = keys
+        .map(|paired| escrowable(read_paired(paired.packets, paired.locked)))
+        .collect();
+    results.extend(pairing.left.iter().map(|key| Err(without_certificate(key))));
+    boxed(results)
+}
+
+fn paired(bytes: &[u8], passphrases: &[SecretBytes], certificates: &[Vec<u8>]) -> Pairing {
+    let rings = certificates.iter().flat_map(|bytes| ring::keys(bytes));
+    pairing::pair(agent::keys(bytes), rings.collect(), passphrases)
+}
+
+fn read_paired(packets: Vec<RingPacket>, locked: bool) -> Result<OpenPgpKey, KeyProblem> {
+    read_one(packets, &[]).map_err(|problem| {
+        if locked {
+            KeyProblem::WrongPassphrase
+        } else {
+            problem
+        }
+    })
+}
+
+/// What to say of an agent key that no certificate names.
+fn without_certificate(key: &agent::AgentKey) -> KeyProblem {
+    let algorithm = nameless::info(key).map_or_else(|| "unknown".to_owned(), |info| info.algorithm);
+    match key.state {
+        State::Shadowed => {
+            KeyProblem::Unsupported(format!("the {algorithm} key is on a smartcard"))
+        }
+        State::Protected => KeyProblem::WrongPassphrase,
+        State::Clear => KeyProblem::NoOpenPgpCertificate(algorithm),
+    }
+}
+
+/// OpenPGP certificates in a file: armored, binary, or GnuPG's keybox. Secret keys count by their public part.
+#[must_use]
+pub fn certificates_in(bytes: &[u8]) -> Vec<Vec<u8>> {
+    if let Some(found) = keybox::certificates(bytes) {
+        return found;
+    }
+    let armored: Vec<Vec<u8>> = armor::blocks(bytes)
+        .filter(|block| block.label.ends_with("KEY BLOCK"))
+        .map(|block| block.bytes)
+        .collect();
+    if armored.is_empty() && matches!(bytes.first(), Some(0x94..=0x9b | 0xc5 | 0xc6)) {
+        return vec![bytes.to_vec()];
+    }
+    armored
 }
 
 /// The public facts of every secret key in `bytes`, locked or not, so that mail to a locked key can be told from
@@ -121,6 +219,10 @@ pub fn reduce_for_escrow(key: OpenPgpKey) -> Result<OpenPgpKey, KeyProblem> {
         packets,
         decrypting: keep,
     })
+}
+
+fn escrowable(key: Result<OpenPgpKey, KeyProblem>) -> Result<OpenPgpKey, KeyProblem> {
+    key.and_then(reduce_for_escrow).and_then(OpenPgpKey::proven)
 }
 
 impl OpenPgpKey {
@@ -182,12 +284,6 @@ impl UserKey for OpenPgpKey {
     }
 }
 
-impl PublicFacts {
-    fn is_named(&self, id: &[u8]) -> bool {
-        id == self.key_id || id == self.fingerprint
-    }
-}
-
 /// The key id or fingerprint in a PKESK's body; `None` if the recipient is hidden.
 fn named_key(body: &[u8]) -> Option<&[u8]> {
     match body.first()? {
@@ -241,8 +337,12 @@ fn read_one(
                 }
                 Decrypting::new(&key)
             }
-            Unlocked::OldRsa(unlocked) => {
-                let private = old_rsa(&unlocked);
+            Unlocked::Packet(unlocked) => {
+                let private = if unlocked.body.first() == Some(&5) {
+                    v5::decrypting(&unlocked)
+                } else {
+                    old_rsa(&unlocked)
+                };
                 *packet = unlocked;
                 private
             }
@@ -281,203 +381,4 @@ fn old_rsa(packet: &RingPacket) -> Option<Decrypting> {
     let mut next = || take_mpi(&mut second);
     let (d, p, q, u) = (next()?, next()?, next()?, next()?);
     rsa([n, e, d, p, q, u]).ok().map(Decrypting::Rsa)
-}
-
-/// The facts without the unlocked keys' part.
-fn facts_of(packets: &[RingPacket]) -> Option<KeyInfo> {
-    let usages = Usages::of(packets);
-    let primary = public_facts(packets.first()?, &usages)?;
-    let user_ids: Vec<UserID> = packets
-        .iter()
-        .filter(|p| p.tag == tag::USER_ID)
-        .map(|p| UserID::from(p.body.as_slice()))
-        .collect();
-    let mut addresses: Vec<String> = Vec::new();
-    for address in user_ids
-        .iter()
-        .filter_map(|u| u.email().ok().flatten())
-        .map(str::to_lowercase)
-    {
-        if !addresses.contains(&address) {
-            addresses.push(address);
-        }
-    }
-    let keys = packets
-        .iter()
-        .filter(|p| is_key(p))
-        .filter_map(|p| public_facts(p, &usages));
-    let hints = keys
-        .filter(|k| k.usage.encrypts)
-        .flat_map(|k| hints(&k))
-        .collect();
-    Some(KeyInfo {
-        fingerprint: HEXLOWER.encode(&primary.fingerprint),
-        format: "OpenPGP".to_owned(),
-        algorithm: primary.algorithm,
-        addresses,
-        name: user_ids.first().map_or_else(
-            || HEXLOWER.encode(&primary.key_id),
-            |user_id| String::from_utf8_lossy(user_id.value()).into_owned(),
-        ),
-        valid_from: Some(primary.created),
-        valid_until: usages.valid_until,
-        dual_use: false,
-        hints,
-        certificate: certificate(packets),
-    })
-}
-
-/// Fills in what depends on which subkeys decrypt.
-fn describe(mut info: KeyInfo, decrypting: &[DecryptingKey]) -> KeyInfo {
-    info.hints = decrypting.iter().flat_map(|k| hints(&k.public)).collect();
-    info.dual_use = decrypting.iter().any(|k| k.public.usage.signs);
-    if let Some(key) = decrypting
-        .iter()
-        .find(|k| k.public.usage.encrypts)
-        .or(decrypting.first())
-    {
-        info.algorithm.clone_from(&key.public.algorithm);
-    }
-    info
-}
-
-fn hints(key: &PublicFacts) -> [KeyHint; 2] {
-    [
-        KeyHint::OpenPgp(key.key_id.clone()),
-        KeyHint::OpenPgp(key.fingerprint.clone()),
-    ]
-}
-
-fn is_key(packet: &RingPacket) -> bool {
-    packet.is_secret() || matches!(packet.tag, tag::PUBLIC_KEY | tag::PUBLIC_SUBKEY)
-}
-
-/// The public half of a key packet.
-fn public_part(packet: &RingPacket) -> Option<RingPacket> {
-    let public_tag = if packet.tag == tag::SECRET_KEY {
-        tag::PUBLIC_KEY
-    } else {
-        tag::PUBLIC_SUBKEY
-    };
-    let body = if matches!(packet.body.first(), Some(2 | 3)) {
-        packet.body.get(..old_public_size(&packet.body)?)?.to_vec()
-    } else {
-        ring::public_body(packet)?
-    };
-    Some(RingPacket::new(public_tag, body))
-}
-
-/// The certificate: every secret packet replaced by its public half.
-fn certificate(packets: &[RingPacket]) -> Vec<u8> {
-    let public = packets.iter().filter_map(|p| {
-        if p.is_secret() {
-            public_part(p)
-        } else {
-            Some(p.clone())
-        }
-    });
-    public.flat_map(|packet| packet.bytes().to_vec()).collect()
-}
-
-fn public_facts(packet: &RingPacket, usages: &Usages) -> Option<PublicFacts> {
-    if matches!(packet.body.first(), Some(2 | 3)) {
-        return old_public_facts(&packet.body);
-    }
-    let key = ring::public_key(packet)?;
-    let fingerprint = key.fingerprint();
-    let algorithm = public_key_name(key.pk_algo().into());
-    let algorithm = match key.mpis().bits() {
-        Some(bits) if matches!(algorithm.as_str(), "RSA" | "DSA" | "ElGamal") => {
-            format!("{algorithm}-{bits}")
-        }
-        _ => ring::curve(&key).unwrap_or(algorithm),
-    };
-    Some(PublicFacts {
-        key_id: key.keyid().as_bytes().to_vec(),
-        usage: usages.of_key(&key),
-        fingerprint: fingerprint.as_bytes().to_vec(),
-        algorithm,
-        created: Timestamp::from_seconds(
-            key.creation_time()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs()),
-        ),
-    })
-}
-
-/// Version 3 (RFC 4880 §12.2): the key id is the modulus's end, the fingerprint an MD5; always RSA, for both uses.
-fn old_public_facts(body: &[u8]) -> Option<PublicFacts> {
-    let mut rest = body.get(8..old_public_size(body)?)?;
-    let (n, e) = (take_mpi(&mut rest)?, take_mpi(&mut rest)?);
-    let fingerprint =
-        openssl::hash::hash(openssl::hash::MessageDigest::md5(), &[n, e].concat()).ok()?;
-    Some(PublicFacts {
-        key_id: n.get(n.len().checked_sub(8)?..)?.to_vec(),
-        fingerprint: fingerprint.to_vec(),
-        algorithm: format!("RSA-{}", n.len() * 8 - n.first()?.leading_zeros() as usize),
-        created: Timestamp::from_seconds(u64::from(u32::from_be_bytes(
-            body.get(1..5)?.try_into().ok()?,
-        ))),
-        usage: Usage {
-            encrypts: body[7] != 3,
-            signs: body[7] != 2,
-        },
-    })
-}
-
-/// Key flags by fingerprint, from the newest self-signatures, and the end of validity.
-struct Usages {
-    flags: Vec<(openpgp::Fingerprint, KeyFlags)>,
-    valid_until: Option<Timestamp>,
-}
-
-impl Usages {
-    fn of(packets: &[RingPacket]) -> Self {
-        let mut usages = Self {
-            flags: Vec::new(),
-            valid_until: None,
-        };
-        let Ok(cert) = Cert::from_bytes(&certificate(packets)) else {
-            return usages;
-        };
-        // Self-signatures lie in the past; what a certificate says last counts.
-        let newest = cert
-            .userids()
-            .flat_map(|u| u.self_signatures())
-            .chain(cert.primary_key().self_signatures());
-        let newest = newest.chain(cert.keys().subkeys().flat_map(|k| k.self_signatures()));
-        let at: Option<SystemTime> = newest.filter_map(|s| s.signature_creation_time()).max();
-        let Some(Ok(valid)) = at.map(|at| cert.with_policy(&EveryAge, at)) else {
-            return usages;
-        };
-        for key in valid.keys() {
-            if let Some(flags) = key.key_flags() {
-                usages.flags.push((key.key().fingerprint(), flags));
-            }
-        }
-        let expiry = valid.primary_key().key_expiration_time();
-        usages.valid_until = expiry
-            .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
-            .map(|since| Timestamp::from_seconds(since.as_secs()));
-        usages
-    }
-
-    /// Without flags the algorithm decides: RSA may do both.
-    fn of_key(&self, key: &Key<PublicParts, UnspecifiedRole>) -> Usage {
-        let (can_encrypt, can_sign) = (key.pk_algo().for_encryption(), key.pk_algo().for_signing());
-        let fingerprint = key.fingerprint();
-        match self.flags.iter().find(|(known, _)| *known == fingerprint) {
-            Some((_, flags)) if can_sign => Usage {
-                encrypts: can_encrypt
-                    && (flags.for_transport_encryption() || flags.for_storage_encryption()),
-                signs: flags.for_signing()
-                    || flags.for_certification()
-                    || flags.for_authentication(),
-            },
-            _ => Usage {
-                encrypts: can_encrypt,
-                signs: can_sign,
-            },
-        }
-    }
 }

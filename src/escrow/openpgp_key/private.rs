@@ -3,7 +3,8 @@
 //! RSA goes straight to OpenSSL with the CRT parameters, which Sequoia leaves out (six times slower), and
 //! ElGamal is done here because Sequoia no longer does it. All else is Sequoia's.
 
-use super::ecdh::OwnEcdh;
+use super::ecdh::Ecdh;
+use super::kyber::Kyber;
 use super::ring::RingPacket;
 use crate::mail::openpgp::packets::tag;
 use crate::secret::SecretBytes;
@@ -11,7 +12,7 @@ use openpgp::crypto::{SessionKey, mpi};
 use openpgp::packet::key::{Key, PublicParts, SecretParts, UnspecifiedRole};
 use openpgp::packet::{PKESK, Packet, pkesk::PKESK3};
 use openpgp::serialize::MarshalInto;
-use openpgp::types::{Curve, SymmetricAlgorithm};
+use openpgp::types::SymmetricAlgorithm;
 use openssl::bn::{BigNum, BigNumContext};
 use openssl::error::ErrorStack;
 use openssl::pkey::Private;
@@ -32,9 +33,11 @@ pub(super) enum Decrypting {
         y: BigNum,
         x: SecretBytes,
     },
-    /// ECDH on curves that Sequoia lacks.
-    Ecdh(OwnEcdh),
-    /// ECDH, X25519, X448 and the ML-KEM composites.
+    /// ECDH.
+    Ecdh(Ecdh),
+    /// GnuPG's composite of ML-KEM and a curve.
+    Kyber(Box<Kyber>),
+    /// X25519, X448 and the ML-KEM composites of RFC 9980.
     Sequoia(Box<Key<SecretParts, UnspecifiedRole>>),
 }
 
@@ -59,16 +62,11 @@ impl Decrypting {
             .ok()
             .map(Self::Rsa),
             (mpi::PublicKey::ElGamal { p, g, y }, mpi::SecretKeyMaterial::ElGamal { x }) => {
-                Some(Self::ElGamal {
-                    p: BigNum::from_slice(p.value()).ok()?,
-                    g: BigNum::from_slice(g.value()).ok()?,
-                    y: BigNum::from_slice(y.value()).ok()?,
-                    x: SecretBytes::new(x.value().to_vec()),
-                })
+                elgamal_key(p.value(), g.value(), y.value(), x.value())
             }
             (
                 mpi::PublicKey::ECDH {
-                    curve: Curve::Unknown(oid),
+                    curve,
                     q,
                     hash,
                     sym,
@@ -76,9 +74,9 @@ impl Decrypting {
                 mpi::SecretKeyMaterial::ECDH { scalar },
             ) => {
                 let fingerprint = key.fingerprint();
-                let (hash, sym) = (u8::from(*hash), u8::from(*sym));
+                let kdf = (u8::from(*hash), u8::from(*sym));
                 let (public, scalar) = (q.value(), scalar.value());
-                OwnEcdh::new(oid, public, scalar, hash, sym, fingerprint.as_bytes()).map(Self::Ecdh)
+                Ecdh::new(curve.oid(), public, scalar, kdf, fingerprint.as_bytes()).map(Self::Ecdh)
             }
             _ => key
                 .pk_algo()
@@ -108,6 +106,7 @@ impl Decrypting {
                 session_key(elgamal(p, x, c1, c2).ok()??, cipher_inside)
             }
             Self::Ecdh(key) => session_key(key.unwrap(body)?, cipher_inside),
+            Self::Kyber(key) => key.unwrap(body),
             Self::Sequoia(key) => {
                 let mut body = body.to_vec();
                 if let Some(version @ 2) = body.first_mut() {
@@ -130,6 +129,7 @@ impl Decrypting {
         match self {
             Self::Rsa(key) => rsa_proof(key).unwrap_or(false),
             Self::Ecdh(key) => key.proves_possession(),
+            Self::Kyber(key) => key.proves_possession(),
             Self::ElGamal { p, g, y, x } => elgamal_proof(p, g, y, x).unwrap_or(false),
             Self::Sequoia(key) => self
                 .opens_a_test_wrap(&key.as_ref().clone().take_secret().0)
@@ -143,6 +143,16 @@ impl Decrypting {
         let (got, _) = self.unwrap(&PKESK::from(wrap).to_vec().ok()?, true)?;
         Some(openssl::memcmp::eq(got.expose(), &sent))
     }
+}
+
+/// An ElGamal key from its numbers.
+pub(super) fn elgamal_key(p: &[u8], g: &[u8], y: &[u8], x: &[u8]) -> Option<Decrypting> {
+    Some(Decrypting::ElGamal {
+        p: BigNum::from_slice(p).ok()?,
+        g: BigNum::from_slice(g).ok()?,
+        y: BigNum::from_slice(y).ok()?,
+        x: SecretBytes::new(x.to_vec()),
+    })
 }
 
 /// An OpenSSL key from OpenPGP's n, e, d, p, q, u = p⁻¹ mod q. PKCS#1 has the primes the other way round.
@@ -217,6 +227,12 @@ fn wrapped_numbers<const N: usize>(body: &[u8]) -> Option<[&[u8]; N]> {
         *number = take_mpi(&mut rest)?;
     }
     Some(numbers)
+}
+
+/// The public-key algorithm of a PKESK.
+pub(super) fn wrap_algorithm(body: &[u8]) -> Option<u8> {
+    let after = body.len().checked_sub(wrapped_fields(body)?.len() + 1)?;
+    body.get(after).copied()
 }
 
 /// What a PKESK has after version, recipient and algorithm.

@@ -1,6 +1,7 @@
 //! Key rings as packets: split into keys, each key's secret parts unlocked one by one.
 
 use super::private::take_mpi;
+use super::v5;
 use crate::mail::openpgp::armor;
 use crate::mail::openpgp::packets::{framed, packets, tag};
 use crate::secret::SecretBytes;
@@ -74,8 +75,8 @@ pub(super) fn keys(bytes: &[u8]) -> Vec<Vec<RingPacket>> {
 pub(super) enum Unlocked {
     /// Readable by Sequoia, and unlocked.
     Key(Box<Key<SecretParts, UnspecifiedRole>>),
-    /// A version 3 RSA key, its secret part in the clear: n, e, d, p, q, u.
-    OldRsa(RingPacket),
+    /// Of a version that Sequoia lacks (2, 3 and 5), its secret part in the clear.
+    Packet(RingPacket),
     /// No passphrase fits.
     Locked,
     /// The secret part is elsewhere (a smartcard, another file).
@@ -88,6 +89,9 @@ pub(super) enum Unlocked {
 pub(super) fn unlock(packet: &RingPacket, passphrases: &[SecretBytes]) -> Unlocked {
     if matches!(packet.body.first(), Some(2 | 3)) {
         return unlock_old(packet, passphrases);
+    }
+    if packet.body.first() == Some(&5) {
+        return v5::unlock(packet, passphrases);
     }
     let Some(key) = secret_key(packet) else {
         return Unlocked::Unsupported;
@@ -153,13 +157,13 @@ fn unlock_old(packet: &RingPacket, passphrases: &[SecretBytes]) -> Unlocked {
         return Unlocked::Unsupported;
     };
     match packet.body.get(public) {
-        Some(0) => Unlocked::OldRsa(packet.clone()),
+        Some(0) => Unlocked::Packet(packet.clone()),
         Some(cipher @ 1..=13) => passphrases
             .iter()
             .find_map(|passphrase| {
                 unlock_old_with(packet, public, Cipher::from(*cipher), passphrase)
             })
-            .map_or(Unlocked::Locked, Unlocked::OldRsa),
+            .map_or(Unlocked::Locked, Unlocked::Packet),
         _ => Unlocked::Unsupported,
     }
 }

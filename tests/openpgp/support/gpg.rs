@@ -15,7 +15,21 @@ impl Gpg {
     pub fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         std::fs::set_permissions(home.path(), PermissionsExt::from_mode(0o700)).unwrap();
-        Self { home, time: None }
+        let gpg = Self { home, time: None };
+        // Left alone, the agent calibrates its passphrase hashing to a tenth of a second.
+        gpg.with_agent_options(&[])
+    }
+
+    /// The home directory.
+    pub fn home(&self) -> &std::path::Path {
+        self.home.path()
+    }
+
+    /// With these lines in the agent's configuration.
+    pub fn with_agent_options(self, lines: &[&str]) -> Self {
+        let lines = [&["s2k-count 65536"], lines].concat().join("\n");
+        self.write("gpg-agent.conf", format!("{lines}\n").as_bytes());
+        self
     }
 
     /// As if it were this time (gpg's ISO form).

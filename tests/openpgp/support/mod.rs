@@ -1,5 +1,4 @@
 //! What several integration tests need.
 
-pub mod corpus;
 pub mod gpg;
 pub mod pgp;

@@ -1,10 +1,9 @@
 //! Opening OpenPGP messages in tests: keys from files, certificates from folders.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use strongroom::escrow::{KeyInfo, UserKey, openpgp_key};
-use strongroom::mail::context::{Budget, Context, OpenPgpCertificate, OpenPolicy, Trust};
+use strongroom::mail::context::{Budget, Context, OpenPolicy, Trust};
 use strongroom::mail::keyops::{KeyHint, KeyOps, KeyRefusal, SessionKey, Wrapped};
-use strongroom::mail::openpgp::armor;
 use strongroom::secret::SecretBytes;
 use strongroom::time::{Clock, SystemClock};
 
@@ -84,28 +83,4 @@ pub fn context_from<T>(
         budget: &Budget::default(),
     };
     work(&ctx)
-}
-
-/// Every certificate and key in the files below a folder, as if a directory vouched for it.
-pub fn certificates_below(folder: &Path) -> Trust {
-    let mut trust = Trust::default();
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            trust.openpgp.extend(certificates_below(&path).openpgp);
-        } else if let Ok(bytes) = std::fs::read(&path) {
-            let armored: Vec<_> = armor::blocks(&bytes)
-                .filter(|b| b.label.ends_with("KEY BLOCK"))
-                .map(|b| b.bytes)
-                .collect();
-            let binary = matches!(bytes.first(), Some(0x94..=0x9b | 0xc5 | 0xc6)).then_some(bytes);
-            for bytes in armored.into_iter().chain(binary) {
-                trust.openpgp.push(OpenPgpCertificate {
-                    bytes,
-                    source: "directory".to_owned(),
-                });
-            }
-        }
-    }
-    trust
 }

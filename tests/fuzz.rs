@@ -1,0 +1,162 @@
+//! A bounded fuzz run of everything that parses mail: mutated seeds go through the whole opening and through the
+//! parsers that stand alone. Nothing may panic, hang or pass a bound. The corpus gives seeds where
+//! `STRONGROOM_CORPUS` names it; `STRONGROOM_FUZZ_SECONDS` sets how long (5 by default). The seed of the run is
+//! printed, and `STRONGROOM_FUZZ_SEED` repeats it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+use strongroom::escrow::keyholder::Keyholder;
+use strongroom::escrow::{self, Certificates, openpgp_key};
+use strongroom::mail::context::{OpenPolicy, Trust};
+use strongroom::mail::{self, Bounds, journal, mbox, tnef};
+use strongroom::time::Timestamp;
+
+/// Largest seed, in bytes: small ones are mutated more often.
+const LARGEST_SEED: u64 = 32 << 10;
+/// Longest that one small input may take, in an unoptimised build on a busy machine.
+const SLOWEST: Duration = Duration::from_secs(20);
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.next() % (limit.max(1) as u64)).unwrap()
+    }
+}
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn built_in() -> Vec<Vec<u8>> {
+    let signed = "Content-Type: multipart/signed; protocol=\"application/pgp-signature\"; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--b\r\nContent-Type: application/pgp-signature\r\n\r\n-----BEGIN PGP SIGNATURE-----\r\n\r\niHUEABYKAB0=\r\n-----END PGP SIGNATURE-----\r\n--b--\r\n";
+    let smime = "Content-Type: application/pkcs7-mime; name=smime.p7m\r\nContent-Transfer-Encoding: base64\r\n\r\nMIAGCSqGSIb3DQEHA6CAMIACAQAxADCABgkqhkiG9w0BBwEwHQYJYIZIAWUDBAEqBBAAAAAAAAAAAAAAAAAAAAAAoIAEAAAAAAAA\r\n";
+    let journal = "X-MS-Journal-Report:\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nSender: a@x\r\nTo: b@y\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: =?utf-8?q?x?=\r\n\r\ny\r\n--b--\r\n";
+    let tnef = [
+        0x78, 0x9f, 0x3e, 0x22, 1, 0, 2, 0x02, 0x90, 6, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ]
+    .to_vec();
+    let agent_key = "Created: 20240419T124916\nKey: (protected-private-key (ecc (curve Curve25519)(q\n  #40A1#)\n (protected openpgp-s2k3-ocb-aes ((sha1 #496A268F9960EFC7#\n  \"65536\")#92F383D5A8B61D9BD4B0E4E8#)#FCBC#)(protected-at \"20211109T024837\")))\n";
+    [signed, smime, journal, agent_key]
+        .into_iter()
+        .map(|seed| seed.as_bytes().to_vec())
+        .chain([tnef])
+        .collect()
+}
+
+fn collect(folder: &Path, seeds: &mut Vec<Vec<u8>>) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let Ok(about) = entry.metadata() else {
+            continue;
+        };
+        if about.is_dir() {
+            collect(&entry.path(), seeds);
+        } else if about.len() <= LARGEST_SEED {
+            seeds.extend(std::fs::read(entry.path()));
+        }
+    }
+}
+
+/// Flips, cuts, repeats and splices.
+fn mutate(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
+    let mut input = seeds[random.below(seeds.len())].clone();
+    for _ in 0..=random.below(6) {
+        let at = random.below(input.len());
+        let end = at + random.below((input.len() - at).min(200));
+        match random.below(6) {
+            0 if at < input.len() => input[at] = random.next().to_le_bytes()[0],
+            1 if at < input.len() => input[at] ^= 1 << random.below(8),
+            2 => drop(input.drain(at..end)),
+            3 => {
+                let piece = input[at..end].to_vec();
+                input.splice(at..at, piece);
+            }
+            4 => {
+                let other = &seeds[random.below(seeds.len())];
+                let from = random.below(other.len());
+                let to = from + random.below((other.len() - from).min(400));
+                input.splice(at..at, other[from..to].to_vec());
+            }
+            _ => input.truncate(at.max(1)),
+        }
+    }
+    input
+}
+
+fn feed(input: &[u8], policy: &OpenPolicy) {
+    let opened = mail::open(
+        input,
+        &Keyholder::default(),
+        &Trust::default(),
+        policy,
+        Timestamp::from_seconds(1_800_000_000),
+    );
+    let bounds = &policy.bounds;
+    let deepest = opened
+        .layers
+        .iter()
+        .map(|layer| layer.depth)
+        .max()
+        .unwrap_or(0);
+    assert!(deepest <= bounds.depth, "deeper than the bound");
+    assert!(
+        opened.text.body.len() as u64 <= bounds.text_bytes,
+        "more text than the bound"
+    );
+    let _ = journal::unwrap(input, bounds);
+    let _ = tnef::parse(input);
+    let _ = mbox::messages(input);
+    let certificates = Certificates {
+        openpgp: openpgp_key::certificates_in(input),
+        ..Certificates::default()
+    };
+    let _ = escrow::load(input, &[], &certificates);
+}
+
+#[test]
+fn mutated_mail_never_panics_hangs_or_passes_a_bound() {
+    let mut seeds = built_in();
+    if let Some(corpus) = std::env::var_os("STRONGROOM_CORPUS") {
+        collect(Path::new(&corpus), &mut seeds);
+    } else {
+        println!("without the corpus: STRONGROOM_CORPUS does not name one");
+    }
+    let seed = setting("STRONGROOM_FUZZ_SEED")
+        .unwrap_or_else(|| u64::from(std::process::id()) << 20 | 0x5eed);
+    println!("STRONGROOM_FUZZ_SEED={seed}, {} seeds", seeds.len());
+    let mut random = Random(seed.max(1));
+    let bounds = Bounds {
+        expanded_bytes: 16 << 20,
+        text_bytes: 64 << 10,
+        ..Bounds::default()
+    };
+    let policy = OpenPolicy {
+        bounds,
+        ..OpenPolicy::default()
+    };
+    let end = Instant::now() + Duration::from_secs(setting("STRONGROOM_FUZZ_SECONDS").unwrap_or(5));
+    let mut runs = 0_u64;
+    while Instant::now() < end {
+        let input = mutate(&seeds, &mut random);
+        let started = Instant::now();
+        feed(&input, &policy);
+        assert!(
+            started.elapsed() < SLOWEST,
+            "{} bytes took {:?}",
+            input.len(),
+            started.elapsed()
+        );
+        runs += 1;
+    }
+    println!("{runs} inputs");
+}

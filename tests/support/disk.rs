@@ -1,0 +1,44 @@
+//! A small disk that can be made larger: a tmpfs in place of a folder.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Unmounted when dropped.
+pub struct Disk(PathBuf);
+
+impl Disk {
+    /// Mounts a disk of so many MB on `folder`, with what lay in it; `None` where mounting is refused.
+    pub fn mount(folder: &Path, megabytes: u32) -> Option<Self> {
+        let aside = folder.with_extension("aside");
+        std::fs::create_dir_all(folder).expect("a folder");
+        std::fs::rename(folder, &aside).expect("moved aside");
+        std::fs::create_dir(folder).expect("a folder");
+        let size = format!("size={megabytes}m,mode=700");
+        let mounted = run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs"], folder);
+        if !mounted {
+            return None;
+        }
+        let disk = Self(folder.to_owned());
+        let all = format!("{}/.", aside.display());
+        assert!(run("cp", &["-a", &all], folder), "copied back");
+        Some(disk)
+    }
+
+    /// More space, as a larger disk would give.
+    pub fn resize(&self, megabytes: u32) {
+        let size = format!("remount,size={megabytes}m");
+        assert!(run("mount", &["-o", &size], &self.0), "remounted");
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        run("umount", &["-l"], &self.0);
+    }
+}
+
+fn run(program: &str, arguments: &[&str], folder: &Path) -> bool {
+    let mut command = Command::new(program);
+    command.args(arguments).arg(folder).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
