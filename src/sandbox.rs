@@ -1,15 +1,21 @@
 //! What each process gives up before it touches anything from outside.
 //!
 //! All: no core dumps, no ptrace by others, no new privileges, death with the parent. The keeper locks its memory.
-//! A worker keeps only its pipes: no file, no socket, no new process (seccomp), bounded memory.
+//! Intake has only its own folders
+//! (Landlock). A worker keeps only its pipes: no file, no socket, no new process (seccomp), bounded memory.
 
+use landlock::{
+    ABI, Access, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
+    path_beneath_rules,
+};
 use nix::libc;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigHandler, Signal, signal};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Why a process could not be confined. It must not go on.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +29,9 @@ pub enum SandboxError {
         #[source]
         source: nix::Error,
     },
+    /// Files could not be closed off.
+    #[error("cannot close off the file system: {0}")]
+    Files(#[from] landlock::RulesetError),
     /// The system-call filter could not be set.
     #[error("cannot set the system-call filter: {0}")]
     Filter(#[from] seccompiler::Error),
@@ -47,6 +56,13 @@ pub fn die_with_parent() -> Result<(), SandboxError> {
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(refused("die with the parent"))
 }
 
+/// For commands: `strongroom search … | head` ends quietly when `head` does.
+#[allow(unsafe_code)]
+pub fn end_with_the_pipe() {
+    // SAFETY: the default action runs no code of ours in a signal handler.
+    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+}
+
 /// For the keeper and the parent: no page that was ever touched goes to swap.
 ///
 /// # Errors
@@ -55,6 +71,22 @@ pub fn lock_memory() -> Result<(), SandboxError> {
     let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
     mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault)
         .map_err(refused("lock memory"))
+}
+
+/// For intake, before it starts threads: of all files, only these are its to read and to write (Landlock). False where
+/// the kernel has no Landlock.
+pub fn confine_files(read: &[PathBuf], write: &[PathBuf]) -> Result<bool, SandboxError> {
+    let abi = ABI::V3;
+    let status = Ruleset::default()
+        .handle_access(AccessFs::from_all(abi))?
+        .create()?
+        .add_rules(path_beneath_rules(
+            read,
+            AccessFs::ReadFile | AccessFs::ReadDir,
+        ))?
+        .add_rules(path_beneath_rules(write, AccessFs::from_all(abi)))?
+        .restrict_self()?;
+    Ok(status.ruleset != RulesetStatus::NotEnforced)
 }
 
 /// For a worker, after its libraries are set up: pipes, memory and time only.
@@ -102,4 +134,32 @@ pub fn confine_worker(address_space: u64) -> Result<(), SandboxError> {
     )?
     .try_into()?;
     Ok(seccompiler::apply_filter(&filter)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_confined_thread_reads_and_writes_only_what_it_was_given() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = |name: &str| folder.path().join(name);
+        for name in ["read", "write", "other"] {
+            std::fs::create_dir(path(name)).expect("folder");
+            std::fs::write(path(name).join("file"), name).expect("file");
+        }
+        let (read, write, other) = (path("read"), path("write"), path("other"));
+        std::thread::spawn(move || {
+            if !confine_files(&[read.clone()], &[write.clone()]).expect("confine") {
+                eprintln!("skipped: this kernel has no Landlock");
+                return;
+            }
+            assert!(std::fs::read(read.join("file")).is_ok());
+            assert!(std::fs::write(read.join("file"), "x").is_err());
+            assert!(std::fs::write(write.join("new"), "x").is_ok());
+            assert!(std::fs::read(other.join("file")).is_err());
+        })
+        .join()
+        .expect("thread");
+    }
 }

@@ -3,6 +3,7 @@
 
 use super::client::{Client, ClientError};
 use super::failure::Failure;
+use crate::boxfiles::CHARTER;
 use crate::durable;
 use crate::id::Digest;
 use crate::keeper::protocol::{Answer, BackupFile, Request};
@@ -14,12 +15,16 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+/// The list of a backup's files, as `sha256sum --check` reads it; also the sign that a folder is a backup.
+const LIST: &str = "backup.sha256";
+const LARGEST_CHARTER: u64 = 16 << 20;
+
 /// Copy the archive into a folder, consistently and under load
 #[derive(Debug, Args)]
 pub struct Backup {
     #[command(flatten)]
     data: super::Data,
-    /// The folder; an earlier backup there is brought up to date
+    /// The folder: empty, new, or with an earlier backup of this box, which is brought up to date
     folder: PathBuf,
     /// One JSON object
     #[arg(long)]
@@ -41,13 +46,13 @@ impl Backup {
         let Answer::Backup(files) = answer else {
             return Err(ClientError::Unexpected.into());
         };
-        durable::create_folder(&self.folder)?;
+        self.claim_folder()?;
         let bar = if self.json {
             ProgressBar::hidden()
         } else {
             ProgressBar::new(files.len() as u64)
         };
-        let mut list = Sha256::new();
+        let mut list = String::new();
         let (mut copied, mut kept) = (0, 0);
         for file in &files {
             let (written, digest) = self.copy(file)?;
@@ -56,12 +61,13 @@ impl Backup {
             } else {
                 kept += file.length
             }
-            list.update(format!("{digest}  {}\n", file.path.display()));
+            list += &format!("{digest}  {}\n", file.path.display());
             bar.inc(1);
         }
         self.remove_others(&files)?;
+        durable::replace(&self.folder.join(LIST), list.as_bytes())?;
         bar.finish_and_clear();
-        let list = Digest(list.finalize().into());
+        let list = Digest::of(list.as_bytes());
         let place = self.folder.display().to_string();
         Client::connect(&self.data.data, true)?
             .ask_plainly(&Request::BackupDone { files: list, place })?;
@@ -82,6 +88,31 @@ impl Backup {
             kept >> 20,
             report.list
         );
+        Ok(())
+    }
+
+    /// Makes sure that the folder is ours to write and clear: a file of other content must not be lost in it.
+    fn claim_folder(&self) -> Result<(), Failure> {
+        durable::create_folder(&self.folder)?;
+        let list = self.folder.join(LIST);
+        let mut entries = fs::read_dir(&self.folder).map_err(durable::at("read", &self.folder))?;
+        if !list.exists() {
+            if entries.next().is_some() {
+                return Err(Failure::Input(format!(
+                    "{} has files in it and no {LIST}, so it is no backup: give an empty folder",
+                    self.folder.display()
+                )));
+            }
+            durable::create_new(&list, b"")?;
+        }
+        let charter = |root: &Path| durable::read_if_present(&root.join(CHARTER), LARGEST_CHARTER);
+        let theirs = charter(&self.folder)?;
+        if theirs.is_some() && theirs != charter(&self.data.data)? {
+            return Err(Failure::Input(format!(
+                "{} is the backup of another box: give another folder",
+                self.folder.display()
+            )));
+        }
         Ok(())
     }
 
@@ -162,6 +193,7 @@ impl Backup {
         let known: std::collections::BTreeSet<PathBuf> = files
             .iter()
             .map(|file| self.folder.join(&file.path))
+            .chain([self.folder.join(LIST)])
             .collect();
         let mut folders = vec![self.folder.clone()];
         while let Some(folder) = folders.pop() {

@@ -97,6 +97,9 @@ pub struct ApproveCase {
     case: CaseId,
     #[command(flatten)]
     officers: SigningOfficer,
+    /// One JSON object: the case after the last signature
+    #[arg(long)]
+    json: bool,
 }
 
 /// What `case release` needs.
@@ -109,6 +112,9 @@ pub struct ReleaseCase {
     /// The folder to make
     #[arg(long, value_name = "FOLDER")]
     output: PathBuf,
+    /// Print the receipt
+    #[arg(long)]
+    json: bool,
 }
 
 /// What `case check` needs.
@@ -119,6 +125,9 @@ pub struct CheckReceipt {
     /// The box's officers.json
     #[arg(long, value_name = "FILE")]
     officers: PathBuf,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 impl CaseCommand {
@@ -220,22 +229,24 @@ impl ApproveCase {
     fn run(&self) -> Result<(), Failure> {
         let view = one_case(&self.data, &Request::CaseShow(self.case))?;
         let statement: Statement = view.statement.ok_or(ClientError::Unexpected)?;
+        let mut last = None;
         for approval in sign(&statement, &self.officers)? {
             let officer = approval.officer.clone();
-            let view = one_case(
-                &self.data,
-                &Request::CaseApprove {
-                    case: self.case,
-                    approval,
-                },
-            )?;
-            println!(
-                "{officer} approves; {} of {} officers have signed",
-                view.approvals.len(),
-                view.needed
-            );
+            let case = self.case;
+            let view = one_case(&self.data, &Request::CaseApprove { case, approval })?;
+            if !self.json {
+                println!(
+                    "{officer} approves; {} of {} officers have signed",
+                    view.approvals.len(),
+                    view.needed
+                );
+            }
+            last = Some(view);
         }
-        Ok(())
+        match last {
+            Some(view) if self.json => super::print_json(&view),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -264,12 +275,19 @@ impl ReleaseCase {
             return Err(ClientError::Unexpected.into());
         };
         durable::create_new(&self.output.join("receipt.json"), text.as_bytes())?;
+        if self.json {
+            println!("{text}");
+            return Ok(());
+        }
         let receipt: Receipt = serde_json::from_str(&text)?;
         println!(
             "{} mails and receipt.json are in {}",
             receipt.mails.len(),
             self.output.display()
         );
+        for mail in &receipt.withheld {
+            println!("withheld: {}: {}", mail.record, mail.reason);
+        }
         Ok(())
     }
 }
@@ -299,6 +317,16 @@ impl CheckReceipt {
                     path.display()
                 )));
             }
+        }
+        if self.json {
+            return super::print_json(&serde_json::json!({
+                "genuine": true,
+                "case": receipt.case,
+                "mails": receipt.mails.len(),
+                "withheld": receipt.withheld.len(),
+                "approved_by": signed,
+                "released": receipt.released,
+            }));
         }
         println!(
             "genuine: {} mails, approved by {}, released {}",

@@ -108,6 +108,10 @@ fn reason(data: &Path, error: &std::io::Error) -> String {
             let why = state.reason.unwrap_or_default();
             format!("it is {} since {}: {why}", state.state, state.since)
         }
+        Some(State {
+            reason: Some(failure),
+            ..
+        }) => format!("its keeper could not go on and is started again: {failure}"),
         Some(state) if state.state == "open" => {
             format!("it is starting, or busy catching up ({error}); try again")
         }

@@ -78,9 +78,21 @@ impl Add {
         let common = self.common_passphrases()?;
         let mut all = Vec::new();
         for offer in offers(&self.paths)? {
-            let rows = self.add_offer(&offer, &by_file, &common)?;
+            let (path, rows) = match offer {
+                Ok(offer) => (
+                    offer.path.clone(),
+                    self.add_offer(&offer, &by_file, &common)?,
+                ),
+                Err(unreadable) => (
+                    unreadable.path.clone(),
+                    vec![EscrowRow::refused(
+                        &file_name(&unreadable.path),
+                        &unreadable,
+                    )],
+                ),
+            };
             if !self.json {
-                rows.iter().for_each(|row| print_row(&offer.path, row));
+                rows.iter().for_each(|row| print_row(&path, row));
             }
             all.extend(rows);
         }
@@ -94,8 +106,8 @@ impl Add {
                 all.len() - refused
             );
         }
-        if refused > 0 && refused == all.len() {
-            Err(Failure::Input("no key was taken".to_owned()))
+        if refused > 0 {
+            Err(Failure::Input(format!("{refused} keys were not taken")))
         } else {
             Ok(())
         }

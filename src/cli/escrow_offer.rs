@@ -3,7 +3,7 @@
 
 use super::failure::Failure;
 use super::gnupg;
-use crate::durable;
+use crate::durable::{self, FileError};
 use crate::escrow::openpgp_key::{is_agent_file, joined_agent_files, naming};
 use crate::secret::SecretBytes;
 use std::path::{Path, PathBuf};
@@ -25,20 +25,30 @@ pub struct KeyOffer {
     pub certificates: Vec<Vec<u8>>,
 }
 
+/// A file that could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct Unreadable {
+    /// The file.
+    pub path: PathBuf,
+    #[source]
+    why: FileError,
+}
+
 /// All offers in these files and folders. Of a GnuPG home its private keys are taken and nothing else.
-pub fn offers(paths: &[PathBuf]) -> Result<Vec<KeyOffer>, Failure> {
+pub fn offers(paths: &[PathBuf]) -> Result<Vec<Result<KeyOffer, Unreadable>>, Failure> {
     let mut offers = Vec::new();
     for path in paths {
         if !path.is_dir() {
-            offers.extend(of_files(path, vec![path.clone()])?);
+            offers.extend(of_files(path, vec![path.clone()]));
         } else if let Some(folder) = gnupg::agent_folder(path) {
-            offers.extend(of_files(&folder, files_in(&folder)?)?);
+            offers.extend(of_files(&folder, files_in(&folder)?));
             let old = path.join("secring.gpg");
             if old.is_file() {
-                offers.extend(of_files(&old, vec![old.clone()])?);
+                offers.extend(of_files(&old, vec![old.clone()]));
             }
         } else {
-            offers.extend(of_files(path, files_in(path)?)?);
+            offers.extend(of_files(path, files_in(path)?));
         }
     }
     Ok(offers)
@@ -64,44 +74,57 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
-fn of_files(path: &Path, files: Vec<PathBuf>) -> Result<Vec<KeyOffer>, Failure> {
+fn of_files(path: &Path, files: Vec<PathBuf>) -> Vec<Result<KeyOffer, Unreadable>> {
     let mut offers = Vec::new();
     let mut agent_files: Vec<(PathBuf, SecretBytes)> = Vec::new();
     for file in files {
-        let keys = SecretBytes::new(durable::read(&file, LARGEST_KEY_FILE)?);
-        if is_agent_file(keys.expose()) {
-            agent_files.push((file, keys));
-            continue;
+        match read(&file) {
+            Ok(keys) if is_agent_file(keys.expose()) => agent_files.push((file, keys)),
+            keys => offers.push(keys.and_then(|keys| of_file(file, keys))),
         }
-        offers.push(KeyOffer {
-            certificates: beside(&file)?,
-            path: file.clone(),
-            files: vec![file],
-            keys,
-        });
     }
     if !agent_files.is_empty() {
-        let keys = joined_agent_files(agent_files.iter().map(|(_, keys)| keys.expose()));
-        let files: Vec<PathBuf> = agent_files.into_iter().map(|(file, _)| file).collect();
-        let nearby = gnupg::certificates_near(files.iter().map(PathBuf::as_path));
-        offers.push(KeyOffer {
-            path: path.to_owned(),
-            certificates: naming(keys.expose(), &nearby),
-            files,
-            keys,
-        });
+        offers.push(Ok(of_agent_files(path, agent_files)));
     }
-    Ok(offers)
+    offers
+}
+
+fn of_file(file: PathBuf, keys: SecretBytes) -> Result<KeyOffer, Unreadable> {
+    Ok(KeyOffer {
+        certificates: beside(&file)?,
+        path: file.clone(),
+        files: vec![file],
+        keys,
+    })
+}
+
+fn of_agent_files(path: &Path, files: Vec<(PathBuf, SecretBytes)>) -> KeyOffer {
+    let keys = joined_agent_files(files.iter().map(|(_, keys)| keys.expose()));
+    let files: Vec<PathBuf> = files.into_iter().map(|(file, _)| file).collect();
+    let nearby = gnupg::certificates_near(files.iter().map(PathBuf::as_path));
+    KeyOffer {
+        path: path.to_owned(),
+        certificates: naming(keys.expose(), &nearby),
+        files,
+        keys,
+    }
+}
+
+fn read(path: &Path) -> Result<SecretBytes, Unreadable> {
+    let bytes = durable::read(path, LARGEST_KEY_FILE).map_err(|why| Unreadable {
+        path: path.to_owned(),
+        why,
+    })?;
+    Ok(SecretBytes::new(bytes))
 }
 
 /// Certificates of the same name beside a key file.
-fn beside(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+fn beside(path: &Path) -> Result<Vec<Vec<u8>>, Unreadable> {
     let mut found = Vec::new();
     for ending in CERTIFICATE_ENDINGS {
-        found.extend(durable::read_if_present(
-            &path.with_extension(ending),
-            LARGEST_KEY_FILE,
-        )?);
+        let file = path.with_extension(ending);
+        let read = durable::read_if_present(&file, LARGEST_KEY_FILE);
+        found.extend(read.map_err(|why| Unreadable { path: file, why })?);
     }
     Ok(found)
 }

@@ -31,9 +31,8 @@ pub struct Import {
     /// Whose archive; without it the mailbox's domain decides
     #[arg(long)]
     tenant: Option<TenantId>,
-    /// The box's data folder
-    #[arg(long)]
-    data: PathBuf,
+    #[command(flatten)]
+    data: super::Data,
     /// Where to remember what was imported [default: beside the first PATH]
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
@@ -87,7 +86,7 @@ impl Import {
             mailbox: self.mailbox.clone(),
         };
         let mails = files.iter().flat_map(|(path, _)| mails_of(path));
-        let socket = self.data.join("run/import.sock");
+        let socket = self.data.data.join("run/import.sock");
         let sent = send(&socket, &destination, mails, &known, |progress| {
             if let Progress::Queued { identity, .. } = &progress {
                 // At once, so that little is sent twice after this process is killed.

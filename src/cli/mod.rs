@@ -11,6 +11,7 @@ mod gnupg;
 mod import;
 mod inspect;
 mod keyfiles;
+mod manual;
 pub mod officer;
 mod officers;
 pub mod passphrase;
@@ -76,6 +77,7 @@ enum Command {
     Import(import::Import),
     /// Open mail files with keys given on the command line; no box needed
     Inspect(inspect::Inspect),
+    Manual(manual::Manual),
     #[command(hide = true)]
     Keeper(processes::Part),
     #[command(hide = true)]
@@ -84,12 +86,26 @@ enum Command {
     Worker,
 }
 
+impl Command {
+    /// A process of the box, which must outlive whoever reads its output.
+    const fn is_process(&self) -> bool {
+        matches!(
+            self,
+            Self::Serve(_) | Self::Keeper(_) | Self::Intake(_) | Self::Worker
+        )
+    }
+}
+
 /// Runs the command line. The exit status is the command's; errors have been told on standard error.
 #[must_use]
 pub fn run() -> ExitCode {
     crate::tpm::quiet_library();
     let mut out = std::io::stdout();
-    match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    if !command.is_process() {
+        crate::sandbox::end_with_the_pipe();
+    }
+    match command {
         Command::Serve(command) => told(command.run()),
         Command::Ceremony(command) => told(ceremony::run(command, &mut out)),
         Command::Officer(command) => told(officer::run(&command, &mut out)),
@@ -109,6 +125,7 @@ pub fn run() -> ExitCode {
         Command::Backup(command) => told(command.run()),
         Command::Import(command) => command.run(),
         Command::Inspect(command) => command.run(),
+        Command::Manual(command) => told(command.run()),
         Command::Keeper(part) => part.keeper(),
         Command::Intake(part) => told(part.intake()),
         Command::Worker => processes::work(),

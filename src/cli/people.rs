@@ -4,8 +4,8 @@ use super::client::{Client, ClientError};
 use super::failure::Failure;
 use super::officers::{SigningOfficer, sign};
 use super::passphrase::Source;
-use crate::id::TenantId;
-use crate::keeper::people::{Person, hash_password};
+use crate::id::{Digest, TenantId};
+use crate::keeper::people::{PersonSubject, hash_password};
 use crate::keeper::protocol::{Answer, Prepare, Request};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -37,6 +37,9 @@ pub struct SetUser {
     password_file: Option<PathBuf>,
     #[command(flatten)]
     officers: SigningOfficer,
+    /// One JSON object: what was signed
+    #[arg(long)]
+    json: bool,
 }
 
 /// What `user close` needs.
@@ -51,46 +54,70 @@ pub struct CloseUser {
     tenant: TenantId,
     #[command(flatten)]
     officers: SigningOfficer,
+    /// One JSON object: what was signed
+    #[arg(long)]
+    json: bool,
 }
 
 impl UserCommand {
     /// Prepares the statement, has the officers sign it, and hands it in.
     pub fn run(&self) -> Result<(), Failure> {
         match self {
-            Self::Set(set) => {
-                let password = Source::of(set.password_file.as_deref()).read_new(&set.name)?;
-                let person = Person {
-                    name: set.name.clone(),
-                    tenant: set.tenant.clone(),
-                    mailboxes: set
-                        .mailboxes
-                        .iter()
-                        .map(|mailbox| mailbox.to_lowercase())
-                        .collect(),
-                    password: hash_password(&password)?,
-                    active: true,
-                };
-                hand_in(&set.data, person, &set.officers)?;
-                println!("{} reads {}", set.name, set.mailboxes.join(", "));
-            }
-            Self::Close(close) => {
-                let person = Person {
-                    name: close.name.clone(),
-                    tenant: close.tenant.clone(),
-                    mailboxes: Vec::new(),
-                    password: String::new(),
-                    active: false,
-                };
-                hand_in(&close.data, person, &close.officers)?;
-                println!("the account of {} is closed", close.name);
-            }
+            Self::Set(set) => set.run(),
+            Self::Close(close) => close.run(),
         }
+    }
+}
+
+impl SetUser {
+    fn run(&self) -> Result<(), Failure> {
+        let password = Source::of(self.password_file.as_deref()).read_new(&self.name)?;
+        let password = hash_password(&password)?;
+        let person = PersonSubject {
+            name: self.name.clone(),
+            tenant: self.tenant.clone(),
+            mailboxes: self
+                .mailboxes
+                .iter()
+                .map(|mailbox| mailbox.to_lowercase())
+                .collect(),
+            password: Digest::of(password.as_bytes()),
+            active: true,
+        };
+        hand_in(&self.data, &person, password, &self.officers)?;
+        if self.json {
+            return super::print_json(&person);
+        }
+        println!("{} reads {}", person.name, person.mailboxes.join(", "));
         Ok(())
     }
 }
 
-fn hand_in(data: &super::Data, person: Person, officers: &SigningOfficer) -> Result<(), Failure> {
-    let prepare = Request::Prepare(Prepare::PersonSet(person));
+impl CloseUser {
+    fn run(&self) -> Result<(), Failure> {
+        let person = PersonSubject {
+            name: self.name.clone(),
+            tenant: self.tenant.clone(),
+            mailboxes: Vec::new(),
+            password: Digest::of(b""),
+            active: false,
+        };
+        hand_in(&self.data, &person, String::new(), &self.officers)?;
+        if self.json {
+            return super::print_json(&person);
+        }
+        println!("the account of {} is closed", person.name);
+        Ok(())
+    }
+}
+
+fn hand_in(
+    data: &super::Data,
+    person: &PersonSubject,
+    password: String,
+    officers: &SigningOfficer,
+) -> Result<(), Failure> {
+    let prepare = Request::Prepare(Prepare::PersonSet(person.clone()));
     let answer = Client::connect(&data.data, true)?.ask_plainly(&prepare)?;
     let Answer::Statement(statement) = answer else {
         return Err(ClientError::Unexpected.into());
@@ -98,6 +125,7 @@ fn hand_in(data: &super::Data, person: Person, officers: &SigningOfficer) -> Res
     let approvals = sign(&statement, officers)?;
     let request = Request::PersonSet {
         statement,
+        password,
         approvals,
     };
     match Client::connect(&data.data, true)?.ask_plainly(&request)? {

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use crate::boxfiles::DataFolder;
 use crate::daemon::{self, intake};
-use crate::keeper::{self, REFUSAL, REFUSED};
+use crate::keeper::{self, FAILURE, REFUSED};
 use crate::{durable, worker};
 use clap::Args;
 use std::process::ExitCode;
@@ -38,11 +38,9 @@ impl Part {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 tracing::error!(%error, "the keeper ends");
+                let why = error.to_string();
+                let _ = durable::replace(&self.data.data.join(FAILURE), why.as_bytes());
                 if error.is_refusal() {
-                    let _ = durable::replace(
-                        &self.data.data.join(REFUSAL),
-                        error.to_string().as_bytes(),
-                    );
                     return ExitCode::from(REFUSED);
                 }
                 ExitCode::FAILURE

@@ -4,6 +4,7 @@ use super::client::{Client, ClientError};
 use super::failure::Failure;
 use super::passphrase::Source;
 use crate::durable;
+use crate::keeper::people::SESSION_SECONDS;
 use crate::keeper::protocol::{Answer, Request, Token};
 use crate::secret::SecretBytes;
 use clap::Args;
@@ -22,6 +23,9 @@ pub struct Login {
     /// Take the password from the first line of a file instead of asking
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
+    /// One JSON object; never with the token
+    #[arg(long)]
+    json: bool,
 }
 
 /// End the session
@@ -29,6 +33,9 @@ pub struct Login {
 pub struct Logout {
     #[command(flatten)]
     data: super::Data,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 impl Login {
@@ -48,6 +55,13 @@ impl Login {
             durable::create_folder(folder)?;
         }
         durable::replace(&path, token.0.expose())?;
+        if self.json {
+            return super::print_json(&serde_json::json!({
+                "name": self.name,
+                "seconds": SESSION_SECONDS,
+                "session_file": path,
+            }));
+        }
         println!("signed in as {} for eight hours", self.name);
         Ok(())
     }
@@ -59,6 +73,9 @@ impl Logout {
         let token = token()?;
         durable::remove(&session_file()?)?;
         Client::connect(&self.data.data, true)?.ask_plainly(&Request::SignOut(token))?;
+        if self.json {
+            return super::print_json(&serde_json::json!({ "signed_out": true }));
+        }
         println!("signed out");
         Ok(())
     }

@@ -50,6 +50,9 @@ pub struct Worklist {
 pub struct Rebuild {
     #[command(flatten)]
     data: super::Data,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 impl Status {
@@ -170,6 +173,9 @@ impl Rebuild {
             let answer = Client::connect(&self.data.data, true)
                 .and_then(|client| client.ask_plainly(&Request::Status));
             match answer {
+                Ok(Answer::Status(status)) if self.json => {
+                    return super::print_json(&serde_json::json!({ "records": status.records }));
+                }
                 Ok(Answer::Status(status)) => {
                     println!(
                         "catalog and search were made again: {} records",

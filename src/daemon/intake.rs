@@ -7,6 +7,7 @@ use crate::sandbox::{self, SandboxError};
 use crate::time::SystemClock;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -43,6 +44,7 @@ pub fn run(data: &DataFolder) -> Result<(), IntakeProcessError> {
         durable::create_folder(folder)?;
     }
     let spool_key = data.spool_key()?;
+    confine(data, &config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -67,6 +69,20 @@ pub fn run(data: &DataFolder) -> Result<(), IntakeProcessError> {
         };
         Ok(bound.run(stop).await?)
     })
+}
+
+/// From here on this process reads the data folder and its certificate, and writes to spool and sockets only.
+fn confine(data: &DataFolder, config: &IntakeConfig) -> Result<(), SandboxError> {
+    let folder = |path: &Path| path.parent().map(Path::to_owned);
+    let mut read = vec![data.path().to_owned()];
+    read.extend(folder(&config.certificate));
+    read.extend(folder(&config.private_key));
+    let mut write = config.spool.clone();
+    write.push(data.join(RUN));
+    if !sandbox::confine_files(&read, &write)? {
+        tracing::warn!("this kernel has no Landlock: intake is not kept from other files");
+    }
+    Ok(())
 }
 
 fn configuration(data: &DataFolder) -> Result<IntakeConfig, IntakeProcessError> {

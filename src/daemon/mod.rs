@@ -7,6 +7,7 @@ mod unlock;
 
 use crate::boxfiles::{BoxFileError, DataFolder};
 use crate::durable::{self, FileError};
+use crate::keeper::{FAILURE, REFUSED};
 use crate::sandbox::{self, SandboxError};
 use crate::time::{Clock, SystemClock};
 use children::{Child, Role};
@@ -45,14 +46,12 @@ pub enum ServeError {
     Running(PathBuf),
 }
 
-use crate::keeper::{REFUSAL, REFUSED};
-
 /// What `strongroom status` shows where no keeper answers. Lies in `run/state.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// "open", "locked", "refused" or "stopped".
     pub state: String,
-    /// Why it is locked, and the remedy.
+    /// Why it is locked or refused, and the remedy; of an open box, why the keeper ended last time.
     pub reason: Option<String>,
     /// Since when, RFC 3339.
     pub since: String,
@@ -130,6 +129,7 @@ impl Parent {
                 Ok(Event::Ended(Role::Keeper, Some(REFUSED))) => self.note_refused()?,
                 Ok(Event::Ended(role, _)) => {
                     tracing::error!(?role, "a process of the box ended; it is started again");
+                    self.note_failure(role)?;
                     pause = if started.elapsed() > Duration::from_secs(60) {
                         RESTART
                     } else {
@@ -179,7 +179,7 @@ impl Parent {
 
     /// The keeper says that this data folder must not be started normally. The TPM is let go, for a ceremony needs it.
     fn note_refused(&mut self) -> Result<(), ServeError> {
-        let reason = std::fs::read_to_string(self.data.join(REFUSAL)).unwrap_or_default();
+        let reason = self.failure().unwrap_or_default();
         tracing::error!(
             reason,
             "the box refuses to start normally; mail is accepted all the same"
@@ -191,6 +191,18 @@ impl Parent {
             tracing::warn!(%error, "the TPM was not shut down in order");
         }
         self.note("refused", Some(reason))
+    }
+
+    /// Leaves word for `status` of why the keeper could not go on. It is started again all the same.
+    fn note_failure(&self, role: Role) -> Result<(), ServeError> {
+        match self.failure() {
+            Some(reason) if role == Role::Keeper => self.note("open", Some(reason)),
+            _ => Ok(()),
+        }
+    }
+
+    fn failure(&self) -> Option<String> {
+        std::fs::read_to_string(self.data.join(FAILURE)).ok()
     }
 
     fn note(&self, state: &str, reason: Option<String>) -> Result<(), ServeError> {

@@ -13,7 +13,14 @@ use std::path::{Path, PathBuf};
 /// Files replaced as a whole travel inside the answer, up to this size.
 const INLINE: u64 = 8 << 20;
 /// Never part of a backup: derived, running, or on its way into the archive.
-const LEFT_OUT: [&str; 5] = ["catalog", "search", "run", "spool", "spool2"];
+const LEFT_OUT: [&str; 6] = [
+    "catalog",
+    "search",
+    "run",
+    "spool",
+    "spool2",
+    "backup.sha256",
+];
 
 impl Core {
     /// Lists the files of this moment. Commits wait while it is taken; copying goes on beside them.
@@ -71,12 +78,15 @@ fn describe(full: &Path, path: PathBuf, length: u64) -> Result<BackupFile, CoreE
     let grows = path
         .extension()
         .is_some_and(|end| end == "seg" || end == "slots");
-    let content = if grows || length > INLINE {
+    let partial = path
+        .components()
+        .any(|part| Path::new(part.as_os_str()).extension() == Some("p".as_ref()));
+    let immutable = path.starts_with("ledger/tile") && !partial;
+    let content = if grows || immutable || length > INLINE {
         None
     } else {
         Some(durable::read(full, INLINE)?)
     };
-    let immutable = path.starts_with("ledger/tile");
     Ok(BackupFile {
         path,
         length,

@@ -1,31 +1,30 @@
 //! The opened box: everything the keeper's threads share, and how it is put together at start.
 
-use super::cases::{CaseError, Cases};
-use super::escrow_store::{EscrowError, EscrowStore};
+use super::cases::Cases;
+use super::escrow_store::EscrowStore;
 use super::indexer::Indexer;
 use super::manifest::{LaterArrival, Manifest};
-use super::people::{People, PeopleError};
+use super::people::People;
 use super::pool::{Worker, WorkerSetup};
-use super::rollback::{self, RolledBack};
+use super::rollback;
 use super::store::{Store, StoreError, StoreReader};
-use super::{archiving, replay};
-use crate::boxfiles::{BoxFileError, DataFolder, LEDGER};
-use crate::catalog::{Catalog, CatalogError, RecordMeta};
+use super::{archiving, escrowing, opening, replay};
+use crate::boxfiles::{DataFolder, LEDGER};
+use crate::catalog::{Catalog, RecordMeta};
 use crate::crypto::hpke::HpkeError;
 use crate::crypto::random;
 use crate::crypto::sign::VerifyingKey;
-use crate::durable::{self, FileError};
+use crate::durable;
 use crate::id::{BoxId, Digest, RecordId, TenantId};
-use crate::intake::spool::{SpoolError, SpoolKeys};
-use crate::keyring::{Keyring, KeyringError};
-use crate::ledger::{Event, Ledger, LedgerError};
+use crate::intake::spool::SpoolKeys;
+use crate::keyring::Keyring;
+use crate::ledger::{Event, Ledger};
 use crate::mail::KeyOps;
-use crate::mail::context::{OpenPgpCertificate, Trust};
 use crate::policy::{Action, ValidPolicy};
-use crate::search::{SearchDoc, SearchError, SearchIndex};
+use crate::search::{SearchDoc, SearchIndex};
 use crate::secret::{Key, SecretBytes};
 use crate::time::Clock;
-use crate::tpm_link::{LinkError, TpmLink};
+use crate::tpm_link::TpmLink;
 use crate::vault::{PartPlace, SegmentNo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -33,91 +32,10 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+pub use super::error::CoreError;
+
 /// While this file lies in the data folder, catalog and search are made anew at start.
 const REBUILD: &str = ".rebuild";
-
-/// What can go wrong in the keeper. Each inner error names its place.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum CoreError {
-    #[error(transparent)]
-    File(#[from] FileError),
-    #[error(transparent)]
-    BoxFile(#[from] BoxFileError),
-    #[error(transparent)]
-    Keyring(#[from] KeyringError),
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    #[error(transparent)]
-    Search(#[from] SearchError),
-    #[error(transparent)]
-    People(#[from] PeopleError),
-    #[error(transparent)]
-    Case(#[from] CaseError),
-    #[error(transparent)]
-    Escrow(#[from] EscrowError),
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    #[error(transparent)]
-    RolledBack(#[from] RolledBack),
-    #[error(transparent)]
-    Approval(#[from] crate::approval::NotApproved),
-    #[error("cannot start: {0}")]
-    Io(#[from] io::Error),
-    #[error("a part could not be sealed: {0}")]
-    Seal(#[source] io::Error),
-    #[error(transparent)]
-    Query(crate::search::QueryError),
-    #[error("nothing could be re-encrypted: {0}")]
-    Release(String),
-    #[error("checkpoint: {0}")]
-    Checkpoint(#[from] crate::ledger::CheckpointError),
-    #[error(
-        "the keyring does not open with this box's TPM: an older copy of the data folder was put back, or the anchor was renewed elsewhere. \
-         Put back the newest copy, or run `strongroom ceremony restore`"
-    )]
-    OldKeyring,
-    #[error("tenant {0} is not a tenant of this box; the policy lists them")]
-    NoTenant(TenantId),
-    #[error("there is no record {0} that you may read")]
-    NoRecord(RecordId),
-    #[error("the catalog is behind the vault; `strongroom rebuild` makes it again")]
-    CatalogBehind,
-    #[error("the ledger's first entry is not that of a founded box")]
-    NotFounded,
-}
-
-impl CoreError {
-    /// True where a disk is full.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        match self {
-            Self::File(error) => error.is_full(),
-            Self::Ledger(error) => error.is_full(),
-            Self::Store(error) => error.is_full(),
-            _ => false,
-        }
-    }
-
-    /// True where the box must not start normally, whoever restarts it.
-    #[must_use]
-    pub const fn is_refusal(&self) -> bool {
-        matches!(
-            self,
-            Self::OldKeyring
-                | Self::RolledBack(_)
-                | Self::NotFounded
-                | Self::Ledger(_)
-                | Self::Keyring(_)
-        )
-    }
-}
 
 /// The opened box.
 pub struct Core {
@@ -157,14 +75,19 @@ impl Core {
         let mut link = link;
         random::stir(&link.random()?);
         let policy = data.policy()?;
-        let (box_secret, keyring) = open_keyring(&data, candidates)?;
+        let (box_secret, keyring) = opening::open_keyring(&data, candidates)?;
         let ledger = Ledger::open(&data.join(LEDGER), &data.tpm()?.ledger)?;
         rollback::check(&ledger, &mut link)?;
-        let (ends, records) = committed(&ledger)?;
+        let committed = opening::committed(&ledger)?;
         let (mut stores, mut readers, mut escrow) =
             (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (tenant, keys) in &keyring.tenants {
-            let store = Store::open(&data.join("vault"), tenant, keys, ends.get(tenant).copied())?;
+            let store = Store::open(
+                &data.join("vault"),
+                tenant,
+                keys,
+                committed.ends.get(tenant).copied(),
+            )?;
             readers.insert(tenant.clone(), store.reader());
             stores.insert(tenant.clone(), Mutex::new(store));
             let folder = data.join("escrow").join(tenant.as_str());
@@ -178,8 +101,8 @@ impl Core {
             Catalog::erase(&data.join("catalog"))?;
             SearchIndex::erase(&data.join("search"))?;
         }
-        let (catalog, search) = open_derived(&data, &keyring)?;
-        let officers = officers_of(&keyring);
+        let (catalog, search) = opening::open_derived(&data, &keyring)?;
+        let officers = opening::officers_of(&keyring);
         let needed = policy.threshold(Action::CaseMail).into();
         let cases = Cases::new(
             &data.join("cases"),
@@ -190,7 +113,7 @@ impl Core {
         );
         let people = People::open(&data.join("people"), &keyring.people)?;
         let setup = Arc::new(WorkerSetup::new(
-            trust(&data, &escrow)?,
+            opening::trust(&data, &escrow)?,
             policy.open().clone(),
         )?);
         let search = Arc::new(search);
@@ -211,12 +134,13 @@ impl Core {
             keyring: RwLock::new(keyring),
             order: Mutex::new(()),
             trouble: Mutex::new(None),
-            records: AtomicU64::new(records),
+            records: AtomicU64::new(committed.records),
             reading: Mutex::new(Worker::new(Arc::clone(&setup))),
             setup,
             data,
         });
         core.rotate_spool_key()?;
+        escrowing::record_missing(&core, &committed.escrowed)?;
         replay::catch_up(&core)?;
         durable::remove(&rebuild)?;
         Ok(core)
@@ -397,7 +321,7 @@ impl Core {
     /// Officers' signing keys by name.
     #[must_use]
     pub fn officers(&self) -> BTreeMap<String, VerifyingKey> {
-        officers_of(&self.keyring.read().unwrap_or_else(PoisonError::into_inner))
+        opening::officers_of(&self.keyring.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How many records there are.
@@ -470,89 +394,6 @@ impl Core {
 /// A mutex's content, also after a thread died with it: every change under our locks is complete or undone.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn officers_of(keyring: &Keyring) -> BTreeMap<String, VerifyingKey> {
-    let list = keyring.officers.list.iter();
-    list.map(|officer| (officer.name.to_string(), officer.signing.clone()))
-        .collect()
-}
-
-fn open_keyring(data: &DataFolder, candidates: Vec<Key>) -> Result<(Key, Keyring), CoreError> {
-    let file = data.keyring()?;
-    for secret in candidates {
-        match Keyring::open_with_box_secret(&file, &secret) {
-            Ok(keyring) => return Ok((secret, keyring)),
-            Err(KeyringError::OtherBoxSecret) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(CoreError::OldKeyring)
-}
-
-/// For each tenant the last part that the ledger knows; and how many records there are.
-fn committed(ledger: &Ledger) -> Result<(BTreeMap<TenantId, PartPlace>, u64), CoreError> {
-    let mut ends: BTreeMap<TenantId, PartPlace> = BTreeMap::new();
-    let mut records = 0;
-    let tree = ledger.tree();
-    for recorded in tree.entries(0..tree.size()) {
-        let event = recorded?.entry.event;
-        records += u64::from(matches!(event, Event::Arrival { arrival: 0, .. }));
-        let (Event::Arrival { tenant, part, .. } | Event::Rendition { tenant, part, .. }) = event
-        else {
-            continue;
-        };
-        let place = replay::place_of(part);
-        let end = ends.entry(tenant).or_insert(place);
-        if (place.segment, place.offset) > (end.segment, end.offset) {
-            *end = place;
-        }
-    }
-    Ok((ends, records))
-}
-
-/// Opens catalog and search; where one needs a rebuild it is erased and begins anew.
-fn open_derived(data: &DataFolder, keyring: &Keyring) -> Result<(Catalog, SearchIndex), CoreError> {
-    let folder = data.join("catalog");
-    let catalog = match Catalog::open(&folder, keyring.catalog.duplicate()) {
-        Ok(catalog) => catalog,
-        Err(error) => {
-            tracing::warn!(%error, "the catalog is made again");
-            Catalog::erase(&folder)?;
-            Catalog::open(&folder, keyring.catalog.duplicate())?
-        }
-    };
-    let folder = data.join("search");
-    let search = SearchIndex::open(&folder, keyring.index.duplicate());
-    let search = match search {
-        Ok(search) => search,
-        Err(error) => {
-            tracing::warn!(%error, "the search index is made again");
-            SearchIndex::erase(&folder)?;
-            SearchIndex::open(&folder, keyring.index.duplicate())?
-        }
-    };
-    Ok((catalog, search))
-}
-
-/// Certificates to judge signatures with: the operator's folder `trust/` (anchors, certificates, CRLs, OpenPGP) and
-/// the certificates in escrow.
-fn trust(
-    data: &DataFolder,
-    escrow: &BTreeMap<TenantId, Arc<EscrowStore>>,
-) -> Result<Trust, CoreError> {
-    let mut trust = super::trust::load(&data.join("trust"))?;
-    for info in escrow.values().flat_map(|store| store.infos()) {
-        if info.format == "OpenPGP" {
-            trust.openpgp.push(OpenPgpCertificate {
-                bytes: info.certificate,
-                source: "escrow".to_owned(),
-            });
-        } else {
-            trust.certificates.push(info.certificate.into());
-        }
-    }
-    Ok(trust)
 }
 
 impl SpoolKeys for Core {

@@ -4,11 +4,11 @@
 //! File `escrow/TENANT/ID`: `wrap(derive(escrow key, "escrow item", [ID]), ID, CBOR(item))`.
 
 use crate::crypto::kdf::{Label, derive};
-use crate::crypto::wrap;
+use crate::crypto::{random, wrap};
 use crate::durable::{self, FileError};
 use crate::escrow::keyholder::Keyholder;
 use crate::escrow::{self, KeyInfo, KeyProblem, UserKey};
-use crate::id::EscrowId;
+use crate::id::{Digest, EscrowId};
 use crate::mail::keyops::{KeyHint, KeyOps, KeyRefusal, SessionKey, Wrapped};
 use crate::secret::{Key, SecretBytes};
 use crate::time::Timestamp;
@@ -46,6 +46,9 @@ struct Item {
     added: Timestamp,
     #[serde(with = "crate::secret::on_the_wire")]
     secret: SecretBytes,
+    /// Salt of the ledger's commitment; version 1 lacks it.
+    #[serde(default)]
+    salt: Option<serde_bytes::ByteArray<32>>,
 }
 
 /// A line of the escrow's list.
@@ -59,6 +62,8 @@ pub struct Listed {
     pub source: String,
     /// When.
     pub added: Timestamp,
+    /// What the ledger's `escrow-added` entry says of it; `None` for items of version 1, whose salt was not kept.
+    pub commitment: Option<Digest>,
 }
 
 /// One tenant's escrow.
@@ -92,7 +97,7 @@ impl EscrowStore {
         names.sort();
         for id in names {
             let (item, key) = store.load(id)?;
-            store.take(id, item.source, item.added, key);
+            store.take(id, item, key);
         }
         Ok(store)
     }
@@ -119,20 +124,23 @@ impl EscrowStore {
             .any(|listed| listed.info.fingerprint == fingerprint)
     }
 
-    /// Seals and stores a proven key, durably. Old keys stay beside new ones.
+    /// Seals and stores a proven key, durably, and gives its id and the commitment for the ledger. Old keys stay
+    /// beside new ones.
     pub fn add(
         &self,
         key: Box<dyn UserKey>,
         source: &str,
         now: Timestamp,
-    ) -> Result<EscrowId, EscrowError> {
+    ) -> Result<(EscrowId, Digest), EscrowError> {
         let id = EscrowId::random();
+        let salt: [u8; 32] = random::bytes();
         let item = Item {
-            version: 1,
+            version: 2,
             format: key.info().format.clone(),
             source: source.to_owned(),
             added: now,
             secret: key.to_secret_bytes(),
+            salt: Some(salt.into()),
         };
         let mut plain = zeroize::Zeroizing::new(Vec::new());
         let path = self.path(id);
@@ -142,16 +150,20 @@ impl EscrowStore {
             &path,
             &wrap::seal(&self.item_key(id), id.as_bytes(), &plain),
         )?;
-        self.take(id, item.source, now, key);
-        Ok(id)
+        let commitment = commitment(&salt, key.info());
+        self.take(id, item, key);
+        Ok((id, commitment))
     }
 
-    fn take(&self, id: EscrowId, source: String, added: Timestamp, key: Box<dyn UserKey>) {
+    fn take(&self, id: EscrowId, item: Item, key: Box<dyn UserKey>) {
+        let info = key.info().clone();
+        let commitment = item.salt.map(|salt| commitment(&salt, &info));
         let listed = Listed {
             id,
-            info: key.info().clone(),
-            source,
-            added,
+            info,
+            source: item.source,
+            added: item.added,
+            commitment,
         };
         self.list
             .write()
@@ -172,6 +184,14 @@ impl EscrowStore {
             .clone()
     }
 
+    /// The commitment of one key: `None` if it is not here, `Some(None)` for an item of version 1.
+    #[must_use]
+    pub fn commitment_of(&self, id: EscrowId) -> Option<Option<Digest>> {
+        let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
+        let listed = list.iter().find(|listed| listed.id == id)?;
+        Some(listed.commitment)
+    }
+
     /// The public facts of all keys.
     #[must_use]
     pub fn infos(&self) -> Vec<KeyInfo> {
@@ -185,6 +205,11 @@ impl EscrowStore {
     fn path(&self, id: EscrowId) -> PathBuf {
         self.folder.join(id.to_string())
     }
+}
+
+/// `SHA-256(salt ‖ fingerprint)`.
+fn commitment(salt: &[u8; 32], info: &KeyInfo) -> Digest {
+    Digest::of(&[salt.as_slice(), info.fingerprint.as_bytes()].concat())
 }
 
 impl KeyOps for EscrowStore {

@@ -5,9 +5,10 @@ use super::people::Person;
 use super::protocol::{EscrowRow, Token};
 use super::reopen::NewKeys;
 use crate::escrow::{self, KeyInfo, UserKey};
-use crate::id::{Digest, TenantId};
+use crate::id::{EscrowId, TenantId};
 use crate::ledger::Event;
 use crate::secret::SecretBytes;
+use std::collections::BTreeSet;
 use std::sync::mpsc::Sender;
 
 /// What somebody brings.
@@ -54,10 +55,7 @@ pub fn take(
                 let _ = new_keys.send((offer.tenant.clone(), info.hints.clone()));
                 rows.push(row(&info, &offer.source));
             }
-            Err(problem) => rows.push(EscrowRow {
-                problem: Some(problem.to_string()),
-                ..empty(&offer.source)
-            }),
+            Err(problem) => rows.push(EscrowRow::refused(&offer.source, &problem)),
         }
     }
     Ok(rows)
@@ -70,15 +68,36 @@ fn add(
     source: &str,
 ) -> Result<(), CoreError> {
     let info = key.info().clone();
-    let escrow = core.escrow(tenant)?.add(key, source, core.clock.now())?;
-    let salt: [u8; 32] = crate::crypto::random::bytes();
-    let commitment = Digest::of(&[salt.as_slice(), info.fingerprint.as_bytes()].concat());
+    let (escrow, commitment) = core.escrow(tenant)?.add(key, source, core.clock.now())?;
     core.record(&[Event::EscrowAdded {
         tenant: tenant.clone(),
         escrow,
         commitment,
         dual_use: info.dual_use,
     }])?;
+    Ok(())
+}
+
+/// Records keys whose file was written when the power went, before the ledger had them.
+pub fn record_missing(core: &Core, recorded: &BTreeSet<EscrowId>) -> Result<(), CoreError> {
+    let mut events = Vec::new();
+    for tenant in core.tenants() {
+        for listed in core.escrow(tenant)?.list() {
+            if let Some(commitment) = listed.commitment
+                && !recorded.contains(&listed.id)
+            {
+                events.push(Event::EscrowAdded {
+                    tenant: tenant.clone(),
+                    escrow: listed.id,
+                    commitment,
+                    dual_use: listed.info.dual_use,
+                });
+            }
+        }
+    }
+    if !events.is_empty() {
+        core.record(&events)?;
+    }
     Ok(())
 }
 
@@ -119,23 +138,6 @@ fn row(info: &KeyInfo, source: &str) -> EscrowRow {
         valid_from: info.valid_from,
         valid_until: info.valid_until,
         dual_use: info.dual_use,
-        ..empty(source)
-    }
-}
-
-fn empty(source: &str) -> EscrowRow {
-    EscrowRow {
-        source: source.to_owned(),
-        problem: None,
-        known: false,
-        fingerprint: String::new(),
-        format: String::new(),
-        algorithm: String::new(),
-        addresses: Vec::new(),
-        valid_from: None,
-        valid_until: None,
-        dual_use: false,
-        opened: 0,
-        added: None,
+        ..EscrowRow::of(source)
     }
 }

@@ -7,12 +7,14 @@ pub mod archiving;
 mod backup;
 pub mod cases;
 pub mod core;
+mod error;
 mod escrow_store;
 mod escrowing;
 mod heartbeat;
 mod indexer;
 pub mod job;
 pub mod manifest;
+mod opening;
 pub mod people;
 pub mod pool;
 pub mod protocol;
@@ -29,7 +31,7 @@ mod trust;
 mod verify;
 mod view;
 
-pub use release::{Receipt, ReleasedMail};
+pub use release::{Receipt, ReleasedMail, WithheldMail};
 
 use self::core::{Core, CoreError};
 use crate::boxfiles::{DataFolder, RUN};
@@ -52,8 +54,8 @@ use zeroize::Zeroizing;
 
 /// Exit status where the box must not start normally; the parent does not restart the keeper then.
 pub const REFUSED: u8 = 3;
-/// Where the reason of a refusal lies, below the data folder.
-pub const REFUSAL: &str = "run/refusal";
+/// Why the keeper ended, below the data folder; absent while it has not failed.
+pub const FAILURE: &str = "run/failure";
 
 /// Runs the keeper until SIGTERM. Standard input is the socket pair to the parent.
 pub fn run(data: &Path) -> Result<(), CoreError> {
@@ -73,7 +75,7 @@ pub fn run(data: &Path) -> Result<(), CoreError> {
         TpmLink::new(parent),
         Arc::new(SystemClock),
     )?;
-    let _ = std::fs::remove_file(core.data.join(REFUSAL));
+    let _ = std::fs::remove_file(core.data.join(FAILURE));
     let stop = Arc::new(AtomicBool::new(false));
     let (new_keys, waiting) = channel();
     server::listen(&core, &core.data.join(RUN).join("keeper.sock"), &new_keys)?;

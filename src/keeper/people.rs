@@ -48,7 +48,36 @@ pub enum PeopleError {
     UnfitPassword,
 }
 
-/// What a person may do, as signed by officers.
+/// What officers sign about a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PersonSubject {
+    /// Sign-in name.
+    pub name: String,
+    /// The tenant whose archive the person reads.
+    pub tenant: TenantId,
+    /// Addresses whose mail the person reads, lower case.
+    pub mailboxes: Vec<String>,
+    /// SHA-256 of the password's PHC string, which has a random salt; the string itself is in no statement.
+    pub password: Digest,
+    /// False to close the account.
+    pub active: bool,
+}
+
+impl PersonSubject {
+    /// The person, if `password` (a PHC string) is the one that was signed for.
+    #[must_use]
+    pub fn with_password(self, password: String) -> Option<Person> {
+        (Digest::of(password.as_bytes()) == self.password).then_some(Person {
+            name: self.name,
+            tenant: self.tenant,
+            mailboxes: self.mailboxes,
+            password,
+            active: self.active,
+        })
+    }
+}
+
+/// What a person may do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
     /// Sign-in name.

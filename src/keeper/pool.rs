@@ -100,13 +100,16 @@ impl Worker {
         self.setup.policy.bounds.message_bytes
     }
 
-    /// Opens one mail, asking `keys` for session keys. A worker that crashes gets a second try in a fresh
-    /// process, for the fault may have been left by an earlier mail.
+    /// Opens one mail, asking `keys` for session keys. Only a mail with which two fresh processes died is given up: one
+    /// death may be another's doing, or the fault of an earlier mail.
     pub fn open(&mut self, mail: &Mail<'_>, keys: &dyn KeyOps) -> Result<Opened, WorkerFailure> {
-        let fresh = self.process.is_none();
-        match self.open_once(mail, keys) {
-            Err(WorkerFailure::Died) if !fresh => self.open_once(mail, keys),
-            result => result,
+        let mut deaths = 0;
+        loop {
+            deaths += u32::from(self.process.is_none());
+            match self.open_once(mail, keys) {
+                Err(WorkerFailure::Died) if deaths < 2 => {}
+                result => return result,
+            }
         }
     }
 

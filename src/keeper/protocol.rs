@@ -8,6 +8,7 @@ use crate::approval::{Approval, Statement};
 use crate::frame::Limits;
 use crate::id::{CaseId, RecordId, TenantId};
 use crate::keeper::manifest::Arrival;
+use crate::keeper::people::PersonSubject;
 use crate::mail::model::{Layer, Mailbox, Outcome, Signature};
 use crate::secret::SecretBytes;
 use crate::time::Timestamp;
@@ -119,6 +120,8 @@ pub enum Request {
     PersonSet {
         /// "people.set".
         statement: Statement,
+        /// The Argon2id hash whose digest the statement has, as a PHC string; empty where an account is closed.
+        password: String,
         /// Officers' signatures.
         approvals: Vec<Approval>,
     },
@@ -141,7 +144,7 @@ pub enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Prepare {
     /// To be signed for [`Request::PersonSet`].
-    PersonSet(crate::keeper::people::Person),
+    PersonSet(PersonSubject),
 }
 
 /// Which bytes of a mail.
@@ -300,6 +303,36 @@ pub struct EscrowRow {
     pub opened: u64,
     /// When it was taken.
     pub added: Option<Timestamp>,
+}
+
+impl EscrowRow {
+    /// A row that says only where something came from.
+    #[must_use]
+    pub fn of(source: &str) -> Self {
+        Self {
+            source: source.to_owned(),
+            problem: None,
+            known: false,
+            fingerprint: String::new(),
+            format: String::new(),
+            algorithm: String::new(),
+            addresses: Vec::new(),
+            valid_from: None,
+            valid_until: None,
+            dual_use: false,
+            opened: 0,
+            added: None,
+        }
+    }
+
+    /// What was not taken, and why.
+    #[must_use]
+    pub fn refused(source: &str, problem: &dyn std::fmt::Display) -> Self {
+        Self {
+            problem: Some(problem.to_string()),
+            ..Self::of(source)
+        }
+    }
 }
 
 /// A page of hits.

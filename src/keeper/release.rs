@@ -9,6 +9,7 @@ use super::rights::Warrant;
 use crate::approval::{Approval, Statement};
 use crate::id::{CaseId, Digest, RecordId};
 use crate::ledger::{CaseStep, Event};
+use crate::mail::model::Outcome;
 use crate::search::Query;
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ pub struct Receipt {
     pub released: String,
     /// Each mail, with SHA-256 of the file that was handed out.
     pub mails: Vec<ReleasedMail>,
+    /// Mails of the case that could not be handed out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<WithheldMail>,
 }
 
 /// One mail that went out.
@@ -44,11 +48,24 @@ pub struct ReleasedMail {
     pub record: RecordId,
     /// SHA-256 of the re-encrypted message.
     pub sha256: Digest,
+    /// How far the archive could open it: what no key opened goes out as it came, inside the new encryption.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+}
+
+/// One mail that did not go out.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct WithheldMail {
+    /// Its id.
+    pub record: RecordId,
+    /// Why.
+    pub reason: String,
 }
 
 impl Core {
-    /// Releases an approved case. `give` gets each re-encrypted mail; the receipt comes back.
-    pub fn release(&self, case: CaseId, give: &mut Give<'_>) -> Result<Receipt, CoreError> {
+    /// Releases an approved case. `give` gets each re-encrypted mail; the receipt's file comes
+    /// back, whose digest the ledger has.
+    pub fn release(&self, case: CaseId, give: &mut Give<'_>) -> Result<String, CoreError> {
         let now = self.clock.now();
         let approved = self.cases.approved(case, now)?;
         let certificate = BASE64
@@ -56,14 +73,25 @@ impl Core {
             .map_err(|_| CoreError::Release("the case's certificate is not base64".to_owned()))?;
         let warrant = Warrant::of_case(case, &approved);
         self.index_all();
-        let mut mails = Vec::new();
+        let (mut mails, mut withheld) = (Vec::new(), Vec::new());
         for record in self.all_of(&warrant)? {
-            let bytes = self.reencrypted(&warrant, case, record, &certificate)?;
-            give(record, &bytes)?;
-            mails.push(ReleasedMail {
-                record,
-                sha256: Digest::of(&bytes),
-            });
+            match self.reencrypted(&warrant, case, record, &certificate) {
+                Ok((bytes, outcome)) => {
+                    give(record, &bytes)?;
+                    mails.push(ReleasedMail {
+                        record,
+                        sha256: Digest::of(&bytes),
+                        outcome: Some(outcome),
+                    });
+                }
+                Err(error) => withheld.push(WithheldMail {
+                    record,
+                    reason: error.to_string(),
+                }),
+            }
+        }
+        if let (true, Some(first)) = (mails.is_empty(), withheld.first()) {
+            return Err(CoreError::Release(first.reason.clone()));
         }
         let receipt = Receipt {
             format: "strongroom receipt/1".to_owned(),
@@ -72,17 +100,19 @@ impl Core {
             approvals: approved.approvals().to_vec(),
             released: now.to_string(),
             mails,
+            withheld,
         };
-        let text = serde_json::to_vec(&receipt).unwrap_or_default();
+        let text = serde_json::to_string_pretty(&receipt)
+            .map_err(|error| CoreError::Release(error.to_string()))?;
         let sealed = self.sealed_detail("case", &(approved.requester(), receipt.mails.len()));
         self.record(&[Event::Case {
             case,
             step: CaseStep::Released,
-            document: Digest::of(&text),
+            document: Digest::of(text.as_bytes()),
             sealed,
         }])?;
         self.cases.released(case, now)?;
-        Ok(receipt)
+        Ok(text)
     }
 
     fn all_of(&self, warrant: &Warrant) -> Result<Vec<RecordId>, CoreError> {
@@ -106,7 +136,7 @@ impl Core {
         case: CaseId,
         record: RecordId,
         certificate: &[u8],
-    ) -> Result<Vec<u8>, CoreError> {
+    ) -> Result<(Vec<u8>, Outcome), CoreError> {
         self.note_access(warrant, Some(record), Some(case), "release", None)?;
         let meta = self.record_meta(record)?;
         let manifest = self.manifest(&meta)?;
@@ -125,8 +155,9 @@ impl Core {
             arrived: manifest.arrival.received,
             bytes: &bytes,
         };
-        lock(&self.reading)
+        let sealed = lock(&self.reading)
             .encrypt(&mail, certificate)
-            .map_err(|error| CoreError::Release(error.to_string()))
+            .map_err(|error| CoreError::Release(error.to_string()))?;
+        Ok((sealed, manifest.opened.outcome))
     }
 }

@@ -5,7 +5,7 @@
 
 use super::core::{Core, CoreError, lock};
 use super::escrowing;
-use super::people::Person;
+use super::people::{Person, PersonSubject};
 use super::protocol::{Answer, FROM_CLIENT, Prepare, Request, Status, Token};
 use super::reopen::NewKeys;
 use super::rights::Warrant;
@@ -197,8 +197,9 @@ impl Connection<'_> {
             }
             Request::PersonSet {
                 statement,
+                password,
                 approvals,
-            } => self.set_person(&statement, &approvals),
+            } => self.set_person(&statement, password, &approvals),
             Request::CaseRequest { session, scope } => {
                 let requester = self.person(&session)?.name;
                 let view = self
@@ -274,7 +275,7 @@ impl Connection<'_> {
         Ok(Answer::Session(Token(result?)))
     }
 
-    fn prepare_person(&self, person: &Person) -> Result<Answer, Refusal> {
+    fn prepare_person(&self, person: &PersonSubject) -> Result<Answer, Refusal> {
         let fits = self.core.tenants().any(|tenant| *tenant == person.tenant);
         if !fits {
             return Err(CoreError::NoTenant(person.tenant.clone()).into());
@@ -289,13 +290,21 @@ impl Connection<'_> {
         )))
     }
 
-    fn set_person(&self, statement: &Statement, approvals: &[Approval]) -> Result<Answer, Refusal> {
-        let framed =
-            statement.read::<Person>("people.set", self.core.box_id(), self.core.clock.now())?;
+    fn set_person(
+        &self,
+        statement: &Statement,
+        password: String,
+        approvals: &[Approval],
+    ) -> Result<Answer, Refusal> {
+        let (box_id, now) = (self.core.box_id(), self.core.clock.now());
+        let framed = statement.read::<PersonSubject>("people.set", box_id, now)?;
         let needed = self.core.policy.threshold(Action::People).into();
         let officers = self.core.officers();
         let signed = statement.approved_by(approvals, &officers, None, needed)?;
-        lock(&self.core.people).set(framed.subject)?;
+        let person = framed.subject.with_password(password).ok_or_else(|| {
+            Refusal::Input("the password is not the one that the officers signed for".to_owned())
+        })?;
+        lock(&self.core.people).set(person)?;
         let sealed = self.core.sealed_detail("people", &(signed, &statement.0));
         self.core.record(&[Event::PeopleChanged {
             commitment: statement.digest(),
@@ -330,9 +339,7 @@ impl Connection<'_> {
                     .try_for_each(|piece| self.send(&Answer::Content, piece))
                     .map_err(gone)
             })?;
-        let text = serde_json::to_string_pretty(&receipt)
-            .map_err(|error| Refusal::Input(error.to_string()))?;
-        Ok(Answer::Receipt(text))
+        Ok(Answer::Receipt(receipt))
     }
 
     fn stream_out(&self, content: &mut dyn Read) -> Result<Answer, Refusal> {

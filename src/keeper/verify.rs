@@ -7,8 +7,8 @@ use super::protocol::Verified;
 use super::replay::{place_of, slot_of};
 use super::store::{StoreError, StoreReader};
 use crate::crypto::note::NoteVerifier;
-use crate::id::{Digest, RecordId, TenantId};
-use crate::ledger::{Checkpoint, Event, Place, Slot};
+use crate::id::{Digest, EscrowId, RecordId, TenantId};
+use crate::ledger::{Checkpoint, Event, Place, Slot, Tree};
 use crate::vault::PartKind;
 use std::io;
 
@@ -22,8 +22,11 @@ impl Core {
         checkpoint: Option<&str>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Verified, CoreError> {
-        let tree = lock(&self.ledger).tree().clone();
-        let published = lock(&self.ledger).checkpoint().cloned();
+        // Both of one moment: the ledger grows beside us.
+        let (tree, published) = {
+            let ledger = lock(&self.ledger);
+            (ledger.tree().clone(), ledger.checkpoint().cloned())
+        };
         let mut found = Verified {
             entries: 0,
             records: 0,
@@ -31,66 +34,15 @@ impl Core {
             damage: self.warnings(),
             prefix_of: None,
         };
-        let mut signers: Vec<NoteVerifier> = Vec::new();
-        for recorded in tree.entries(0..tree.size()) {
-            let event = match recorded {
-                Ok(recorded) => recorded.entry.event,
-                Err(error) => {
-                    found.name(error.to_string());
-                    break;
-                }
-            };
-            found.entries += 1;
-            match event {
-                Event::Arrival {
-                    tenant,
-                    record,
-                    arrival,
-                    part,
-                    slot,
-                    commitment,
-                    ..
-                } => {
-                    let what = Expected {
-                        record,
-                        part,
-                        slot,
-                        commitment,
-                        later: arrival > 0,
-                    };
-                    self.verify_record(&tenant, &what, &mut found);
-                }
-                Event::Rendition {
-                    tenant,
-                    record,
-                    part,
-                    slot,
-                    commitment,
-                } => {
-                    let what = Expected {
-                        record,
-                        part,
-                        slot,
-                        commitment,
-                        later: false,
-                    };
-                    self.verify_record(&tenant, &what, &mut found);
-                }
-                Event::Founded { signers: new, .. } | Event::Restored { signers: new, .. } => {
-                    signers.extend(new)
-                }
-                _ => {}
-            }
-            progress(found.entries, tree.size());
+        if let Err(error) = tree.verify() {
+            found.name(error.to_string());
         }
-        if tree
-            .head_at(tree.size())
-            .is_ok_and(|head| tree.head().is_ok_and(|now| now != head))
-        {
-            found.name("the ledger's tree does not give its own root".to_owned());
-        }
+        let signers = self.verify_entries(&tree, &mut found, progress);
         if let Some(published) = &published {
             found.check(&tree, published, &signers, "the published checkpoint");
+            if let Err(error) = tree.verify_partial(published.head().size) {
+                found.name(error.to_string());
+            }
         }
         if let Some(text) = checkpoint {
             let older: Checkpoint = text.parse()?;
@@ -99,6 +51,107 @@ impl Core {
             }
         }
         Ok(found)
+    }
+
+    /// Verifies what each entry says; gives the ledger's signers of all eras. Behind a damaged bundle of entries
+    /// it goes on with the next.
+    fn verify_entries(
+        &self,
+        tree: &Tree,
+        found: &mut Verified,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Vec<NoteVerifier> {
+        let mut signers = Vec::new();
+        let mut next = 0;
+        while next < tree.size() {
+            for recorded in tree.entries(next..tree.size()) {
+                match recorded {
+                    Ok(recorded) => {
+                        next = recorded.index + 1;
+                        found.entries += 1;
+                        self.verify_event(recorded.entry.event, &mut signers, found);
+                    }
+                    Err(error) => {
+                        found.name(error.to_string());
+                        next = Tree::next_bundle(next);
+                    }
+                }
+                progress(next.min(tree.size()), tree.size());
+            }
+        }
+        signers
+    }
+
+    fn verify_event(&self, event: Event, signers: &mut Vec<NoteVerifier>, found: &mut Verified) {
+        match event {
+            Event::Arrival {
+                tenant,
+                record,
+                arrival,
+                part,
+                slot,
+                commitment,
+                ..
+            } => {
+                let what = Expected {
+                    record,
+                    part,
+                    slot,
+                    commitment,
+                    later: arrival > 0,
+                };
+                self.verify_record(&tenant, &what, found);
+            }
+            Event::Rendition {
+                tenant,
+                record,
+                part,
+                slot,
+                commitment,
+            } => {
+                let what = Expected {
+                    record,
+                    part,
+                    slot,
+                    commitment,
+                    later: false,
+                };
+                self.verify_record(&tenant, &what, found);
+            }
+            Event::EscrowAdded {
+                tenant,
+                escrow,
+                commitment,
+                ..
+            } => {
+                if let Some(problem) = self.escrow_differs(&tenant, escrow, commitment) {
+                    found.name(format!("escrowed key {escrow} of {tenant}: {problem}"));
+                }
+            }
+            Event::Founded { signers: new, .. } | Event::Restored { signers: new, .. } => {
+                signers.extend(new);
+            }
+            _ => {}
+        }
+    }
+
+    /// What is wrong with an escrowed key, compared with the ledger. All items were opened at start.
+    fn escrow_differs(
+        &self,
+        tenant: &TenantId,
+        escrow: EscrowId,
+        commitment: Digest,
+    ) -> Option<&'static str> {
+        let Ok(store) = self.escrow(tenant) else {
+            return Some("there is no such tenant");
+        };
+        match store.commitment_of(escrow) {
+            None => Some("its file is missing; put it back from a backup"),
+            Some(Some(own)) if own != commitment => {
+                Some("it is not the key that the ledger recorded")
+            }
+            Some(_) => None,
+        }
     }
 
     fn verify_record(&self, tenant: &TenantId, expected: &Expected, found: &mut Verified) {
@@ -185,7 +238,7 @@ impl Expected {
 
 impl Verified {
     fn name(&mut self, damage: String) {
-        if self.damage.len() < MOST_NAMED {
+        if self.damage.len() < MOST_NAMED && !self.damage.contains(&damage) {
             self.damage.push(damage);
         }
     }
@@ -193,7 +246,7 @@ impl Verified {
     /// Signatures and prefix; true if both hold.
     fn check(
         &mut self,
-        tree: &crate::ledger::Tree,
+        tree: &Tree,
         checkpoint: &Checkpoint,
         signers: &[NoteVerifier],
         what: &str,
@@ -203,14 +256,10 @@ impl Verified {
         if !signed {
             self.name(format!("{what}: no signature by this box's keys"));
         }
-        let head = checkpoint.head();
-        let prefix = tree.head_at(head.size).is_ok_and(|at| at == head);
-        if !prefix {
-            self.name(format!(
-                "{what}: its {} entries are not a prefix of this ledger",
-                head.size
-            ));
+        let prefix = tree.verify_prefix(checkpoint);
+        if let Err(error) = &prefix {
+            self.name(format!("{what}: {error}"));
         }
-        signed && prefix
+        signed && prefix.is_ok()
     }
 }

@@ -150,6 +150,11 @@ impl TileStore {
         Ok(entries)
     }
 
+    /// Whether the full file is there.
+    pub(super) fn is_full(&self, tile: Tile) -> bool {
+        self.folder.join(tile.path()).exists()
+    }
+
     /// Drops what is remembered, so that the next reads see the disk.
     pub(super) fn forget(&self) {
         self.cache

@@ -7,7 +7,6 @@ use super::tiles::{Tile, TileStore, WIDTH, encode_bundle, encode_hashes};
 use crate::crypto::merkle::{self, Subtrees, leaf_hash, root_of_hashes};
 use crate::id::Digest;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The committed entries of a ledger, at one moment.
@@ -234,16 +233,23 @@ impl Tree {
 
     /// Writes the partial bundle and tiles that those who check the tree of `size` entries fetch.
     pub(super) fn write_partial(&self, size: u64) -> Result<(), LedgerError> {
-        let mut files: Vec<(PathBuf, Vec<u8>)> = Vec::new();
+        let files = self.partial_tiles(size).into_iter();
+        let files: Vec<_> = files
+            .map(|(tile, width, content)| (tile.partial_path(width), content))
+            .collect();
+        self.store.write(&files)
+    }
+
+    /// The partial bundle and tiles of the tree of `size` entries: which, how wide, and their bytes. Those that
+    /// this tree has in full on disk are not among them.
+    pub(super) fn partial_tiles(&self, size: u64) -> Vec<(Tile, u64, Vec<u8>)> {
+        let mut tiles = Vec::new();
         let width = size % WIDTH;
         if let Some(first) = (size - width).checked_sub(self.flushed)
             && width > 0
         {
             let entries = &self.recent[first as usize..(first + width) as usize];
-            files.push((
-                Tile::Entries(size / WIDTH).partial_path(width),
-                encode_bundle(entries),
-            ));
+            tiles.push((Tile::Entries(size / WIDTH), width, encode_bundle(entries)));
         }
         let mut count = size;
         for (level, edge) in (0u8..).zip(&self.edge) {
@@ -252,15 +258,18 @@ impl Tree {
                 && width > 0
             {
                 let hashes = &edge.hashes[first as usize..(first + width) as usize];
-                let tile = Tile::Hashes {
-                    level,
-                    n: count / WIDTH,
-                };
-                files.push((tile.partial_path(width), encode_hashes(hashes)));
+                let n = count / WIDTH;
+                tiles.push((Tile::Hashes { level, n }, width, encode_hashes(hashes)));
             }
             count /= WIDTH;
         }
-        self.store.write(&files)
+        tiles
+    }
+
+    /// The number of the first entry in the bundle after that of entry `index`.
+    #[must_use]
+    pub fn next_bundle(index: u64) -> u64 {
+        (index / WIDTH + 1) * WIDTH
     }
 }
 

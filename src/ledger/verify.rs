@@ -6,6 +6,7 @@ use super::entry::Head;
 use super::tiles::{Tile, WIDTH};
 use super::tree::Tree;
 use crate::crypto::merkle::{self, leaf_hash, root_of_hashes};
+use crate::durable;
 use crate::id::Digest;
 use crate::time::Timestamp;
 
@@ -69,6 +70,27 @@ impl Tree {
             hash = root_of_hashes(hashes);
             hashes.clear();
             n /= WIDTH;
+        }
+        Ok(())
+    }
+
+    /// Compares the partial bundle and tiles that lie on disk for the tree of `size` entries with this ledger.
+    /// One that is absent because its full one is there by now is in order: the ledger may grow meanwhile.
+    pub fn verify_partial(&self, size: u64) -> Result<(), LedgerError> {
+        for (tile, width, content) in self.partial_tiles(size) {
+            let path = self.store.folder().join(tile.partial_path(width));
+            let found = durable::read_if_present(&path, content.len() as u64 + 1)?;
+            let what = match found {
+                Some(found) if found == content => continue,
+                None if self.store.is_full(tile) => continue,
+                Some(_) => "a partial tile was cut or altered",
+                None => "a partial tile of the published checkpoint is missing",
+            };
+            return Err(LedgerError::Damaged {
+                file: path,
+                entry: size - size % WIDTH,
+                what,
+            });
         }
         Ok(())
     }

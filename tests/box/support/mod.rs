@@ -16,7 +16,7 @@ use strongroom::ledger::{Event, Ledger};
 const STRONGROOM: &str = env!("CARGO_BIN_EXE_strongroom");
 const OFFICERS: [&str; 3] = ["alice", "bob", "carol"];
 /// How long anything may take that a test waits for.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A founded box. Dropping it stops its processes and pulls the machine's plug.
 pub struct TestBox {
@@ -82,6 +82,42 @@ impl TestBox {
             "user set anna --mailbox anna@example.org --password-file {password} {officers}"
         ));
         this.login();
+        this
+    }
+
+    /// A box on a new machine, restored from a golden vault's backup by the two officers whose files lie beside it. It
+    /// does not run yet.
+    pub fn restored(golden: &Path) -> Self {
+        let home = tempfile::tempdir().expect("a folder");
+        let machine = Sim::start(&home.path().join("machine")).expect("a machine");
+        let mut this = Self {
+            machine,
+            smtps: free_port(),
+            home,
+            serve: None,
+        };
+        let mut officers = String::new();
+        for name in ["alice", "carol"] {
+            let (key, passphrase) = (format!("{name}.officer"), format!("{name}.pass"));
+            fs::copy(golden.join(&key), this.file(&key)).expect("an officer's file");
+            fs::copy(golden.join(&passphrase), this.file(&passphrase)).expect("a passphrase");
+            officers += &format!(
+                " --officer {} --passphrase-file {name}={}",
+                this.file(&key).display(),
+                this.file(&passphrase).display()
+            );
+        }
+        fs::copy(golden.join("anna.pass"), this.file("anna.pass")).expect("a password");
+        let backup = golden.join("backup");
+        let checkpoint = fs::read_to_string(backup.join("ledger/checkpoint")).expect("text");
+        let head = checkpoint.lines().nth(1).expect("a size");
+        this.ok(&format!(
+            "ceremony restore --data {} --from {} --tpm {} --accept-head {head}{officers}",
+            this.data().display(),
+            backup.display(),
+            this.machine.tcti(),
+        ));
+        this.set_ports();
         this
     }
 
@@ -247,6 +283,22 @@ impl TestBox {
         self.wait_until(&format!("{count} records"), || {
             self.status("records") >= count && self.status("spooled") == 0
         });
+    }
+
+    /// Waits until a search finds so many.
+    pub fn wait_for_hits(&self, count: u64, query: &str) {
+        let since = Instant::now();
+        loop {
+            let found = self.json(&format!("search --json {query}"))["total"].as_u64();
+            if found == Some(count) {
+                return;
+            }
+            assert!(
+                since.elapsed() < PATIENCE,
+                "{query}: {found:?}, not {count}"
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     pub fn wait_until(&self, what: &str, mut holds: impl FnMut() -> bool) {

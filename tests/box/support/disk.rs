@@ -1,7 +1,11 @@
 //! A small disk that can be made larger: a tmpfs in place of a folder.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+const FILLER: &str = "filler";
 
 /// Unmounted when dropped.
 pub struct Disk(PathBuf);
@@ -22,6 +26,17 @@ impl Disk {
         let all = format!("{}/.", aside.display());
         assert!(run("cp", &["-a", &all], folder), "copied back");
         Some(disk)
+    }
+
+    /// Fills the disk to its last byte.
+    pub fn fill(&self) {
+        let mut file = File::create(self.0.join(FILLER)).expect("a file");
+        while file.write_all(&[0; 512]).is_ok() {}
+    }
+
+    /// Takes back what [`Disk::fill`] wrote.
+    pub fn clear(&self) {
+        std::fs::remove_file(self.0.join(FILLER)).expect("removed");
     }
 
     /// More space, as a larger disk would give.

@@ -1,0 +1,104 @@
+//! What can go wrong in the keeper, and which of it must keep the box from starting.
+
+use super::cases::CaseError;
+use super::escrow_store::EscrowError;
+use super::people::PeopleError;
+use super::rollback::RolledBack;
+use super::store::StoreError;
+use crate::boxfiles::BoxFileError;
+use crate::catalog::CatalogError;
+use crate::durable::FileError;
+use crate::id::{RecordId, TenantId};
+use crate::intake::spool::SpoolError;
+use crate::keyring::KeyringError;
+use crate::ledger::LedgerError;
+use crate::search::SearchError;
+use crate::tpm_link::LinkError;
+use std::io;
+use std::path::PathBuf;
+
+/// What can go wrong in the keeper. Each inner error names its place.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum CoreError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    BoxFile(#[from] BoxFileError),
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    #[error("{}: {source}", path.display())]
+    KeyringFile { path: PathBuf, source: KeyringError },
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Search(#[from] SearchError),
+    #[error(transparent)]
+    People(#[from] PeopleError),
+    #[error(transparent)]
+    Case(#[from] CaseError),
+    #[error(transparent)]
+    Escrow(#[from] EscrowError),
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error(transparent)]
+    RolledBack(#[from] RolledBack),
+    #[error(transparent)]
+    Approval(#[from] crate::approval::NotApproved),
+    #[error("cannot start: {0}")]
+    Io(#[from] io::Error),
+    #[error("a part could not be sealed: {0}")]
+    Seal(#[source] io::Error),
+    #[error(transparent)]
+    Query(crate::search::QueryError),
+    #[error("nothing could be re-encrypted: {0}")]
+    Release(String),
+    #[error("checkpoint: {0}")]
+    Checkpoint(#[from] crate::ledger::CheckpointError),
+    #[error(
+        "the keyring does not open with this box's TPM: an older copy of the data folder was put back, or the anchor was renewed elsewhere. \
+         Put back the newest copy, or run `strongroom ceremony restore`"
+    )]
+    OldKeyring,
+    #[error("tenant {0} is not a tenant of this box; the policy lists them")]
+    NoTenant(TenantId),
+    #[error("there is no record {0} that you may read")]
+    NoRecord(RecordId),
+    #[error("the catalog is behind the vault; `strongroom rebuild` makes it again")]
+    CatalogBehind,
+    #[error("the ledger's first entry is not that of a founded box")]
+    NotFounded,
+}
+
+impl CoreError {
+    /// True where a disk is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::File(error) => error.is_full(),
+            Self::Ledger(error) => error.is_full(),
+            Self::Store(error) => error.is_full(),
+            _ => false,
+        }
+    }
+
+    /// True where the box must not start normally, whoever restarts it.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::OldKeyring
+                | Self::RolledBack(_)
+                | Self::NotFounded
+                | Self::Ledger(_)
+                | Self::Keyring(_)
+                | Self::KeyringFile { .. }
+        )
+    }
+}

@@ -1,0 +1,122 @@
+//! The steps of opening a box: the keyring, what the ledger has committed, catalog and search, trust.
+
+use super::core::CoreError;
+use super::escrow_store::EscrowStore;
+use super::replay;
+use crate::boxfiles::{DataFolder, KEYRING};
+use crate::catalog::Catalog;
+use crate::crypto::sign::VerifyingKey;
+use crate::id::{EscrowId, TenantId};
+use crate::keyring::{Keyring, KeyringError};
+use crate::ledger::{Event, Ledger};
+use crate::mail::context::{OpenPgpCertificate, Trust};
+use crate::search::SearchIndex;
+use crate::secret::Key;
+use crate::vault::PartPlace;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Officers' signing keys by name.
+pub(super) fn officers_of(keyring: &Keyring) -> BTreeMap<String, VerifyingKey> {
+    let list = keyring.officers.list.iter();
+    list.map(|officer| (officer.name.to_string(), officer.signing.clone()))
+        .collect()
+}
+
+pub(super) fn open_keyring(
+    data: &DataFolder,
+    candidates: Vec<Key>,
+) -> Result<(Key, Keyring), CoreError> {
+    let file = data.keyring()?;
+    for secret in candidates {
+        match Keyring::open_with_box_secret(&file, &secret) {
+            Ok(keyring) => return Ok((secret, keyring)),
+            Err(KeyringError::OtherBoxSecret) => {}
+            Err(source) => {
+                let path = data.join(KEYRING);
+                return Err(CoreError::KeyringFile { path, source });
+            }
+        }
+    }
+    Err(CoreError::OldKeyring)
+}
+
+/// What the ledger says that vault and escrow must have.
+#[derive(Default)]
+pub(super) struct Committed {
+    /// For each tenant the last part.
+    pub(super) ends: BTreeMap<TenantId, PartPlace>,
+    /// How many records there are.
+    pub(super) records: u64,
+    /// Escrowed keys.
+    pub(super) escrowed: BTreeSet<EscrowId>,
+}
+
+/// Reads the whole ledger.
+pub(super) fn committed(ledger: &Ledger) -> Result<Committed, CoreError> {
+    let mut found = Committed::default();
+    let tree = ledger.tree();
+    for recorded in tree.entries(0..tree.size()) {
+        let event = recorded?.entry.event;
+        found.records += u64::from(matches!(event, Event::Arrival { arrival: 0, .. }));
+        match event {
+            Event::Arrival { tenant, part, .. } | Event::Rendition { tenant, part, .. } => {
+                let place = replay::place_of(part);
+                let end = found.ends.entry(tenant).or_insert(place);
+                if (place.segment, place.offset) > (end.segment, end.offset) {
+                    *end = place;
+                }
+            }
+            Event::EscrowAdded { escrow, .. } => drop(found.escrowed.insert(escrow)),
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+/// Opens catalog and search; where one needs a rebuild it is erased and begins anew.
+pub(super) fn open_derived(
+    data: &DataFolder,
+    keyring: &Keyring,
+) -> Result<(Catalog, SearchIndex), CoreError> {
+    let folder = data.join("catalog");
+    let catalog = match Catalog::open(&folder, keyring.catalog.duplicate()) {
+        Ok(catalog) => catalog,
+        Err(error) => {
+            tracing::warn!(%error, "the catalog is made again");
+            Catalog::erase(&folder)?;
+            Catalog::open(&folder, keyring.catalog.duplicate())?
+        }
+    };
+    let folder = data.join("search");
+    let search = SearchIndex::open(&folder, keyring.index.duplicate());
+    let search = match search {
+        Ok(search) => search,
+        Err(error) => {
+            tracing::warn!(%error, "the search index is made again");
+            SearchIndex::erase(&folder)?;
+            SearchIndex::open(&folder, keyring.index.duplicate())?
+        }
+    };
+    Ok((catalog, search))
+}
+
+/// Certificates to judge signatures with: the operator's folder `trust/` (anchors, certificates, CRLs, OpenPGP) and
+/// the certificates in escrow.
+pub(super) fn trust(
+    data: &DataFolder,
+    escrow: &BTreeMap<TenantId, Arc<EscrowStore>>,
+) -> Result<Trust, CoreError> {
+    let mut trust = super::trust::load(&data.join("trust"))?;
+    for info in escrow.values().flat_map(|store| store.infos()) {
+        if info.format == "OpenPGP" {
+            trust.openpgp.push(OpenPgpCertificate {
+                bytes: info.certificate,
+                source: "escrow".to_owned(),
+            });
+        } else {
+            trust.certificates.push(info.certificate.into());
+        }
+    }
+    Ok(trust)
+}

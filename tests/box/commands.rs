@@ -1,0 +1,224 @@
+//! The commands as people use them, on a running box: importing old mail, bringing keys, making catalog and search
+//! anew, backups, what `--json` gives.
+
+use crate::support::{TestBox, numbered_mail, text};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+#[test]
+fn old_mail_of_every_kind_is_imported_once_and_found_also_after_a_rebuild() {
+    let box_ = TestBox::running();
+    let old = box_.file("old");
+    fs::create_dir_all(old.join("Maildir/cur")).expect("a folder");
+    for folder in ["new", "tmp"] {
+        fs::create_dir(old.join("Maildir").join(folder)).expect("a folder");
+    }
+    fs::write(old.join("one.eml"), numbered_mail(1)).expect("a mail");
+    fs::write(old.join("Maildir/cur/2:2,S"), numbered_mail(2)).expect("a mail");
+    let mut mbox = Vec::new();
+    for number in 3..=5 {
+        mbox.extend(b"From sender@example.net Mon Jan  5 10:00:00 2015\n");
+        mbox.extend(
+            numbered_mail(number)
+                .into_iter()
+                .filter(|byte| *byte != b'\r'),
+        );
+        mbox.push(b'\n');
+    }
+    fs::write(old.join("archive.mbox"), mbox).expect("an mbox");
+
+    let import = format!("import {} --mailbox anna@example.org --json", old.display());
+    let first = box_.ok(&import);
+    let sum: Value = serde_json::from_str(first.lines().last().expect("a sum")).expect("JSON");
+    assert_eq!((&sum["imported"], &sum["failed"]), (&5.into(), &0.into()));
+    let again = box_.ok(&import);
+    let sum: Value = serde_json::from_str(again.lines().last().expect("a sum")).expect("JSON");
+    assert_eq!(
+        (&sum["imported"], &sum["already-there"]),
+        (&0.into(), &5.into())
+    );
+    box_.wait_for_records(5);
+    box_.wait_for_hits(5, "hippopotamus");
+
+    assert_eq!(box_.json("rebuild --json")["records"], 5);
+    box_.login();
+    box_.wait_for_hits(5, "hippopotamus");
+    assert_eq!(box_.json("search --json subject:crocodile")["total"], 5);
+    box_.assert_no_panic();
+}
+
+#[test]
+fn keys_that_cannot_be_taken_are_named_and_stop_no_other() {
+    let box_ = TestBox::running();
+    let keys = box_.file("keys");
+    fs::create_dir(&keys).expect("a folder");
+    for name in ["anna", "ben", "dora"] {
+        make_key(&keys, name);
+    }
+    let whole = fs::read(keys.join("ben.p12")).expect("a file");
+    fs::write(keys.join("ben.p12"), &whole[..whole.len() / 2]).expect("a file");
+    fs::rename(keys.join("anna.key.pem"), box_.file("anna.key.pem")).expect("moved");
+    fs::remove_file(keys.join("ben.key.pem")).expect("removed");
+    // Dora's key beside Ben's certificate.
+    fs::rename(keys.join("dora.key.pem"), keys.join("mixed.pem")).expect("moved");
+    fs::rename(keys.join("ben.crt"), keys.join("mixed.crt")).expect("moved");
+    for name in ["anna.crt", "dora.crt"] {
+        fs::remove_file(keys.join(name)).expect("removed");
+    }
+    let list = box_.file("list.csv");
+    fs::write(&list, "anna.p12,secret\nben.p12,secret\ndora.p12,wrong\n").expect("a list");
+
+    let add = format!(
+        "escrow add {} --passphrases {} --json",
+        keys.display(),
+        list.display()
+    );
+    let output = box_.run(&add);
+    assert!(!output.status.success(), "three keys were not taken");
+    let rows: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let problem = |source: &str| {
+        let rows = rows.as_array().expect("rows");
+        let row = rows.iter().find(|row| row["source"] == source);
+        row.expect(source)["problem"].as_str().map(str::to_owned)
+    };
+    assert_eq!(problem("anna.p12"), None);
+    let says = |source: &str, word: &str| {
+        let problem = problem(source).expect("a problem");
+        assert!(problem.contains(word), "{source}: {problem}");
+    };
+    says("ben.p12", "PKCS#12");
+    says("dora.p12", "passphrase");
+    says("mixed.pem", "certificate");
+
+    fs::write(&list, "anna.p12,secret\ndora.p12,secret\n").expect("a list");
+    fs::remove_file(keys.join("ben.p12")).expect("removed");
+    fs::remove_file(keys.join("mixed.pem")).expect("removed");
+    let rows = box_.json(&add);
+    let known: Vec<_> = rows
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| &row["known"])
+        .collect();
+    assert_eq!(known, [&Value::Bool(true), &Value::Bool(false)]);
+    assert_eq!(box_.status("escrowed_keys"), 2);
+    assert_eq!(box_.json("verify --json")["damage"], Value::Array(vec![]));
+}
+
+#[test]
+fn verify_names_an_altered_partial_tile_and_an_exchanged_key() {
+    let mut box_ = TestBox::running();
+    let keys = box_.file("keys");
+    fs::create_dir(&keys).expect("a folder");
+    make_key(&keys, "anna");
+    fs::write(box_.file("pass"), "secret\n").expect("a passphrase");
+    let add = format!(
+        "escrow add {} --passphrase-file {}",
+        keys.join("anna.p12").display(),
+        box_.file("pass").display()
+    );
+    box_.ok(&add);
+    box_.ok(&format!("backup {}", box_.file("backup").display()));
+    let entries = box_.data().join("ledger/tile/entries/000.p");
+    let newest = fs::read_dir(&entries).expect("partial tiles").flatten();
+    let newest = newest.max_by_key(|entry| {
+        let name = entry.file_name();
+        name.to_string_lossy().parse::<u64>().expect("a width")
+    });
+    let newest = newest.expect("one").path();
+    let mut bytes = fs::read(&newest).expect("a tile");
+    bytes[10] ^= 1;
+    fs::write(&newest, bytes).expect("a tile");
+    let found = box_.run("verify");
+    assert!(!found.status.success());
+    assert!(text(&found).contains("partial tile"), "{}", text(&found));
+
+    box_.stop();
+    let escrow = box_.data().join("escrow/main");
+    let item = fs::read_dir(&escrow).expect("escrow").flatten().next();
+    fs::remove_file(item.expect("one").path()).expect("removed");
+    box_.start();
+    let found = box_.run("verify");
+    assert!(
+        text(&found).contains("its file is missing"),
+        "{}",
+        text(&found)
+    );
+}
+
+// A folder with somebody's files is not a backup, and is left alone.
+#[test]
+fn a_backup_is_written_into_no_other_folder_and_checks_with_sha256sum() {
+    let box_ = TestBox::running();
+    box_.send(&numbered_mail(1));
+    box_.wait_for_records(1);
+    let other = box_.file("photos");
+    fs::create_dir(&other).expect("a folder");
+    fs::write(other.join("cat.jpg"), "meow").expect("a file");
+    let refused = box_.run(&format!("backup {}", other.display()));
+    assert!(!refused.status.success());
+    assert!(text(&refused).contains("no backup"), "{}", text(&refused));
+    assert_eq!(fs::read(other.join("cat.jpg")).expect("kept"), b"meow");
+
+    let backup = box_.file("backup");
+    for _ in 0..2 {
+        let report = box_.json(&format!("backup {} --json", backup.display()));
+        assert!(report["files"].as_u64() > Some(10));
+        let check = Command::new("sha256sum")
+            .args(["--check", "--strict", "--quiet", "backup.sha256"])
+            .current_dir(&backup)
+            .output()
+            .expect("sha256sum");
+        assert!(check.status.success(), "{}", text(&check));
+        box_.send(&numbered_mail(2));
+        box_.wait_for_records(2);
+    }
+}
+
+#[test]
+fn every_answer_has_a_form_for_machines_and_no_statement_has_a_password_hash() {
+    let box_ = TestBox::running();
+    let password = box_.file("anna.pass");
+    box_.json("status --json");
+    box_.json("worklist --json");
+    box_.json("escrow list --json");
+    let login = box_.json(&format!(
+        "login anna --json --passphrase-file {}",
+        password.display()
+    ));
+    assert_eq!(login["name"], "anna");
+    assert_eq!(box_.json("case list --json"), Value::Array(vec![]));
+    let set = box_.run(&format!(
+        "user set ben --json --mailbox ben@example.org --password-file {} {}",
+        password.display(),
+        box_.officers(2)
+    ));
+    let person: Value = serde_json::from_slice(&set.stdout).expect("JSON");
+    assert_eq!(person["mailboxes"][0], "ben@example.org");
+    assert!(text(&set).contains("to be signed"));
+    assert!(!text(&set).contains("$argon2"), "{}", text(&set));
+    let close = format!("user close ben --json {}", box_.officers(2));
+    assert_eq!(box_.json(&close)["active"], false);
+    assert_eq!(box_.json("logout --json")["signed_out"], true);
+}
+
+/// `NAME.p12` (passphrase "secret"), `NAME.key.pem` and `NAME.crt`, made by openssl.
+fn make_key(folder: &Path, name: &str) {
+    let run = |arguments: &str| {
+        let output = Command::new("openssl")
+            .args(arguments.split_whitespace())
+            .current_dir(folder)
+            .output()
+            .expect("openssl");
+        assert!(output.status.success(), "{}", text(&output));
+    };
+    run(&format!(
+        "req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN={name}/emailAddress={name}@example.org \
+         -keyout {name}.key.pem -out {name}.crt"
+    ));
+    run(&format!(
+        "pkcs12 -export -inkey {name}.key.pem -in {name}.crt -passout pass:secret -out {name}.p12"
+    ));
+}

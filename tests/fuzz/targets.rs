@@ -1,0 +1,205 @@
+//! Everything that reads bytes from outside, one function each. Nothing may panic, hang or pass a bound, whatever the
+//! bytes are. Shared by the bounded run of the tests and by the fuzzer (`fuzz/`).
+
+use strongroom::escrow::keyholder::Keyholder;
+use strongroom::escrow::{self, Certificates, openpgp_key};
+use strongroom::frame::{self, Limits};
+use strongroom::intake::smtp::command;
+use strongroom::intake::spool::format::Preamble;
+use strongroom::keeper::protocol::{Answer, Request};
+use strongroom::ledger::{Checkpoint, Entry};
+use strongroom::mail::context::{Budget, Context, OpenPolicy, Trust};
+use strongroom::mail::openpgp::{armor, cleartext, packets};
+use strongroom::mail::smime::ber::Element;
+use strongroom::mail::{self, Bounds, address, date, header, journal, mbox, mime, text, tnef};
+use strongroom::policy::ValidPolicy;
+use strongroom::search::Query;
+use strongroom::secret::SecretBytes;
+use strongroom::time::Timestamp;
+
+/// A reader of bytes from outside.
+pub type Target = fn(&[u8]);
+
+/// All of them, by name.
+pub const ALL: [(&str, Target); 16] = [
+    ("mail", whole_mail),
+    ("ber", ber),
+    ("cms", cms),
+    ("packets", openpgp_packets),
+    ("openpgp", openpgp),
+    ("armor", openpgp_armor),
+    ("mime", mime_parts),
+    ("headers", headers),
+    ("journal", journal_report),
+    ("tnef", winmail),
+    ("mbox", mailbox_file),
+    ("text", searchable_text),
+    ("keys", private_keys),
+    ("smtp", smtp_command),
+    ("frames", frames),
+    ("documents", documents),
+];
+
+/// The target of this name.
+///
+/// # Panics
+/// If there is none.
+#[allow(dead_code)] // each of the fuzzer's programs uses one, the bounded run uses them all
+pub fn named(name: &str) -> Target {
+    let found = ALL.iter().find(|(known, _)| *known == name);
+    found.expect("a target of this name").1
+}
+
+fn small() -> OpenPolicy {
+    OpenPolicy {
+        bounds: Bounds {
+            expanded_bytes: 16 << 20,
+            text_bytes: 64 << 10,
+            ..Bounds::default()
+        },
+        ..OpenPolicy::default()
+    }
+}
+
+fn in_context<T>(open: impl FnOnce(&Context) -> T) -> T {
+    let policy = small();
+    open(&Context {
+        keys: &Keyholder::default(),
+        trust: &Trust::default(),
+        policy: &policy,
+        arrived: Timestamp::from_seconds(1_800_000_000),
+        from: vec!["anna@example.org".to_owned()],
+        budget: &Budget::default(),
+    })
+}
+
+fn whole_mail(input: &[u8]) {
+    let policy = small();
+    let opened = mail::open(
+        input,
+        &Keyholder::default(),
+        &Trust::default(),
+        &policy,
+        Timestamp::from_seconds(1_800_000_000),
+    );
+    let deepest = opened.layers.iter().map(|layer| layer.depth).max();
+    assert!(
+        deepest.unwrap_or(0) <= policy.bounds.depth,
+        "deeper than the bound"
+    );
+    assert!(
+        opened.text.body.len() as u64 <= policy.bounds.text_bytes,
+        "more text than the bound"
+    );
+}
+
+fn ber(input: &[u8]) {
+    let Ok((element, rest)) = Element::split(input) else {
+        return;
+    };
+    assert!(rest.len() < input.len());
+    if let Ok(der) = element.to_der() {
+        let again = Element::only(&der).and_then(|element| element.to_der());
+        assert_eq!(again.ok(), Some(der), "DER is its own DER");
+    }
+}
+
+fn cms(input: &[u8]) {
+    let _ = in_context(|context| mail::smime::open(input, None, context));
+    let _ = in_context(|context| mail::smime::open(input, Some(b"signed\r\n"), context));
+    let _ = mail::smime::decode_container(input);
+}
+
+fn openpgp_packets(input: &[u8]) {
+    let mut left = input.len();
+    for packet in packets::packets(input) {
+        if packet.is_err() {
+            break;
+        }
+        assert!(left > 0, "more packets than bytes");
+        left -= 1;
+    }
+}
+
+fn openpgp(input: &[u8]) {
+    let _ = in_context(|context| mail::openpgp::open(input, None, context));
+    let _ = in_context(|context| mail::openpgp::open(input, Some(b"signed\r\n"), context));
+    let _ = in_context(|context| mail::openpgp::open_clear_signed(input, context));
+}
+
+fn openpgp_armor(input: &[u8]) {
+    assert!(armor::blocks(input).count() <= input.len());
+    let _ = cleartext::parse(input, 0);
+}
+
+fn mime_parts(input: &[u8]) {
+    let bounds = Bounds::default();
+    let (root, _) = mime::parse(input, 0, &bounds, &Budget::default());
+    let _ = root.file_name(input);
+    let _ = root.encoding(input);
+}
+
+fn headers(input: &[u8]) {
+    let _ = header::decode_words(&header::unfolded(input));
+    let _ = header::ContentType::parse(input);
+    assert!(address::mailboxes(input).len() <= input.len());
+    let _ = date::parse(&String::from_utf8_lossy(input));
+}
+
+fn journal_report(input: &[u8]) {
+    let _ = journal::unwrap(input, &Bounds::default());
+}
+
+fn winmail(input: &[u8]) {
+    let _ = tnef::parse(input);
+}
+
+fn mailbox_file(input: &[u8]) {
+    let _ = mbox::messages(input);
+}
+
+fn searchable_text(input: &[u8]) {
+    let bounds = small().bounds;
+    for kind in [
+        "text/plain; charset=utf-7",
+        "text/html",
+        "application/pdf",
+        "application/vnd.oasis.opendocument.text",
+        "application/xml",
+    ] {
+        let header = format!("Content-Type: {kind}\r\nContent-Disposition: attachment\r\n\r\n");
+        let found = text::search_text(&[header.as_bytes(), input].concat(), &bounds);
+        assert!(found.body.len() as u64 <= bounds.text_bytes);
+    }
+}
+
+fn private_keys(input: &[u8]) {
+    let passphrase = SecretBytes::from("secret".to_owned());
+    let certificates = Certificates {
+        openpgp: openpgp_key::certificates_in(input),
+        ..Certificates::default()
+    };
+    let _ = escrow::load(input, &[passphrase], &certificates);
+}
+
+fn smtp_command(input: &[u8]) {
+    let _ = command::parse(input);
+}
+
+fn frames(input: &[u8]) {
+    let limits = Limits {
+        head: 1 << 16,
+        raw: 1 << 20,
+    };
+    let _ = frame::read::<Request>(&mut &input[..], limits);
+    let _ = frame::read::<Answer>(&mut &input[..], limits);
+    let _ = Preamble::decode(input);
+}
+
+fn documents(input: &[u8]) {
+    let _ = Entry::decode(input);
+    let text = String::from_utf8_lossy(input);
+    let _ = text.parse::<Checkpoint>();
+    let _ = text.parse::<Query>();
+    let _ = ValidPolicy::parse(&text, "fuzz.toml");
+}
