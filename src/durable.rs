@@ -138,6 +138,25 @@ pub fn read_if_present(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileE
     }
 }
 
+/// Removes all that lies in a folder, which may be a disk of its own; an absent folder is empty already.
+pub fn clear_folder(folder: &Path) -> Result<(), FileError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(at("read", folder)(error)),
+    };
+    for entry in entries {
+        let path = entry.map_err(at("read", folder))?.path();
+        let removed = if path.is_dir() && !path.is_symlink() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
+        removed.map_err(at("remove", &path))?;
+    }
+    sync_folder_of(&folder.join("."))
+}
+
 /// Makes a new, renamed or removed name in `path`'s folder durable.
 pub fn sync_folder_of(path: &Path) -> Result<(), FileError> {
     let folder = match path.parent() {

@@ -109,11 +109,7 @@ impl Catalog {
 
     /// Removes the catalog in `folder`, so that the next [`Catalog::open`] begins with an empty one.
     pub fn erase(folder: &Path) -> Result<(), CatalogError> {
-        match fs::remove_dir_all(folder) {
-            Ok(()) => Ok(durable::sync_folder_of(folder)?),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(durable::at("remove", folder)(error).into()),
-        }
+        Ok(durable::clear_folder(folder)?)
     }
 
     /// How many ledger entries the catalog reflects; a start applies the rest.

@@ -129,7 +129,7 @@ impl Core {
             readers,
             escrow,
             catalog,
-            indexer: Indexer::start(Arc::clone(&search)),
+            indexer: Indexer::start(Arc::clone(&search), data.path().to_owned()),
             search,
             keyring: RwLock::new(keyring),
             order: Mutex::new(()),

@@ -1,7 +1,8 @@
 //! The thread that feeds the search index, so that archiving never waits for it, and commits it often enough that
 //! mail is found within seconds.
 
-use crate::search::{SearchDoc, SearchIndex};
+use crate::search::{SearchDoc, SearchError, SearchIndex};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -30,9 +31,14 @@ pub struct Indexer {
 impl Indexer {
     /// Starts the thread.
     #[must_use]
-    pub fn start(index: Arc<SearchIndex>) -> Self {
+    pub fn start(index: Arc<SearchIndex>, data: PathBuf) -> Self {
         let (jobs, inbox) = sync_channel(QUEUE);
-        let thread = std::thread::spawn(move || work(&index, &inbox));
+        let thread = std::thread::spawn(move || {
+            // What was added since the last commit may be lost: only a replay from there is sure to have it all.
+            if let Err(error) = work(&index, &inbox) {
+                super::begin_anew(&data, &error);
+            }
+        });
         Self {
             jobs: Some(jobs),
             thread: Some(thread),
@@ -71,7 +77,7 @@ impl Drop for Indexer {
     }
 }
 
-fn work(index: &SearchIndex, inbox: &Receiver<Job>) {
+fn work(index: &SearchIndex, inbox: &Receiver<Job>) -> Result<(), SearchError> {
     let mut uncommitted: Option<(Instant, u64)> = None;
     loop {
         let patience = uncommitted.map_or(Duration::from_secs(3600), |(since, _)| {
@@ -83,31 +89,30 @@ fn work(index: &SearchIndex, inbox: &Receiver<Job>) {
                 anew,
                 applied,
             }) => {
-                let added = index.add(&fresh).and_then(|()| index.replace(&anew));
-                if let Err(error) = added {
-                    tracing::error!(%error, "mail could not be indexed; `strongroom rebuild` makes the index again");
-                    continue;
-                }
+                index.add(&fresh)?;
+                index.replace(&anew)?;
                 let since = uncommitted.map_or_else(Instant::now, |(since, _)| since);
                 uncommitted = Some((since, applied));
                 if since.elapsed() >= COMMIT_AFTER {
-                    commit(index, &mut uncommitted);
+                    commit(index, &mut uncommitted)?;
                 }
             }
             Ok(Job::Drain(done)) => {
-                commit(index, &mut uncommitted);
+                commit(index, &mut uncommitted)?;
                 let _ = done.send(());
             }
-            Err(RecvTimeoutError::Timeout) => commit(index, &mut uncommitted),
+            Err(RecvTimeoutError::Timeout) => commit(index, &mut uncommitted)?,
             Err(RecvTimeoutError::Disconnected) => return commit(index, &mut uncommitted),
         }
     }
 }
 
-fn commit(index: &SearchIndex, uncommitted: &mut Option<(Instant, u64)>) {
-    if let Some((_, applied)) = uncommitted.take()
-        && let Err(error) = index.commit(applied)
-    {
-        tracing::error!(%error, "the search index could not be committed; it is caught up at the next start");
+fn commit(
+    index: &SearchIndex,
+    uncommitted: &mut Option<(Instant, u64)>,
+) -> Result<(), SearchError> {
+    match uncommitted.take() {
+        Some((_, applied)) => index.commit(applied),
+        None => Ok(()),
     }
 }

@@ -35,6 +35,7 @@ pub use release::{Receipt, ReleasedMail, WithheldMail};
 
 use self::core::{Core, CoreError};
 use crate::boxfiles::{DataFolder, RUN};
+use crate::durable;
 use crate::intake::spool::SpoolReader;
 use crate::sandbox;
 use crate::secret::Key;
@@ -94,6 +95,14 @@ pub fn run(data: &Path) -> Result<(), CoreError> {
     core.index_all();
     core.catalog().flush()?;
     Ok(())
+}
+
+/// Ends the process where catalog or search did not take what the ledger has: both are derived, and the next keeper
+/// catches up from the ledger. The parent starts it.
+fn begin_anew(data: &Path, error: &dyn std::fmt::Display) -> ! {
+    tracing::error!(%error, "catalog or search cannot be written; the keeper begins anew");
+    let _ = durable::replace(&data.join(FAILURE), error.to_string().as_bytes());
+    std::process::exit(1)
 }
 
 fn spawn(

@@ -4,13 +4,13 @@ use super::core::CoreError;
 use super::escrow_store::EscrowStore;
 use super::replay;
 use crate::boxfiles::{DataFolder, KEYRING};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, CatalogError};
 use crate::crypto::sign::VerifyingKey;
 use crate::id::{EscrowId, TenantId};
 use crate::keyring::{Keyring, KeyringError};
 use crate::ledger::{Event, Ledger};
 use crate::mail::context::{OpenPgpCertificate, Trust};
-use crate::search::SearchIndex;
+use crate::search::{SearchError, SearchIndex};
 use crate::secret::Key;
 use crate::vault::PartPlace;
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,7 +74,7 @@ pub(super) fn committed(ledger: &Ledger) -> Result<Committed, CoreError> {
     Ok(found)
 }
 
-/// Opens catalog and search; where one needs a rebuild it is erased and begins anew.
+/// Opens catalog and search; where one is damaged it is erased and begins anew. A full disk is no damage.
 pub(super) fn open_derived(
     data: &DataFolder,
     keyring: &Keyring,
@@ -82,21 +82,23 @@ pub(super) fn open_derived(
     let folder = data.join("catalog");
     let catalog = match Catalog::open(&folder, keyring.catalog.duplicate()) {
         Ok(catalog) => catalog,
-        Err(error) => {
+        Err(error @ CatalogError::NeedsRebuild { .. }) => {
             tracing::warn!(%error, "the catalog is made again");
             Catalog::erase(&folder)?;
             Catalog::open(&folder, keyring.catalog.duplicate())?
         }
+        Err(error) => return Err(error.into()),
     };
     let folder = data.join("search");
     let search = SearchIndex::open(&folder, keyring.index.duplicate());
     let search = match search {
         Ok(search) => search,
-        Err(error) => {
+        Err(error @ (SearchError::NeedsRebuild { .. } | SearchError::StateNeedsRebuild { .. })) => {
             tracing::warn!(%error, "the search index is made again");
             SearchIndex::erase(&folder)?;
             SearchIndex::open(&folder, keyring.index.duplicate())?
         }
+        Err(error) => return Err(error.into()),
     };
     Ok((catalog, search))
 }

@@ -32,8 +32,6 @@ use doc::Fields;
 use recent::Recent;
 use state::State;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
@@ -102,11 +100,7 @@ impl SearchIndex {
 
     /// Removes the index in `folder`, so that the next [`SearchIndex::open`] begins with an empty one.
     pub fn erase(folder: &Path) -> Result<(), SearchError> {
-        match fs::remove_dir_all(folder) {
-            Ok(()) => Ok(durable::sync_folder_of(folder)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(durable::at("remove", folder)(error).into()),
-        }
+        Ok(durable::clear_folder(folder)?)
     }
 
     /// The count given to the last [`SearchIndex::commit`]: how many ledger entries are surely indexed.

@@ -348,25 +348,22 @@ fn a_full_disk_below_ledger_or_catalog_loses_nothing_and_doubles_nothing() {
     box_.send(&numbered_mail(0));
     box_.wait_for_records(1);
 
-    ledger.fill();
-    box_.send(&numbered_mail(1));
-    box_.wait_until("the ledger's disk is full", || {
-        text(&box_.run("status")).contains("archiving is stuck")
-    });
-    ledger.clear();
-    box_.wait_for_records(2);
-
-    catalog.fill();
-    let mut sent = 2;
-    box_.wait_until("the catalog's disk is full", || {
-        for _ in 0..50 {
-            box_.send(&numbered_mail(sent));
-            sent += 1;
-        }
-        text(&box_.run("status")).contains("could not go on")
-    });
-    catalog.clear();
-    box_.wait_for_records(sent as u64);
+    let mut sent = 1;
+    for (disk, complaint) in [
+        (&ledger, "archiving is stuck"),
+        (&catalog, "could not go on"),
+    ] {
+        disk.fill();
+        box_.wait_until(complaint, || {
+            for _ in 0..20 {
+                box_.send(&numbered_mail(sent));
+                sent += 1;
+            }
+            text(&box_.run("status")).contains(complaint)
+        });
+        disk.clear();
+        box_.wait_for_records(sent as u64);
+    }
     let verified = box_.json("verify --json");
     assert_eq!(verified["damage"].as_array().map(Vec::len), Some(0));
     box_.stop();

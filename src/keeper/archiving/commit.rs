@@ -56,8 +56,7 @@ pub(super) fn commit(core: &Core, batch: &Batch) -> Result<(), CoreError> {
         Ok(outcome) => {
             drop(stores);
             if let Err(error) = apply(core, outcome) {
-                tracing::error!(%error, "catalog or search cannot be written; the keeper begins anew");
-                std::process::exit(1);
+                crate::keeper::begin_anew(core.data.path(), &error);
             }
             Ok(())
         }
