@@ -32,7 +32,7 @@ const ARROWS: [(&str, &[&str]); 27] = [
     ("ledger", &[]),
     ("catalog", &[]),
     ("search", &[]),
-    ("intake", &[]),
+    ("intake", &["mail"]),
     ("sandbox", &[]),
     ("worker", &["frame", "keeper", "mail", "sandbox"]),
     (

@@ -88,7 +88,7 @@ async fn files_mailboxes_and_maildirs_come_in_exactly_once() {
     texts.sort();
     let mut expected = [
         "A: 1\r\n\r\nCRLF text\r\n",
-        "A: 2\n\nFrom x\n",
+        "A: 2\n\n>From x\n",
         "A: 3\n\ny\n",
         "A: 4\n\nread\n",
         "A: 5\n\nnew\n",

@@ -1,14 +1,16 @@
 //! Finds the mails under the paths that are to be imported: single files, mailbox files, Maildir
 //! folders, and folders of all these.
 
-use super::mbox::{Mbox, Message, begins_mbox, is_header};
 use crate::durable::{FileError, at};
 use crate::id::Digest;
+use crate::mail::mbox::{Mbox, Place, begins_mbox, is_header};
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Why a file or a mail in it is left out.
 #[derive(Debug, thiserror::Error)]
@@ -82,11 +84,13 @@ fn is_ours(path: &Path) -> bool {
 /// The mails in one file.
 pub fn mails_of(path: &Path) -> Box<dyn Iterator<Item = Result<Found, SourceError>> + Send> {
     match open(path) {
-        Ok(Kind::Mbox(mbox)) => {
+        Ok(Kind::Mbox(mbox, file)) => {
             let path = path.to_owned();
-            Box::new(
-                mbox.map(move |message| Ok(from_mbox(&path, message.map_err(at("read", &path))?))),
-            )
+            let found = move |place: io::Result<Place>| {
+                let mail = place.and_then(|place| from_mbox(&path, &file, place));
+                Ok(mail.map_err(at("read", &path))?)
+            };
+            Box::new(mbox.map(found))
         }
         Ok(Kind::Single(found)) => Box::new(std::iter::once(Ok(found))),
         Err(error) => Box::new(std::iter::once(Err(error))),
@@ -94,7 +98,8 @@ pub fn mails_of(path: &Path) -> Box<dyn Iterator<Item = Result<Found, SourceErro
 }
 
 enum Kind {
-    Mbox(Mbox<BufReader<File>>),
+    /// The mails, and the file to read them from.
+    Mbox(Mbox<BufReader<File>>, Arc<File>),
     Single(Found),
 }
 
@@ -108,7 +113,8 @@ fn open(path: &Path) -> Result<Kind, SourceError> {
         .map_err(at("read", path))?;
     reader.rewind().map_err(at("read", path))?;
     if begins_mbox(&line) {
-        return Ok(Kind::Mbox(Mbox::new(reader)));
+        let again = File::open(path).map_err(at("open", path))?;
+        return Ok(Kind::Mbox(Mbox::new(reader), Arc::new(again)));
     }
     if !is_header(&line) {
         return Err(SourceError::NoMail(path.to_owned()));
@@ -134,15 +140,41 @@ fn single(path: &Path, mut reader: BufReader<File>) -> io::Result<Found> {
     })
 }
 
-fn from_mbox(path: &Path, message: Message) -> Found {
-    let origin = origin(path, message.offset);
-    Found {
-        place: format!("{} at offset {}", path.display(), message.offset),
+/// A mail in a mailbox file. It too is read twice.
+fn from_mbox(path: &Path, file: &Arc<File>, place: Place) -> io::Result<Found> {
+    let mail = Stretch {
+        file: Arc::clone(file),
+        at: place.start,
+        end: place.end,
+    };
+    let mut hash = Sha256::new();
+    let length = io::copy(&mut mail.clone(), &mut HashWriter(&mut hash))?;
+    let origin = origin(path, place.separator);
+    Ok(Found {
+        place: format!("{} at offset {}", path.display(), place.separator),
         origin,
-        identity: identity(origin, Digest::of(&message.bytes)),
-        span: message.span,
-        length: message.bytes.len() as u64,
-        bytes: Box::new(io::Cursor::new(message.bytes)),
+        identity: identity(origin, Digest(hash.finalize().into())),
+        span: place.next - place.separator,
+        length,
+        bytes: Box::new(mail),
+    })
+}
+
+/// A stretch of a file, read in order.
+#[derive(Clone)]
+struct Stretch {
+    file: Arc<File>,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Stretch {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let wanted = left.min(buffer.len());
+        let count = self.file.read_at(&mut buffer[..wanted], self.at)?;
+        self.at += count as u64;
+        Ok(count)
     }
 }
 
