@@ -10,38 +10,91 @@ use std::ops::Range;
 
 /// Replacements in one entity's bytes.
 #[derive(Debug, Default)]
-pub struct Edits(Vec<(Range<usize>, Vec<u8>)>);
+pub struct Edits(Vec<Edit>);
+
+/// One replacement: `head`, then `body` from `from` on. The body is kept as it came, so that a large one is not copied.
+#[derive(Debug)]
+struct Edit {
+    range: Range<usize>,
+    head: Vec<u8>,
+    body: Vec<u8>,
+    from: usize,
+}
 
 impl Edits {
     /// Puts `bytes` in place of `range`. Ranges do not overlap.
     pub fn replace(&mut self, range: Range<usize>, bytes: Vec<u8>) {
-        self.0.push((range, bytes));
+        self.replace_long(range, Vec::new(), bytes, 0);
     }
 
-    /// The changed bytes; `None` if nothing was replaced.
+    /// Puts `head` and `body[from..]` in place of `range`.
+    fn replace_long(&mut self, range: Range<usize>, head: Vec<u8>, body: Vec<u8>, from: usize) {
+        self.0.push(Edit {
+            range,
+            head,
+            body,
+            from,
+        });
+    }
+
+    /// The changed bytes; `None` if nothing was replaced. A replacement that is most of the result becomes the
+    /// result, in its own memory.
     #[must_use]
     pub fn apply(mut self, original: &[u8]) -> Option<Vec<u8>> {
-        if self.0.is_empty() {
-            return None;
-        }
-        self.0.sort_by_key(|(range, _)| (range.start, range.end));
-        let added: usize = self.0.iter().map(|(_, bytes)| bytes.len()).sum();
-        let mut out = Vec::with_capacity(original.len() + added);
+        self.0
+            .sort_by_key(|edit| (edit.range.start, edit.range.end));
+        let length = |edit: &Edit| edit.body.len().saturating_sub(edit.from);
+        let largest = (0..self.0.len()).max_by_key(|&at| length(&self.0[at]))?;
+        let behind = self.0.split_off(largest + 1);
+        let edit = self.0.pop()?;
+        let before = original.len().min(edit.range.start);
+        let mut prefix = Vec::new();
         let mut at = 0;
-        for (range, bytes) in self.0 {
-            out.extend_from_slice(original.get(at..range.start).unwrap_or_default());
-            out.extend_from_slice(&bytes);
-            at = at.max(range.end);
+        write(original, &mut at, &self.0, before, &mut prefix);
+        prefix.extend_from_slice(&edit.head);
+        at = at.max(edit.range.end);
+        let mut suffix = Vec::new();
+        let large = length(&edit) > original.len() / 2;
+        if large {
+            write(original, &mut at, &behind, original.len(), &mut suffix);
+            return Some(around(&prefix, edit.body, edit.from, &suffix));
         }
-        out.extend_from_slice(&original[at..]);
-        Some(out)
+        prefix.extend_from_slice(edit.body.get(edit.from..).unwrap_or_default());
+        write(original, &mut at, &behind, original.len(), &mut prefix);
+        Some(prefix)
     }
+}
+
+/// Appends the original from `at` to `end`, changed by `edits`, which lie in between.
+fn write(original: &[u8], at: &mut usize, edits: &[Edit], end: usize, out: &mut Vec<u8>) {
+    for edit in edits {
+        out.extend_from_slice(original.get(*at..edit.range.start).unwrap_or_default());
+        out.extend_from_slice(&edit.head);
+        out.extend_from_slice(edit.body.get(edit.from..).unwrap_or_default());
+        *at = (*at).max(edit.range.end);
+    }
+    out.extend_from_slice(original.get(*at..end).unwrap_or_default());
+    *at = (*at).max(end);
+}
+
+/// `prefix`, `body[from..]`, `suffix`, in the memory of `body`.
+fn around(prefix: &[u8], mut body: Vec<u8>, from: usize, suffix: &[u8]) -> Vec<u8> {
+    let (start, old) = (prefix.len(), body.len());
+    let kept = old.saturating_sub(from);
+    let total = start + kept + suffix.len();
+    body.reserve_exact(total.saturating_sub(old));
+    body.resize(old.max(start + kept), 0);
+    body.copy_within(from.min(old)..old, start);
+    body.truncate(start + kept);
+    body[..start].copy_from_slice(prefix);
+    body.extend_from_slice(suffix);
+    body
 }
 
 /// Replaces `part` of `bytes` by the entity `inner`: the content fields and the body are the inner one's. With
 /// `message`, the part is a whole message, whose own fields give way to the inner ones of the same name.
-pub fn replace_entity(bytes: &[u8], part: &Part, inner: &[u8], message: bool, edits: &mut Edits) {
-    let inner_part = super::mime::header_of(inner);
+pub fn replace_entity(bytes: &[u8], part: &Part, inner: Vec<u8>, message: bool, edits: &mut Edits) {
+    let inner_part = super::mime::header_of(&inner);
     let line_end = line_end_of(&bytes[part.span.start..part.body.start]);
     let name = |bytes: &[u8], field: &Field| {
         String::from_utf8_lossy(&bytes[field.name.clone()]).to_ascii_lowercase()
@@ -58,7 +111,7 @@ pub fn replace_entity(bytes: &[u8], part: &Part, inner: &[u8], message: bool, ed
             let same: Vec<&Field> = inner_part
                 .fields
                 .iter()
-                .filter(|f| name(inner, f) == field_name)
+                .filter(|f| name(&inner, f) == field_name)
                 .collect();
             let value = bytes[field.value.clone()].trim_ascii();
             if same
@@ -71,19 +124,23 @@ pub fn replace_entity(bytes: &[u8], part: &Part, inner: &[u8], message: bool, ed
             }
         }
     }
-    let mut tail = Vec::with_capacity(inner.len() + 64);
+    let mut tail = Vec::new();
     if message && !outer_version {
         tail.extend_from_slice(b"MIME-Version: 1.0");
         tail.extend_from_slice(line_end.as_bytes());
     }
     for field in &inner_part.fields {
-        if name(inner, field) != "mime-version" {
+        if name(&inner, field) != "mime-version" {
             push_lines(&inner[field.span.clone()], line_end, &mut tail);
         }
     }
     tail.extend_from_slice(line_end.as_bytes());
-    tail.extend_from_slice(&inner[inner_part.body.start..]);
-    edits.replace(part.head_end..part.body.end, tail);
+    edits.replace_long(
+        part.head_end..part.body.end,
+        tail,
+        inner,
+        inner_part.body.start,
+    );
 }
 
 /// Replaces the decoded body of a leaf by `body`, in base64.

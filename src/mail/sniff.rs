@@ -4,7 +4,7 @@ use super::openpgp::armor;
 use super::transfer;
 
 /// Bytes looked at to recognise text or a header block.
-const WINDOW: usize = 64 << 10;
+pub const WINDOW: usize = 64 << 10;
 
 /// True if `bytes` begin as a CMS ContentInfo: SEQUENCE, then an object identifier of PKCS#7 or S/MIME.
 #[must_use]

@@ -15,6 +15,20 @@ pub fn decode<'a>(body: &'a [u8], encoding: &str) -> Cow<'a, [u8]> {
     }
 }
 
+/// The first `most` decoded bytes, or all if there are fewer, without decoding much more than these.
+#[must_use]
+pub fn beginning<'a>(body: &'a [u8], encoding: &str, most: usize) -> Cow<'a, [u8]> {
+    // Quoted-printable takes three bytes for one; the fourth is for line ends.
+    let enough = most.saturating_add(100).saturating_mul(4).min(body.len());
+    match decode(&body[..enough], encoding) {
+        Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[..bytes.len().min(most)]),
+        Cow::Owned(mut bytes) => {
+            bytes.truncate(most);
+            Cow::Owned(bytes)
+        }
+    }
+}
+
 /// Decodes base64 with line breaks, missing padding, padding in mid-text and stray characters. Once text has
 /// begun, a line that is clearly something else (a mailing list's footer) ends it.
 #[must_use]
@@ -199,6 +213,13 @@ mod tests {
         #[test]
         fn base64_comes_back(bytes in proptest::collection::vec(any::<u8>(), 0..500)) {
             prop_assert_eq!(base64(to_base64(&bytes, "\r\n").as_bytes()), bytes);
+        }
+
+        #[test]
+        fn a_beginning_is_what_decoding_begins_with(bytes in proptest::collection::vec(any::<u8>(), 0..2000), most in 0_usize..500) {
+            let text = to_base64(&bytes, "\r\n");
+            let begun = beginning(text.as_bytes(), "base64", most);
+            prop_assert_eq!(begun.as_ref(), &bytes[..most.min(bytes.len())]);
         }
 
         #[test]

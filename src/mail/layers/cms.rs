@@ -66,6 +66,6 @@ impl Walk<'_> {
             return;
         }
         let inner = self.inside_entity(plaintext, &place.inside(count));
-        replace_entity(bytes, part, &inner, is_message, edits);
+        replace_entity(bytes, part, inner, is_message, edits);
     }
 }

@@ -35,7 +35,7 @@ impl Walk<'_> {
             let inside = place.inside(count);
             if sniff::is_entity(&plaintext) {
                 let inner = self.inside_entity(plaintext, &inside);
-                replace_entity(bytes, part, &inner, is_message, edits);
+                replace_entity(bytes, part, inner, is_message, edits);
             } else {
                 let plaintext = self.inline_text(&plaintext, &inside).unwrap_or(plaintext);
                 replace_text(bytes, part, &plaintext, edits);
@@ -63,7 +63,7 @@ impl Walk<'_> {
             part.content_type.parameter("charset"),
         ));
         if let Some(changed) = self.inline_text(text.as_bytes(), place) {
-            replace_entity(bytes, part, &as_entity(changed), is_message, edits);
+            replace_entity(bytes, part, as_entity(changed), is_message, edits);
         }
     }
 

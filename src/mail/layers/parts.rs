@@ -41,6 +41,7 @@ impl Walk<'_> {
             let inside = Place {
                 whole,
                 from: Vec::new(),
+                date: None,
                 ..place.clone()
             };
             self.message(bytes, message, &inside, edits);
@@ -88,6 +89,7 @@ impl Walk<'_> {
             let inside = Place {
                 whole: false,
                 from: Vec::new(),
+                date: None,
                 nesting: place.nesting + 1,
                 ..place.clone()
             };
@@ -111,17 +113,20 @@ impl Walk<'_> {
                 );
             }
         } else if part.content_type.kind != "text" && part.content_type.kind != "image" {
-            let content = transfer::decode(body, &encoding);
-            if sniff::is_cms(&content) {
+            let start = transfer::beginning(body, &encoding, sniff::WINDOW);
+            if sniff::is_cms(&start) {
                 return self.cms_part(
                     (bytes, part),
-                    content.into_owned(),
+                    transfer::decode(body, &encoding).into_owned(),
                     is_message,
                     place,
                     edits,
                 );
             }
-            if (sniff::mentions_armor(&content) || sniff::is_surely_openpgp(&content))
+            let mentioned = sniff::mentions_armor(&start) || sniff::is_surely_openpgp(&start);
+            drop(start);
+            if mentioned
+                && let content = transfer::decode(body, &encoding)
                 && let Some(packets) = sniff::openpgp_in(&content, "", "MESSAGE")
             {
                 return self.pgp_attachment(
@@ -167,7 +172,7 @@ impl Walk<'_> {
             ..place.clone()
         };
         if let Some(changed) = self.entity(&entity, &inside) {
-            replace_entity(bytes, part, &changed, is_message, edits);
+            replace_entity(bytes, part, changed, is_message, edits);
         }
     }
 
@@ -200,7 +205,7 @@ impl Walk<'_> {
             ..place.part()
         };
         if let Some(changed) = self.entity(&entity, &inside) {
-            replace_entity(bytes, part, &changed, false, edits);
+            replace_entity(bytes, part, changed, false, edits);
         }
     }
 }

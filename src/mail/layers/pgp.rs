@@ -37,7 +37,7 @@ impl Walk<'_> {
         };
         drop(packets);
         let inner = self.inside_entity(plaintext, &place.inside(count));
-        replace_entity(bytes, part, &inner, is_message, edits);
+        replace_entity(bytes, part, inner, is_message, edits);
     }
 
     /// Opens an encrypted file and puts the file in its place, without the ending `.gpg`, `.pgp` or `.asc`. What
@@ -62,7 +62,7 @@ impl Walk<'_> {
                 let file = as_file(&plaintext, stripped(name));
                 self.entity(&file, &inside).unwrap_or(file)
             };
-        replace_entity(bytes, part, &inner, false, edits);
+        replace_entity(bytes, part, inner, false, edits);
     }
 
     /// Remembers the OpenPGP keys that a message brings: Autocrypt fields, `application/pgp-keys`, armored blocks

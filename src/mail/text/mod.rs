@@ -11,7 +11,8 @@ use super::context::Budget;
 use super::header;
 use super::mime::{self, Part};
 use super::model::{Mailbox, SearchText};
-use super::{address, charset, date, transfer};
+use super::{address, charset, date, sniff, transfer};
+use std::borrow::Cow;
 
 /// Takes the searchable text out of `message` (a rendition, or a mail that needed none), within
 /// `bounds.text_bytes`. Never fails: a part whose text cannot be taken is named in the notes.
@@ -89,6 +90,40 @@ fn protected<'p>(bytes: &[u8], root: &'p Part) -> Option<&'p Part> {
     }
 }
 
+/// Bytes of plain text decoded for each byte of room: the widest charsets take four for a letter.
+const PLAIN: usize = 4;
+/// The same for HTML and XML, most of which may be markup.
+const MARKUP: usize = 16;
+
+/// A part's content, decoded only as far as it is wanted: attachments are large, and few of them are text.
+struct Encoded<'p> {
+    body: &'p [u8],
+    encoding: String,
+    label: Option<&'p str>,
+    room: usize,
+}
+
+impl<'p> Encoded<'p> {
+    /// Enough to see what it is.
+    fn start(&self) -> Cow<'p, [u8]> {
+        transfer::beginning(self.body, &self.encoding, sniff::WINDOW)
+    }
+
+    fn all(&self) -> Cow<'p, [u8]> {
+        transfer::decode(self.body, &self.encoding)
+    }
+
+    /// At least enough for `times` the room that is left for text.
+    fn beginning(&self, times: usize) -> Cow<'p, [u8]> {
+        let most = self.room.saturating_mul(times).max(sniff::WINDOW);
+        transfer::beginning(self.body, &self.encoding, most)
+    }
+
+    fn text(&self, times: usize) -> String {
+        charset::decode(&self.beginning(times), self.label)
+    }
+}
+
 struct Collector<'b> {
     bounds: &'b Bounds,
     budget: &'b Budget,
@@ -111,36 +146,41 @@ impl Collector<'_> {
         if !part.children.is_empty() {
             return;
         }
-        let body = transfer::decode(&bytes[part.body.clone()], &part.encoding(bytes));
-        let label = part.content_type.parameter("charset");
+        let content = Encoded {
+            body: &bytes[part.body.clone()],
+            encoding: part.encoding(bytes),
+            label: part.content_type.parameter("charset"),
+            room: self.room,
+        };
         let lower = name.to_lowercase();
-        if lower.ends_with(".eml") || part.content_type.is_message() {
-            return self.embedded(&body, nesting + 1);
+        let ends_with = |endings: &[&str]| endings.iter().any(|ending| lower.ends_with(ending));
+        if ends_with(&[".eml"]) || part.content_type.is_message() {
+            return self.embedded(&content.all(), nesting + 1);
         }
+        let start = content.start();
+        let is_archive = office::is_archive(&start);
+        let is_xml = part.content_type.subtype.ends_with("xml") && !is_archive;
         match (
             part.content_type.kind.as_str(),
             part.content_type.subtype.as_str(),
         ) {
-            ("text", "html") => self.add(&html::to_text(&charset::decode(&body, label))),
-            (_, subtype) if subtype.ends_with("xml") && !office::is_archive(&body) => {
-                self.xml(&name, &body)
+            ("text", "html") => self.add(&html::to_text(&content.text(MARKUP))),
+            _ if is_xml || ends_with(&[".xml"]) => {
+                self.xml(&name, &content.beginning(MARKUP));
             }
-            _ if lower.ends_with(".xml") => self.xml(&name, &body),
-            ("text", _) => self.add(&charset::decode(&body, label)),
-            _ if office::is_archive(&body) => match office::to_text(&body) {
+            ("text", _) => self.add(&content.text(PLAIN)),
+            _ if is_archive => match office::to_text(&content.all()) {
                 Ok(text) => self.add(&text),
                 Err(error) => self
                     .found
                     .notes
                     .push(format!("no text taken from {name:?}: {error}")),
             },
-            _ if pdf::is_pdf(&body) => self.pdf(&name, &body),
-            _ if lower.ends_with(".html") || lower.ends_with(".htm") => {
-                self.add(&html::to_text(&charset::decode(&body, label)));
+            _ if pdf::is_pdf(&start) => self.pdf(&name, &content.all()),
+            _ if ends_with(&[".html", ".htm"]) => {
+                self.add(&html::to_text(&content.text(MARKUP)));
             }
-            _ if lower.ends_with(".txt") || lower.ends_with(".csv") => {
-                self.add(&charset::decode(&body, label))
-            }
+            _ if ends_with(&[".txt", ".csv"]) => self.add(&content.text(PLAIN)),
             _ => {}
         }
     }
