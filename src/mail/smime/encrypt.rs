@@ -2,6 +2,7 @@
 //! gpgsm open: AES-256-CBC, with RSA or ECDH as the certificate's key wants it.
 
 use super::legacy;
+use super::release_check::{self, CheckError};
 use openssl::cms::{CMSOptions, CmsContentInfo};
 use openssl::error::ErrorStack;
 use openssl::stack::Stack;
@@ -32,8 +33,13 @@ pub enum EncryptError {
     )]
     SigningOnly,
     /// OpenSSL cannot encrypt to this key.
-    #[error("cannot encrypt to the certificate's key; RSA and elliptic-curve keys are supported")]
+    #[error(
+        "cannot encrypt to the certificate's key; RSA, elliptic-curve and ML-KEM keys are supported"
+    )]
     Encrypt(#[source] ErrorStack),
+    /// The result is not what was asked for.
+    #[error(transparent)]
+    Unchecked(#[from] CheckError),
 }
 
 /// Encrypts `message` (a whole RFC 5322 message) to the certificate (DER). The result is a whole message of the type
@@ -54,6 +60,7 @@ pub fn encrypt_for(certificate: &[u8], message: &[u8]) -> Result<Vec<u8>, Encryp
         CmsContentInfo::encrypt(&recipients, &inner, Cipher::aes_256_cbc(), options)?.to_der()
     };
     let enveloped = encrypt().map_err(EncryptError::Encrypt)?;
+    release_check::check(&enveloped, &[certificate])?;
     Ok(wrap(&outside(header), &enveloped))
 }
 
