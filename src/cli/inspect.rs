@@ -4,7 +4,7 @@
 use super::keyfiles::{self, KeyFiles};
 use crate::id::Digest;
 use crate::mail::context::OpenPolicy;
-use crate::mail::model::{Layer, Opened, Outcome, SearchText, Signature};
+use crate::mail::model::{Claimed, Layer, Opened, Outcome, SearchText, Signature};
 use crate::mail::{self, mbox};
 use crate::time::{Clock, SystemClock};
 use clap::Args;
@@ -26,7 +26,7 @@ pub struct Inspect {
     /// Private keys: a file or a directory (PKCS#12, PEM, DER, OpenPGP); may be repeated
     #[arg(long, value_name = "PATH")]
     keys: Vec<PathBuf>,
-    /// Certificates, OpenPGP certificates, CRLs and trust anchors (self-signed): a file or a directory; may be repeated
+    /// Certificates, OpenPGP certificates, CRLs, OCSP responses and trust anchors (self-signed): a file or a directory; may be repeated
     #[arg(long, value_name = "PATH")]
     certs: Vec<PathBuf>,
     /// Passphrases to try, one a line
@@ -193,6 +193,18 @@ fn signature_json(signature: &Signature) -> Value {
         "revocation": signature.revocation,
         "revocation_source": signature.revocation_source,
         "from_matches": signature.from_matches,
+        "claimed": signature.claimed.as_ref().map(claimed_json),
+    })
+}
+
+fn claimed_json(claimed: &Claimed) -> Value {
+    json!({
+        "time": claimed.time.to_string(),
+        "source": claimed.source,
+        "verdict": claimed.verdict,
+        "reason": claimed.reason,
+        "revocation": claimed.revocation,
+        "revocation_source": claimed.revocation_source,
     })
 }
 
@@ -243,6 +255,10 @@ fn signature_text(signature: &Signature) -> String {
         let _ = write!(out, ", {time}");
     }
     let _ = write!(out, "; {}", printable(&signature.reason));
+    if let Some(claimed) = &signature.claimed {
+        let verdict = word(&claimed.verdict);
+        let _ = write!(out, "; on {}, as claimed: {verdict}", claimed.time);
+    }
     out
 }
 

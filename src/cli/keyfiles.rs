@@ -5,6 +5,7 @@ use crate::escrow::openpgp_key::{certificates_in, is_agent_file, joined_agent_fi
 use crate::escrow::{self, Certificates, Loaded, keyholder::Keyholder};
 use crate::mail::context::{OpenPgpCertificate, Trust};
 use crate::secret::SecretBytes;
+use openssl::ocsp::OcspResponse;
 use openssl::x509::{X509, X509Crl};
 use serde_bytes::ByteBuf;
 use std::fs;
@@ -203,6 +204,9 @@ fn add_certificates(bytes: &[u8], trust: &mut Trust) {
     trust
         .crls
         .extend(crls_in(bytes).into_iter().map(ByteBuf::from));
+    if OcspResponse::from_der(bytes).is_ok() {
+        trust.ocsp.push(ByteBuf::from(bytes.to_vec()));
+    }
     for bytes in certificates_in(bytes) {
         trust.openpgp.push(OpenPgpCertificate {
             bytes,

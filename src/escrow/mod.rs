@@ -1,6 +1,7 @@
 //! Users' private keys: read from any container, proven to work, kept with their history, and used to
 //! undo one wrap at a time.
 
+mod kem;
 pub mod keyholder;
 pub mod offer;
 pub mod openpgp_key;

@@ -2,18 +2,18 @@
 //! wrap at a time.
 
 pub use super::smime_load::{load, load_nameless};
-use super::{KeyInfo, KeyProblem, UserKey};
+use super::{KeyInfo, KeyProblem, UserKey, kem};
 use crate::id::Digest;
-use crate::mail::keyops::{AgreementKdf, KeyHint, KeyRefusal, SessionKey, Wrapped};
+use crate::mail::keyops::{Kdf, KeyHint, KeyRefusal, KeyWrap, SessionKey, Wrapped};
 use crate::mail::smime::{algorithm, ber, certificates, chain, legacy, verify, wrap};
 use crate::secret::SecretBytes;
 use ber::{Element, tag};
-use ml_kem::kem::{Decapsulate, KeyInit};
+use openssl::bn::{BigNum, BigNumContext};
 use openssl::derive::Deriver;
-use openssl::ec::EcKey;
+use openssl::ec::{EcKey, EcPoint};
 use openssl::error::ErrorStack;
 use openssl::md::{Md, MdRef};
-use openssl::pkey::{Id, KeyType, PKey, Private, Public};
+use openssl::pkey::{Id, PKey, Private, Public};
 use openssl::pkey_ctx::PkeyCtx;
 use openssl::rsa::Padding;
 use openssl::x509::X509;
@@ -171,39 +171,68 @@ impl SmimeKey {
     /// The shared secret with the originator's public key (SubjectPublicKeyInfo). The originator may leave out the
     /// curve (RFC 5753 §7.1.1): it is ours, so its bits are read as a key of our own kind.
     fn shared_secret(&self, originator: &[u8]) -> Option<SecretBytes> {
-        let own = self.private.public_key_to_der().ok()?;
-        let algorithm = Element::split(&own)
-            .ok()?
-            .0
-            .inside()
-            .value("an algorithm")
-            .ok()?;
-        let mut theirs = Element::split(originator).ok()?.0.inside();
-        theirs.value("an algorithm").ok()?;
-        let bits = theirs.value("a public key").ok()?;
-        let peer = ber::der(tag::SEQUENCE, &[algorithm.raw, bits.raw].concat());
-        let peer = PKey::public_key_from_der(&peer).ok()?;
+        let bits = public_bits(originator)?;
+        let peer = match self.private.id() {
+            Id::EC => ec_peer(&self.private, bits)?,
+            kind @ (Id::X25519 | Id::X448) => PKey::public_key_from_raw_bytes(bits, kind).ok()?,
+            Id::DH | Id::DHX => self.dh_peer(bits)?,
+            _ => return None,
+        };
         let mut deriver = Deriver::new(&self.private).ok()?;
-        deriver.set_peer_ex(&peer, true).ok()?;
-        deriver.derive_to_vec().ok().map(SecretBytes::new)
+        // Points on our curves are checked as they are read; of other keys OpenSSL checks more.
+        let check = matches!(self.private.id(), Id::DH | Id::DHX);
+        deriver.set_peer_ex(&peer, check).ok()?;
+        let secret = SecretBytes::new(deriver.derive_to_vec().ok()?);
+        // X9.42 wants the secret as long as the prime; OpenSSL drops leading zeros (RFC 2631 §2.1.2).
+        let missing = if check {
+            self.private.size().saturating_sub(secret.expose().len())
+        } else {
+            0
+        };
+        Some(SecretBytes::new(
+            [&vec![0; missing], secret.expose()].concat(),
+        ))
     }
 
-    /// ML-KEM decapsulation (FIPS 203).
-    fn decapsulate(&self, ciphertext: &[u8]) -> Option<SecretBytes> {
-        let mut seed = [0; 64];
-        (self.private.seed_into(&mut seed).ok()? == seed.len()).then_some(())?;
-        let seed = SecretBytes::new(seed.to_vec());
-        let shared = if self.private.is_a(KeyType::ML_KEM_512) {
-            decapsulate_with::<ml_kem::MlKem512>(seed.expose(), ciphertext)
-        } else if self.private.is_a(KeyType::ML_KEM_768) {
-            decapsulate_with::<ml_kem::MlKem768>(seed.expose(), ciphertext)
-        } else if self.private.is_a(KeyType::ML_KEM_1024) {
-            decapsulate_with::<ml_kem::MlKem1024>(seed.expose(), ciphertext)
-        } else {
-            None
-        };
-        shared.map(SecretBytes::new)
+    /// The originator's key of X9.42, with our own parameters.
+    fn dh_peer(&self, bits: &[u8]) -> Option<PKey<Public>> {
+        let own = self.private.public_key_to_der().ok()?;
+        let mut own = Element::split(&own).ok()?.0.inside();
+        let algorithm = own.value("an algorithm").ok()?;
+        let bits = ber::der(tag::BIT_STRING, &[&[0], bits].concat());
+        let peer = ber::der(tag::SEQUENCE, &[algorithm.raw, &bits].concat());
+        PKey::public_key_from_der(&peer).ok()
     }
+
+    /// The shared secret of a KEM, by the kind of this key.
+    fn decapsulate(&self, ciphertext: &[u8], kdf: &Kdf, wrap: KeyWrap) -> Option<SecretBytes> {
+        if self.private.id() == Id::RSA {
+            self.rsa_kem(ciphertext, kdf, wrap)
+        } else {
+            kem::decapsulate(&self.private, ciphertext)
+        }
+    }
+
+    /// RSA-KEM (RFC 9690): the secret is derived from the bare RSA operation's result, without any padding to check.
+    fn rsa_kem(&self, ciphertext: &[u8], kdf: &Kdf, wrap: KeyWrap) -> Option<SecretBytes> {
+        let z = self
+            .rsa(ciphertext, |context| context.set_rsa_padding(Padding::NONE))
+            .ok()?;
+        // Without parameters it is made by the recipient's own derivation, as long as the key-encryption key.
+        wrap::derive(kdf, z.expose(), &[], usize::from(wrap.kek_bytes()))
+    }
+}
+
+/// The key-encryption key from the shared secret, and with it the content-encryption key.
+fn unwrap(
+    secret: &SecretBytes,
+    kdf: &Kdf,
+    info: &[u8],
+    wrap: KeyWrap,
+    wrapped: &[u8],
+) -> Option<SecretBytes> {
+    let kek = wrap::derive(kdf, secret.expose(), info, usize::from(wrap.kek_bytes()))?;
+    wrap::unwrap(wrap, kek.expose(), wrapped)
 }
 
 impl UserKey for SmimeKey {
@@ -232,48 +261,26 @@ impl UserKey for SmimeKey {
                     }
                 })
             }
-            Wrapped::Ecdh {
+            Wrapped::Agreement {
                 originator,
                 kdf,
                 shared_info,
-                kek_bytes,
-                triple_des_wrap,
+                wrap,
                 wrapped,
-            } => {
-                let unwrap = || {
-                    let secret = self.shared_secret(originator)?;
-                    let length = usize::from(*kek_bytes);
-                    let kek = match kdf {
-                        AgreementKdf::X963(digest) => {
-                            wrap::x963(digest, secret.expose(), shared_info, length)
-                        }
-                        AgreementKdf::Hkdf(digest) => {
-                            wrap::hkdf(digest, secret.expose(), shared_info, length)
-                        }
-                    }?;
-                    if *triple_des_wrap {
-                        wrap::triple_des_unwrap(kek.expose(), wrapped)
-                    } else {
-                        wrap::aes_unwrap(kek.expose(), wrapped)
-                    }
-                };
-                unwrap().ok_or(KeyRefusal::DoesNotOpen)
-            }
+            } => self
+                .shared_secret(originator)
+                .and_then(|secret| unwrap(&secret, kdf, shared_info, *wrap, wrapped))
+                .ok_or(KeyRefusal::DoesNotOpen),
             Wrapped::Kem {
                 ciphertext,
-                kdf_digest,
+                kdf,
                 info,
-                kek_bytes,
+                wrap,
                 wrapped,
-            } => {
-                let unwrap = || {
-                    let secret = self.decapsulate(ciphertext)?;
-                    let length = usize::from(*kek_bytes);
-                    let kek = wrap::hkdf(kdf_digest, secret.expose(), info, length)?;
-                    wrap::aes_unwrap(kek.expose(), wrapped)
-                };
-                unwrap().ok_or(KeyRefusal::DoesNotOpen)
-            }
+            } => self
+                .decapsulate(ciphertext, kdf, *wrap)
+                .and_then(|secret| unwrap(&secret, kdf, info, *wrap, wrapped))
+                .ok_or(KeyRefusal::DoesNotOpen),
             Wrapped::OpenPgpPkesk { .. } => Err(KeyRefusal::NoKey),
         }?;
         Ok(SessionKey {
@@ -359,14 +366,22 @@ fn public_bits(spki: &[u8]) -> Option<&[u8]> {
     inside.value("a public key").ok()?.bit_string().ok()
 }
 
-fn decapsulate_with<K>(seed: &[u8], ciphertext: &[u8]) -> Option<Vec<u8>>
-where
-    K: ml_kem::kem::Kem<DecapsulationKey: KeyInit + Decapsulate>,
-{
-    let key = K::DecapsulationKey::new_from_slice(seed).ok()?;
-    key.decapsulate_slice(ciphertext)
-        .ok()
-        .map(|shared| shared.to_vec())
+/// A point on our curve as a public key. Reading it checks that it is on the curve; with a cofactor of 1, as all curves
+/// in use have, no further check is needed (SP 800-56A §5.6.2.3.4), with another the full one is made.
+fn ec_peer(own: &PKey<Private>, bits: &[u8]) -> Option<PKey<Public>> {
+    let own = own.ec_key().ok()?;
+    let mut context = BigNumContext::new().ok()?;
+    let point = EcPoint::from_bytes(own.group(), bits, &mut context).ok()?;
+    let key = EcKey::from_public_key(own.group(), &point).ok()?;
+    let (mut cofactor, one) = (BigNum::new().ok()?, BigNum::from_u32(1).ok()?);
+    own.group().cofactor(&mut cofactor, &mut context).ok()?;
+    let fine = if cofactor == one {
+        !point.is_infinity(own.group())
+    } else {
+        key.check_key().is_ok()
+    };
+    fine.then_some(())?;
+    PKey::from_ec_key(key).ok()
 }
 
 fn md(name: &str) -> Result<&'static MdRef, KeyRefusal> {

@@ -1,8 +1,9 @@
-//! The operator's folder of certificates: `trust/anchors`, `trust/certificates`, `trust/crls` (PEM or DER) and
-//! `trust/openpgp` (armored or binary). A file that cannot be read is named in the log and left out.
+//! The operator's folder of certificates: `trust/anchors`, `trust/certificates`, `trust/crls` (CRLs in PEM or
+//! DER, OCSP responses in DER) and `trust/openpgp` (armored or binary). A file that cannot be read is named in the log and left out.
 
 use crate::durable::{self, FileError};
 use crate::mail::context::{OpenPgpCertificate, Trust};
+use openssl::ocsp::OcspResponse;
 use openssl::x509::{X509, X509Crl};
 use std::path::Path;
 
@@ -18,7 +19,11 @@ pub fn load(folder: &Path) -> Result<Trust, FileError> {
         trust.certificates.extend(certificates(&file));
     }
     for file in files(&folder.join("crls"))? {
-        trust.crls.extend(crls(&file));
+        if OcspResponse::from_der(&file).is_ok() {
+            trust.ocsp.push(file.into());
+        } else {
+            trust.crls.extend(crls(&file));
+        }
     }
     for bytes in files(&folder.join("openpgp"))? {
         let bytes = dearmored(bytes);

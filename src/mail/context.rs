@@ -2,7 +2,7 @@
 
 use super::bounds::Bounds;
 use super::keyops::{KeyHint, KeyOps};
-use super::model::{Layer, Signature};
+use super::model::{ClaimSource, Layer, Signature};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
@@ -17,6 +17,9 @@ pub struct Trust {
     pub certificates: Vec<serde_bytes::ByteBuf>,
     /// Certificate revocation lists, DER.
     pub crls: Vec<serde_bytes::ByteBuf>,
+    /// OCSP responses (RFC 6960), DER.
+    #[serde(default)]
+    pub ocsp: Vec<serde_bytes::ByteBuf>,
     /// OpenPGP certificates that somebody vouches for, with where they come from.
     pub openpgp: Vec<OpenPgpCertificate>,
 }
@@ -53,10 +56,24 @@ pub struct Context<'a> {
     pub policy: &'a OpenPolicy,
     /// When the mail arrived; verdicts are computed for this time.
     pub arrived: Timestamp,
+    /// The innermost Date seen so far.
+    pub date: Option<Timestamp>,
     /// Addresses in the innermost From seen so far, lower case, to compare with signers' addresses.
     pub from: Vec<String>,
     /// What has been spent of the bounds.
     pub budget: &'a Budget,
+}
+
+impl Context<'_> {
+    /// The time that the signer (`signing`) or else the Date field claims, if it lies so far before the arrival that
+    /// the mail did not come straight from its sender.
+    #[must_use]
+    pub fn claimed(&self, signing: Option<Timestamp>) -> Option<(Timestamp, ClaimSource)> {
+        const ON_THE_WAY: u64 = 7 * 86_400;
+        let signing = signing.map(|time| (time, ClaimSource::SigningTime));
+        let claim = signing.or(self.date.map(|time| (time, ClaimSource::Date)))?;
+        (claim.0.plus_seconds(ON_THE_WAY) < self.arrived).then_some(claim)
+    }
 }
 
 /// Counters of what one mail has cost so far, shared by all its layers.

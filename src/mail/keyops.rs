@@ -52,37 +52,36 @@ pub enum Wrapped {
         #[serde(with = "serde_bytes")]
         label: Vec<u8>,
     },
-    /// Key agreement (RFC 5753, RFC 8418): ECDH with the recipient's key, then KDF, then key unwrap. The
-    /// keeper only returns the unwrapped key.
-    Ecdh {
-        /// Originator's ephemeral public key: SubjectPublicKeyInfo, DER.
+    /// Key agreement (RFC 2631, RFC 5753, RFC 8418): (EC)DH with the recipient's key, then KDF, then key unwrap.
+    /// The keeper only returns the unwrapped key.
+    Agreement {
+        /// Originator's public key: SubjectPublicKeyInfo, DER.
         #[serde(with = "serde_bytes")]
         originator: Vec<u8>,
         /// How the key-encryption key comes from the shared secret.
-        kdf: AgreementKdf,
-        /// `ECC-CMS-SharedInfo` or HKDF info, DER, as the RFC wants it.
+        kdf: Kdf,
+        /// `OtherInfo`, `ECC-CMS-SharedInfo` or HKDF info, DER, as the RFC wants it.
         #[serde(with = "serde_bytes")]
         shared_info: Vec<u8>,
-        /// Length of the key-encryption key in bytes; the wrap is AES key wrap (RFC 3394) or 3DES (RFC 3217).
-        kek_bytes: u8,
-        /// True for 3DES wrap.
-        triple_des_wrap: bool,
+        /// How the content-encryption key is wrapped.
+        wrap: KeyWrap,
         /// The wrapped content-encryption key.
         #[serde(with = "serde_bytes")]
         wrapped: Vec<u8>,
     },
-    /// KEM recipient (RFC 9629): ML-KEM decapsulation, KDF, AES key wrap.
+    /// KEM recipient (RFC 9629): decapsulation by ML-KEM (RFC 9936) or RSA-KEM (RFC 9690), as the key is, then KDF,
+    /// then key unwrap.
     Kem {
         /// `kemct`.
         #[serde(with = "serde_bytes")]
         ciphertext: Vec<u8>,
-        /// HKDF digest.
-        kdf_digest: DigestName,
+        /// How the key-encryption key comes from the shared secret.
+        kdf: Kdf,
         /// `CMSORIforKEMOtherInfo`, DER.
         #[serde(with = "serde_bytes")]
         info: Vec<u8>,
-        /// Length of the key-encryption key in bytes.
-        kek_bytes: u8,
+        /// How the content-encryption key is wrapped.
+        wrap: KeyWrap,
         /// The wrapped content-encryption key.
         #[serde(with = "serde_bytes")]
         wrapped: Vec<u8>,
@@ -98,13 +97,44 @@ pub enum Wrapped {
     },
 }
 
-/// KDFs of [`Wrapped::Ecdh`].
+/// Key derivation functions of key agreement and KEM recipients, each with its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AgreementKdf {
-    /// ANSI X9.63 with this digest (RFC 5753).
+pub enum Kdf {
+    /// ANSI X9.63, also called KDF2: secret, counter, info (RFC 5753).
     X963(DigestName),
-    /// HKDF with this digest (RFC 8418).
+    /// KDF3 of ANS X9.44: counter, secret, info (RFC 9690).
+    Kdf3(DigestName),
+    /// ANSI X9.42: secret, then the info, in which the four counter bytes stand at this offset (RFC 2631).
+    X942(DigestName, u16),
+    /// HKDF without salt (RFC 8418, RFC 8619).
     Hkdf(DigestName),
+}
+
+/// A key wrap and the length of its key in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyWrap {
+    /// AES key wrap (RFC 3394).
+    Aes(u8),
+    /// AES key wrap with padding (RFC 5649).
+    AesPadded(u8),
+    /// The same construction with Camellia (RFC 3657).
+    Camellia(u8),
+    /// The same construction with SEED (RFC 4010), always 16 bytes.
+    Seed,
+    /// 3DES key wrap (RFC 3217), always 24 bytes.
+    TripleDes,
+}
+
+impl KeyWrap {
+    /// Length of the key-encryption key in bytes.
+    #[must_use]
+    pub const fn kek_bytes(self) -> u8 {
+        match self {
+            Self::Aes(bytes) | Self::AesPadded(bytes) | Self::Camellia(bytes) => bytes,
+            Self::Seed => 16,
+            Self::TripleDes => 24,
+        }
+    }
 }
 
 /// A session key, and which escrowed key opened it.

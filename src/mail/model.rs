@@ -56,8 +56,8 @@ pub struct Layer {
     pub depth: u32,
     /// S/MIME or OpenPGP.
     pub format: Format,
-    /// `enveloped`, `authenveloped`, `encrypted`, `signed`, `clear-signed`, `compressed`, `digested`,
-    /// `certs-only`; for OpenPGP `encrypted`, `signed`, `clear-signed`, `compressed`, `literal`.
+    /// `enveloped`, `authenveloped`, `encrypted`, `authenticated`, `signed`, `clear-signed`, `compressed`,
+    /// `digested`, `certs-only`; for OpenPGP `encrypted`, `signed`, `clear-signed`, `compressed`, `literal`.
     pub kind: String,
     /// Names as in the RFCs: content cipher, key transport, digests ("AES-256-CBC", "RSA-PKCS1", "SEIPDv1").
     pub algorithms: Vec<String>,
@@ -85,7 +85,8 @@ pub enum Verdict {
     Valid,
     /// Good, with a reservation named in the reason (expired since, noncanonical line ends, weak algorithm).
     ValidBut,
-    /// No trusted key or certificate for the signer, whatever came with the mail.
+    /// Nobody who is trusted vouches that the person in From signed: there is no trusted key or certificate for the
+    /// signer, whatever came with the mail, or it is one of somebody else (`from-mismatch: …`).
     UnknownSigner,
     /// Bad signature, altered content, or a signer that may not sign this.
     Invalid,
@@ -160,6 +161,37 @@ pub struct Signature {
     pub revocation_source: Option<String>,
     /// Whether the From address is one of the signer's addresses; `None` if there is no From.
     pub from_matches: Option<bool>,
+    /// The verdict for the time that the mail claims, where that lies well before its arrival (imported mail).
+    /// Manifests written before 2026-11-22 do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed: Option<Claimed>,
+}
+
+/// A verdict as it would have been at a time that nobody but the mail itself attests: as good as that claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claimed {
+    /// The claimed time.
+    pub time: Timestamp,
+    /// Who claims it.
+    pub source: ClaimSource,
+    /// The verdict for that time.
+    pub verdict: Verdict,
+    /// Why this verdict.
+    pub reason: String,
+    /// Revocation at that time.
+    pub revocation: Revocation,
+    /// Where the revocation data came from.
+    pub revocation_source: Option<String>,
+}
+
+/// What claims a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClaimSource {
+    /// The signer, in the signature.
+    SigningTime,
+    /// The Date field of the mail.
+    Date,
 }
 
 /// Header fields and text for search, decoded to UTF-8.

@@ -16,7 +16,7 @@ use super::keyops::{KeyHint, KeyOps};
 use super::mime::{self, Part};
 use super::model::{Layer, Opened, Scope, Signature};
 use super::rendition::Edits;
-use super::{address, sniff, text};
+use super::{address, date, header, sniff, text};
 use crate::time::Timestamp;
 use std::borrow::Cow;
 
@@ -57,6 +57,7 @@ pub fn open(
             nesting: 0,
             whole: true,
             from: Vec::new(),
+            date: None,
         };
         match bare::find(message) {
             Some(object) => walk.bare(&object, &place),
@@ -79,6 +80,8 @@ struct Place {
     whole: bool,
     /// Addresses in the nearest From, lower case.
     from: Vec<String>,
+    /// The nearest Date.
+    date: Option<Timestamp>,
 }
 
 impl Place {
@@ -120,6 +123,7 @@ impl Walk<'_> {
             policy: self.policy,
             arrived: self.arrived,
             from: place.from.clone(),
+            date: place.date,
             budget: self.budget,
         }
     }
@@ -144,15 +148,13 @@ impl Walk<'_> {
 
     /// Looks into the root of a message or of a plaintext entity.
     fn message(&mut self, bytes: &[u8], root: &Part, place: &Place, edits: &mut Edits) {
+        let mut place = place.clone();
         let from = from_addresses(bytes, root);
-        let place = if from.is_empty() {
-            place.clone()
-        } else {
-            Place {
-                from,
-                ..place.clone()
-            }
-        };
+        if !from.is_empty() {
+            place.from = from;
+        }
+        let date = root.first(bytes, "date").map(header::decode_words);
+        place.date = date.and_then(|date| date::parse(&date)).or(place.date);
         self.part(bytes, root, true, &place, edits);
     }
 }

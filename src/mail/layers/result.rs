@@ -205,5 +205,6 @@ fn unreadable_signature(format: Format, failure: &Failure) -> Signature {
         revocation: Revocation::Unknown,
         revocation_source: None,
         from_matches: None,
+        claimed: None,
     }
 }

@@ -304,6 +304,7 @@ fn unread(depth: u32, reason: &str) -> Signature {
         revocation: Revocation::Unknown,
         revocation_source: None,
         from_matches: None,
+        claimed: None,
     }
 }
 

@@ -2,14 +2,16 @@
 //! originator is named, with where they came from.
 
 use super::ber::{BerError, Element, tag};
-use super::chain::Known;
+use super::chain::{self, Known};
 use super::name;
 use super::structure::Identifier;
 use crate::id::Digest;
 use crate::mail::context::Trust;
+use openssl::pkey::{PKey, Public};
 use openssl::x509::X509;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 /// Where a certificate was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,11 +36,46 @@ impl Source {
     }
 }
 
-/// A certificate and where it was found.
-#[derive(Debug, Clone)]
-pub struct Found {
+/// A certificate, and what judging a signature asks of it again and again. OpenSSL takes longer to read one than to
+/// check a signature with it, so each is read once.
+pub struct Certificate {
     /// The certificate.
     pub x509: X509,
+    /// Its encoding, DER.
+    pub encoded: Vec<u8>,
+    /// SHA-256 of the encoding.
+    pub id: Digest,
+    /// What it can be named by; `None` if its encoding is odd.
+    pub names: Option<Names>,
+    /// Its public key; `None` if OpenSSL does not know the kind.
+    pub key: Option<PKey<Public>>,
+    /// Its addresses, lower case.
+    pub addresses: Vec<String>,
+    /// Its key usages allow signing mail.
+    pub may_sign_mail: bool,
+}
+
+impl Certificate {
+    /// Takes `x509` apart.
+    pub fn of(x509: X509) -> Option<Self> {
+        let encoded = x509.to_der().ok()?;
+        Some(Self {
+            id: Digest::of(&encoded),
+            names: Names::of(&x509),
+            key: x509.public_key().ok(),
+            addresses: addresses(&x509),
+            may_sign_mail: chain::may_sign_mail(&x509),
+            encoded,
+            x509,
+        })
+    }
+}
+
+/// A certificate and where it was found.
+#[derive(Clone)]
+pub struct Found {
+    /// The certificate.
+    pub certificate: Rc<Certificate>,
     /// Where.
     pub source: Source,
 }
@@ -68,16 +105,42 @@ impl Names {
             key_id,
         })
     }
+}
 
-    /// Whether `id` names this certificate.
-    #[must_use]
-    pub fn fit(&self, id: &Identifier<'_>) -> bool {
-        match id {
-            Identifier::IssuerSerial { issuer, serial } => {
-                serial.integer().is_ok_and(|serial| serial == self.serial)
-                    && name::canonical(issuer).is_ok_and(|issuer| issuer == self.issuer)
+/// The name of a signer or recipient in the form that certificates are looked up by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// Canonical issuer, and serial number.
+    IssuerSerial(Vec<u8>, Vec<u8>),
+    /// Subject key identifier.
+    KeyId(Vec<u8>),
+}
+
+impl Wanted {
+    /// Of an identifier in a message.
+    pub fn of(id: &Identifier<'_>) -> Option<Self> {
+        Some(match id {
+            Identifier::IssuerSerial { issuer, serial } => Self::IssuerSerial(
+                name::canonical(issuer).ok()?,
+                serial.integer().ok()?.to_vec(),
+            ),
+            Identifier::KeyId(id) => Self::KeyId(id.clone()),
+        })
+    }
+
+    /// All that a certificate answers to.
+    pub fn all(names: &Names) -> impl Iterator<Item = Self> {
+        let by_issuer = Self::IssuerSerial(names.issuer.clone(), names.serial.clone());
+        let by_key = names.key_id.clone().map(Self::KeyId);
+        [by_issuer].into_iter().chain(by_key)
+    }
+
+    fn fits(&self, names: &Names) -> bool {
+        match self {
+            Self::IssuerSerial(issuer, serial) => {
+                *serial == names.serial && *issuer == names.issuer
             }
-            Identifier::KeyId(id) => self.key_id.as_ref() == Some(id),
+            Self::KeyId(id) => names.key_id.as_ref() == Some(id),
         }
     }
 }
@@ -116,31 +179,32 @@ pub fn computed_key_id(certificate: &[u8]) -> Option<Vec<u8>> {
 }
 
 thread_local! {
-    static PARSED: RefCell<HashMap<Digest, X509>> = RefCell::new(HashMap::new());
+    static PARSED: RefCell<HashMap<Digest, Rc<Certificate>>> = RefCell::new(HashMap::new());
 }
 
-/// The certificate in `encoded` (DER, or BER that becomes DER). Senders send the same certificates again and again,
-/// and OpenSSL takes longer to read one than to check a signature with it: what was read is remembered.
-fn parse(encoded: &Element<'_>) -> Option<X509> {
+/// The certificate in `encoded` (DER, or BER that becomes DER). Senders send the same certificates again and again:
+/// what was read is remembered.
+fn parse(encoded: &Element<'_>) -> Option<Rc<Certificate>> {
     let id = Digest::of(encoded.raw);
     PARSED.with_borrow_mut(|parsed| {
         if let Some(known) = parsed.get(&id) {
-            return Some(known.clone());
+            return Some(Rc::clone(known));
         }
         let x509 = X509::from_der(encoded.raw)
             .or_else(|_| X509::from_der(&encoded.to_der().unwrap_or_default()))
             .ok()?;
+        let certificate = Rc::new(Certificate::of(x509)?);
         if parsed.len() >= MOST_REMEMBERED {
             parsed.clear();
         }
-        parsed.insert(id, x509.clone());
-        Some(x509)
+        parsed.insert(id, Rc::clone(&certificate));
+        Some(certificate)
     })
 }
 
 /// The X.509 certificates of a `CertificateSet`, those that OpenSSL can read, at most `most`.
 #[must_use]
-pub fn in_message(set: Option<Element<'_>>, most: usize) -> Vec<X509> {
+pub fn in_message(set: Option<Element<'_>>, most: usize) -> Vec<Rc<Certificate>> {
     let elements = set
         .into_iter()
         .flat_map(|set| set.inside())
@@ -154,16 +218,19 @@ pub fn in_message(set: Option<Element<'_>>, most: usize) -> Vec<X509> {
 /// The certificate that `id` names: what we knew before is preferred to what came with the message.
 #[must_use]
 pub fn find(id: &Identifier<'_>, set: Option<Element<'_>>, trust: &Trust) -> Option<Found> {
-    Known::with(trust, |known| known.find(id)).or_else(|| find_in(id, &in_message(set, MOST)))
+    Known::of(trust)
+        .find(id)
+        .or_else(|| find_in(id, &in_message(set, MOST)))
 }
 
 /// The certificate among `certificates` that `id` names.
 #[must_use]
-pub fn find_in(id: &Identifier<'_>, certificates: &[X509]) -> Option<Found> {
-    let fits = |x509: &&X509| Names::of(x509).is_some_and(|names| names.fit(id));
+pub fn find_in(id: &Identifier<'_>, certificates: &[Rc<Certificate>]) -> Option<Found> {
+    let wanted = Wanted::of(id)?;
+    let fits = |one: &&Rc<Certificate>| one.names.as_ref().is_some_and(|names| wanted.fits(names));
     let found = certificates.iter().find(fits)?;
     Some(Found {
-        x509: found.clone(),
+        certificate: Rc::clone(found),
         source: Source::Message,
     })
 }

@@ -3,13 +3,14 @@
 //! a signature costs little more than its arithmetic.
 
 use super::ber::tag;
-use super::certificates::{Found, Names, Source};
+use super::certificates::{Certificate, Found, Source, Wanted};
 use super::structure::Identifier;
 use crate::id::Digest;
 use crate::mail::context::Trust;
 use crate::time::Timestamp;
 use openssl::asn1::Asn1TimeRef;
 use openssl::error::ErrorStack;
+use openssl::ocsp::OcspResponse;
 use openssl::stack::Stack;
 use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
@@ -23,11 +24,15 @@ const MOST_CHAINS: usize = 10_000;
 
 /// What is known of signers beforehand: the parsed form of [`Trust`].
 pub struct Known {
+    /// What it was parsed from; OpenPGP's part is left out.
     trust: Trust,
     anchors: Vec<X509>,
-    named: Vec<(Names, Found)>,
+    named: HashMap<Wanted, Found>,
+    sources: HashMap<Digest, Source>,
+    helpers: Vec<X509>,
     crls: Vec<Rc<X509Crl>>,
-    held: HashMap<Digest, Chain>,
+    ocsp: Vec<Rc<OcspResponse>>,
+    held: RefCell<HashMap<Digest, Chain>>,
 }
 
 /// A way from a certificate to an anchor, and when all of it is valid.
@@ -35,6 +40,8 @@ pub struct Known {
 pub struct Chain {
     /// Signer's certificate first, anchor last.
     pub certificates: Vec<X509>,
+    /// The same, DER.
+    pub encoded: Rc<Vec<serde_bytes::ByteBuf>>,
     from: Timestamp,
     until: Timestamp,
 }
@@ -68,67 +75,90 @@ impl NoChain {
 }
 
 thread_local! {
-    static KNOWN: RefCell<Option<Known>> = const { RefCell::new(None) };
+    static KNOWN: RefCell<Option<Rc<Known>>> = const { RefCell::new(None) };
 }
 
 impl Known {
-    /// Lets `ask` look into the parsed form of `trust`, which is made anew only when it has changed.
-    pub fn with<T>(trust: &Trust, ask: impl FnOnce(&mut Self) -> T) -> T {
-        KNOWN.with_borrow_mut(|slot| {
-            if !slot.as_ref().is_some_and(|known| known.trust == *trust) {
-                *slot = Some(Self::parse(trust));
-            }
-            let known = slot.get_or_insert_with(|| Self::parse(trust));
-            ask(known)
+    /// The parsed form of `trust`, which is made anew only when it has changed.
+    #[must_use]
+    pub fn of(trust: &Trust) -> Rc<Self> {
+        KNOWN.with_borrow_mut(|slot| match slot {
+            Some(known) if known.is_of(trust) => Rc::clone(known),
+            _ => Rc::clone(slot.insert(Rc::new(Self::parse(trust)))),
         })
+    }
+
+    fn is_of(&self, trust: &Trust) -> bool {
+        let Trust {
+            anchors,
+            certificates,
+            crls,
+            ocsp,
+            openpgp: _,
+        } = &self.trust;
+        *anchors == trust.anchors
+            && *certificates == trust.certificates
+            && *crls == trust.crls
+            && *ocsp == trust.ocsp
     }
 
     fn parse(trust: &Trust) -> Self {
         let read = |der: &serde_bytes::ByteBuf| X509::from_der(der).ok();
         let anchors: Vec<X509> = trust.anchors.iter().filter_map(read).collect();
-        let directory = trust.certificates.iter().filter_map(read);
-        let sourced = anchors.iter().cloned().map(|x509| Found {
-            x509,
-            source: Source::Anchors,
-        });
-        let sourced = sourced.chain(directory.map(|x509| Found {
-            x509,
-            source: Source::Directory,
-        }));
-        let named = sourced
-            .filter_map(|found| Some((Names::of(&found.x509)?, found)))
-            .collect();
-        let crls = trust
-            .crls
-            .iter()
-            .filter_map(|der| X509Crl::from_der(der).ok().map(Rc::new))
-            .collect();
+        let directory: Vec<X509> = trust.certificates.iter().filter_map(read).collect();
+        let mut named = HashMap::new();
+        let mut sources = HashMap::new();
+        let from =
+            |list: &[X509], source| list.iter().cloned().map(|x509| (x509, source)).collect();
+        let sourced: [Vec<_>; 2] = [
+            from(&anchors, Source::Anchors),
+            from(&directory, Source::Directory),
+        ];
+        for (x509, source) in sourced.into_iter().flatten() {
+            let Some(certificate) = Certificate::of(x509).map(Rc::new) else {
+                continue;
+            };
+            sources.entry(certificate.id).or_insert(source);
+            let found = Found {
+                certificate,
+                source,
+            };
+            for wanted in found.certificate.names.iter().flat_map(Wanted::all) {
+                named.entry(wanted).or_insert_with(|| found.clone());
+            }
+        }
+        let crls = trust.crls.iter();
+        let ocsp = trust.ocsp.iter();
         Self {
-            crls,
-            trust: trust.clone(),
-            anchors,
+            trust: Trust {
+                openpgp: Vec::new(),
+                ..trust.clone()
+            },
             named,
-            held: HashMap::new(),
+            sources,
+            helpers: anchors.iter().chain(&directory).cloned().collect(),
+            anchors,
+            crls: crls
+                .filter_map(|der| X509Crl::from_der(der).ok().map(Rc::new))
+                .collect(),
+            ocsp: ocsp
+                .filter_map(|der| OcspResponse::from_der(der).ok().map(Rc::new))
+                .collect(),
+            held: RefCell::default(),
         }
     }
 
     /// The certificate that `id` names.
     #[must_use]
     pub fn find(&self, id: &Identifier<'_>) -> Option<Found> {
-        self.named
-            .iter()
-            .find(|(names, _)| names.fit(id))
-            .map(|(_, found)| found.clone())
+        self.named.get(&Wanted::of(id)?).cloned()
     }
 
     /// Whether this very certificate was known before the mail came.
     #[must_use]
-    pub fn source(&self, x509: &X509) -> Source {
-        let same = |(_, found): &&(Names, Found)| found.x509 == *x509;
-        self.named
-            .iter()
-            .find(same)
-            .map_or(Source::Message, |(_, found)| found.source)
+    pub fn source(&self, certificate: &Certificate) -> Source {
+        let known = self.sources.get(&certificate.id);
+        known.copied().unwrap_or(Source::Message)
     }
 
     /// The supplied CRLs.
@@ -137,41 +167,44 @@ impl Known {
         &self.crls
     }
 
+    /// The supplied OCSP responses.
+    #[must_use]
+    pub fn ocsp(&self) -> &[Rc<OcspResponse>] {
+        &self.ocsp
+    }
+
     /// The chain from `signer` to an anchor, valid at `at` for signing mail; `untrusted` may lie on the way.
     pub fn chain(
-        &mut self,
-        signer: &X509,
-        untrusted: &[X509],
+        &self,
+        signer: &Certificate,
+        untrusted: &[Rc<Certificate>],
         at: Timestamp,
     ) -> Result<Chain, NoChain> {
-        let id = signer
-            .to_der()
-            .map(|der| Digest::of(&der))
-            .map_err(|_| NoChain::NoAnchor)?;
-        if let Some(chain) = self.held.get(&id)
+        if let Some(chain) = self.held.borrow().get(&signer.id)
             && (chain.from..=chain.until).contains(&at)
         {
             return Ok(chain.clone());
         }
         let chain = self
-            .build(signer, untrusted, at)
+            .build(&signer.x509, untrusted, at)
             .map_err(|_| NoChain::NoAnchor)??;
-        if self.held.len() >= MOST_CHAINS {
-            self.held.clear();
+        let mut held = self.held.borrow_mut();
+        if held.len() >= MOST_CHAINS {
+            held.clear();
         }
-        self.held.insert(id, chain.clone());
+        held.insert(signer.id, chain.clone());
         Ok(chain)
     }
 
     fn build(
         &self,
         signer: &X509,
-        untrusted: &[X509],
+        untrusted: &[Rc<Certificate>],
         at: Timestamp,
     ) -> Result<Result<Chain, NoChain>, ErrorStack> {
         let mut helpers = Stack::new()?;
-        let directory = self.named.iter().map(|(_, found)| &found.x509);
-        for x509 in untrusted.iter().chain(directory) {
+        let from_message = untrusted.iter().map(|certificate| &certificate.x509);
+        for x509 in from_message.chain(&self.helpers) {
             helpers.push(x509.clone())?;
         }
         let store = self.store(at, Some(X509PurposeId::SMIME_SIGN))?;
@@ -228,7 +261,9 @@ impl Chain {
             .ok_or(unreadable)?;
         let from = from.into_iter().max().ok_or(NoChain::NoAnchor)?;
         let until = until.into_iter().min().ok_or(NoChain::NoAnchor)?;
+        let encoded = certificates.iter().filter_map(|x509| x509.to_der().ok());
         Ok(Self {
+            encoded: Rc::new(encoded.map(Into::into).collect()),
             certificates,
             from,
             until,

@@ -3,7 +3,7 @@
 
 use super::algorithm::Algorithm;
 use super::ber::{BerError, Chunks, Element, tag};
-use super::legacy;
+use super::{legacy, oids};
 use crate::mail::model::Integrity;
 use openssl::cipher::Cipher;
 use openssl::cipher_ctx::CipherCtx;
@@ -216,7 +216,7 @@ impl std::fmt::Debug for ContentCipher {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ContentError {
     /// Not a cipher that is known here.
-    #[error("unknown content cipher {0}")]
+    #[error("content cipher {0}")]
     Unknown(String),
     /// Parameters that the cipher cannot have.
     #[error("bad parameters of the content cipher {0}")]
@@ -250,7 +250,8 @@ impl ContentCipher {
             let (_, key) = family.ids.iter().find(|(id, _)| *id == dotted)?;
             Some((family, *key))
         });
-        let (family, labelled_key) = found.ok_or(ContentError::Unknown(dotted))?;
+        let (family, labelled_key) =
+            found.ok_or_else(|| ContentError::Unknown(oids::show(&algorithm.oid)))?;
         let mut cipher = Self {
             family,
             labelled_key,
@@ -308,7 +309,7 @@ impl ContentCipher {
     /// Usual name of whatever cipher `algorithm` is; the object identifier if unknown.
     #[must_use]
     pub fn name_of(algorithm: &Algorithm<'_>) -> String {
-        Self::of(algorithm).map_or_else(|_| algorithm.oid.to_string(), |cipher| cipher.name())
+        Self::of(algorithm).map_or_else(|_| oids::name(&algorithm.oid), |cipher| cipher.name())
     }
 
     /// Usual name, by the label in the message ("AES-256-CBC").

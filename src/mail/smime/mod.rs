@@ -4,16 +4,20 @@
 
 pub mod algorithm;
 pub mod attributes;
+mod authenticated;
 pub mod ber;
 pub mod certificates;
 pub mod chain;
 pub mod content;
 pub mod encrypt;
 pub mod enveloped;
+mod key_search;
 pub mod legacy;
 pub mod name;
 pub mod oids;
+mod rating;
 pub mod recipient;
+pub mod release_check;
 pub mod revocation;
 pub mod signed;
 pub mod signed_content;
@@ -57,11 +61,13 @@ pub fn open(
         | oids::AUTH_ENVELOPED_DATA
         | oids::ENCRYPTED_DATA
         | oids::SIGNED_AND_ENVELOPED_DATA => enveloped::open(&info.content_type, content, ctx),
+        oids::AUTHENTICATED_DATA => authenticated::open(content, ctx),
         oids::COMPRESSED_DATA => compressed(content, ctx),
         oids::DIGESTED_DATA => digested(content, ctx),
         oids::DATA => data(content, ctx),
         other => {
-            let failure = Failure::Refused(format!("unknown content type {other}"));
+            let failure =
+                Failure::Refused(format!("unsupported: content type {}", oids::show(&other)));
             Err(unopened(failure, layer("unknown")))
         }
     }
@@ -125,8 +131,8 @@ fn compressed(content: Element<'_>, ctx: &Context<'_>) -> Result<Unwrapped, Unop
         let algorithm = algorithm::Algorithm::read(&mut inside).map_err(damaged)?;
         if algorithm.oid != oids::ZLIB {
             return Err(Failure::Refused(format!(
-                "unknown compression {}",
-                algorithm.oid
+                "unsupported: compression {}",
+                oids::show(&algorithm.oid)
             )));
         }
         let encapsulated = structure::Encapsulated::read(&mut inside).map_err(damaged)?;

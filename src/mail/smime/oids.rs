@@ -104,6 +104,10 @@ const DIGESTS: &[(&str, &str)] = &[
     ("1.2.840.113549.2.9", "SHA-256"),
     ("1.2.840.113549.2.10", "SHA-384"),
     ("1.2.840.113549.2.11", "SHA-512"),
+    ("2.16.840.1.101.3.4.2.13", "SHA3-224"),
+    ("2.16.840.1.101.3.4.2.14", "SHA3-256"),
+    ("2.16.840.1.101.3.4.2.15", "SHA3-384"),
+    ("2.16.840.1.101.3.4.2.16", "SHA3-512"),
     // digests that a signature algorithm names
     ("1.2.840.113549.1.1.3", "MD4"),
     ("1.2.840.113549.1.1.4", "MD5"),
@@ -143,4 +147,61 @@ pub fn digest_name(oid: &ObjectIdentifier) -> Option<&'static str> {
         .iter()
         .find(|(dotted, _)| self::oid(dotted) == *oid)
         .map(|(_, name)| *name)
+}
+
+/// Algorithms and types that are only named, never understood here; and KEMs, which name themselves.
+const NAMES: &[(&str, &str)] = &[
+    ("2.16.840.1.101.3.4.4.1", "ML-KEM-512"),
+    ("2.16.840.1.101.3.4.4.2", "ML-KEM-768"),
+    ("2.16.840.1.101.3.4.4.3", "ML-KEM-1024"),
+    ("1.0.18033.2.2.4", "RSA-KEM"),
+    (
+        "1.2.840.113549.1.9.16.3.14",
+        "RSA-KEM key transport (RFC 5990)",
+    ),
+    ("1.2.840.113549.1.9.16.3.7", "RC2-WRAP"),
+    (
+        "1.2.840.113549.1.9.16.13.1",
+        "key transport with a pre-shared key (RFC 8696)",
+    ),
+    (
+        "1.2.840.113549.1.9.16.13.2",
+        "key agreement with a pre-shared key (RFC 8696)",
+    ),
+    ("1.3.133.16.840.63.0.16", "ECMQV-SHA-1"),
+    ("1.3.132.1.15.0", "ECMQV-SHA-224"),
+    ("1.3.132.1.15.1", "ECMQV-SHA-256"),
+    ("1.3.132.1.15.2", "ECMQV-SHA-384"),
+    ("1.3.132.1.15.3", "ECMQV-SHA-512"),
+    ("1.2.643.2.2.19", "GOST R 34.10-2001"),
+    ("1.2.643.2.2.21", "GOST 28147-89"),
+    ("1.2.643.7.1.1.1.1", "GOST R 34.10-2012 (256)"),
+    ("1.2.643.7.1.1.1.2", "GOST R 34.10-2012 (512)"),
+    ("1.2.643.7.1.1.6.1", "GOST VKO 2012 (256)"),
+    ("1.2.643.7.1.1.5.1.1", "GOST Magma"),
+    ("1.2.643.7.1.1.5.2.1", "GOST Kuznyechik"),
+    ("1.2.840.113549.3.9", "RC5-CBC"),
+    ("2.16.840.1.101.2.1.1.4", "Skipjack-CBC"),
+    ("2.16.840.1.101.2.1.1.22", "KEA"),
+    ("2.16.840.1.101.2.1.1.24", "Skipjack wrap"),
+    ("1.2.156.10197.1.301.3", "SM2 encryption"),
+    ("1.2.840.113549.1.9.16.1.1", "signed receipt"),
+];
+
+/// "Name (dotted)" for a known name, else the dotted form alone.
+#[must_use]
+pub fn show(oid: &ObjectIdentifier) -> String {
+    let dotted = oid.to_string();
+    match NAMES.iter().find(|(known, _)| *known == dotted) {
+        Some((_, name)) => format!("{name} ({dotted})"),
+        None => dotted,
+    }
+}
+
+/// The bare name of `oid`, else its dotted form: for lists of algorithms.
+#[must_use]
+pub fn name(oid: &ObjectIdentifier) -> String {
+    let dotted = oid.to_string();
+    let known = NAMES.iter().find(|(known, _)| *known == dotted);
+    known.map_or(dotted, |(_, name)| (*name).to_owned())
 }

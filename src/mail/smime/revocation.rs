@@ -21,7 +21,7 @@ const MOST: usize = 50;
 #[derive(Default)]
 pub struct Data {
     crls: Vec<(Rc<X509Crl>, &'static str)>,
-    responses: Vec<(OcspResponse, &'static str)>,
+    responses: Vec<(Rc<OcspResponse>, &'static str)>,
 }
 
 /// What the data says of one certificate, and which data.
@@ -34,10 +34,12 @@ impl Data {
         self.crls.is_empty() && self.responses.is_empty()
     }
 
-    /// Adds supplied CRLs.
-    pub fn add_supplied(&mut self, crls: &[Rc<X509Crl>]) {
-        self.crls
-            .extend(crls.iter().map(|crl| (Rc::clone(crl), "supplied")));
+    /// Adds supplied CRLs and OCSP responses.
+    pub fn add_supplied(&mut self, crls: &[Rc<X509Crl>], ocsp: &[Rc<OcspResponse>]) {
+        let crls = crls.iter().map(|crl| (Rc::clone(crl), "supplied"));
+        let responses = ocsp.iter().map(|one| (Rc::clone(one), "supplied"));
+        self.crls.extend(crls);
+        self.responses.extend(responses);
     }
 
     /// Adds what a SignedData carries in its `RevocationInfoChoices`.
@@ -110,7 +112,7 @@ impl Data {
             OcspResponse::from_der(&der(tag::SEQUENCE, &whole))
         });
         self.responses
-            .extend(response.ok().map(|response| (response, "message")));
+            .extend(response.ok().map(|one| (Rc::new(one), "message")));
     }
 
     /// What is known of the chain's certificates at `at`: of the signer's own, unless one above it was revoked.

@@ -2,20 +2,19 @@
 
 use super::attributes::{attributes_fit, signing_time, stated_digest};
 use super::ber::{BerError, Element};
-use super::certificates::{self, Found};
-use super::chain::{self, Chain, Known, NoChain};
-use super::revocation::{Data, Finding};
+use super::certificates::{self, Certificate, Found};
+use super::chain::Known;
+use super::rating::{Checked, Rating};
+use super::revocation::Data;
 use super::signed_content::{Content, LineEnds};
 use super::structure::{SignedData, SignerInfo};
 use super::{algorithm, damaged, layer, oids, verify};
-use crate::id::Digest;
 use crate::mail::context::{Context, Failure, Unopened, Unwrapped};
 use crate::mail::model::{Format, Layer, Revocation, Scope, Signature, SignatureMath, Verdict};
-use crate::time::Timestamp;
 use const_oid::ObjectIdentifier;
 use openssl::pkey::{PKey, Public};
-use openssl::x509::X509;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 /// Most signers judged in one object.
 const MOST_SIGNERS: usize = 32;
@@ -75,12 +74,14 @@ fn judge_all(
 ) -> Result<Vec<Signature>, Failure> {
     let certificates = certificates::in_message(signed.certificates, certificates::MOST);
     let mut revocation = Data::default();
-    Known::with(ctx.trust, |known| revocation.add_supplied(known.crls()));
+    let known = Known::of(ctx.trust);
+    revocation.add_supplied(known.crls(), known.ocsp());
     if let Some(choices) = signed.revocation {
         revocation.add_choices(choices);
     }
     let mut judge = Judge {
         ctx,
+        known,
         revocation,
         certificates,
         content,
@@ -107,27 +108,10 @@ fn judge_all(
     Ok(signatures)
 }
 
-/// How the bare check came out.
-struct Checked {
-    math: SignatureMath,
-    /// It verifies, but not over the canonical CRLF line ends that S/MIME signs.
-    noncanonical: bool,
-    reason: Option<String>,
-}
-
-impl Checked {
-    fn not(math: SignatureMath, reason: impl Into<String>) -> Self {
-        Self {
-            math,
-            noncanonical: false,
-            reason: Some(reason.into()),
-        }
-    }
-}
-
 struct Judge<'a, 'c> {
     ctx: &'c Context<'c>,
-    certificates: Vec<X509>,
+    known: Rc<Known>,
+    certificates: Vec<Rc<Certificate>>,
     revocation: Data,
     content: Option<Content<'a>>,
     content_type: ObjectIdentifier,
@@ -139,8 +123,8 @@ impl Judge<'_, '_> {
         let found = self.certificate(signer);
         let key = found
             .as_ref()
-            .and_then(|found| found.x509.public_key().ok());
-        let checked = match (&found, &key) {
+            .and_then(|found| found.certificate.key.as_ref());
+        let checked = match (&found, key) {
             (None, _) => Checked::not(SignatureMath::Unchecked, "no-certificate: of the signer"),
             (_, None) => Checked::not(
                 SignatureMath::Unchecked,
@@ -148,7 +132,7 @@ impl Judge<'_, '_> {
             ),
             (_, Some(key)) => self.check(signer, key),
         };
-        let algorithms = verify::names(signer, key.as_ref());
+        let algorithms = verify::names(signer, key);
         let time = signing_time(signer);
         let mut signature = Signature {
             depth: 0,
@@ -168,14 +152,18 @@ impl Judge<'_, '_> {
             revocation: Revocation::Unknown,
             revocation_source: None,
             from_matches: None,
+            claimed: None,
         };
         self.revocation.add_attributes(signer);
         if let Some(found) = found {
             self.identify(&mut signature, &found);
-            self.rate(&mut signature, &found.x509, &checked);
-            if checked.noncanonical && signature.reason != NONCANONICAL {
-                signature.reason = format!("{}; {NONCANONICAL}", signature.reason);
-            }
+            let rating = Rating {
+                ctx: self.ctx,
+                known: &self.known,
+                certificates: &self.certificates,
+                revocation: &self.revocation,
+            };
+            rating.rate(&mut signature, &found.certificate, &checked);
         } else if checked.math == SignatureMath::Bad {
             signature.verdict = Verdict::Invalid;
         }
@@ -183,7 +171,8 @@ impl Judge<'_, '_> {
     }
 
     fn certificate(&self, signer: &SignerInfo<'_>) -> Option<Found> {
-        Known::with(self.ctx.trust, |known| known.find(&signer.sid))
+        self.known
+            .find(&signer.sid)
             .or_else(|| certificates::find_in(&signer.sid, &self.certificates))
     }
 
@@ -279,131 +268,25 @@ impl Judge<'_, '_> {
 
     /// Who the certificate says the signer is.
     fn identify(&self, signature: &mut Signature, found: &Found) {
-        let addresses = certificates::addresses(&found.x509);
-        signature.signer = if addresses.is_empty() {
-            certificates::subject(&found.x509)
+        let certificate = &found.certificate;
+        signature.signer = if certificate.addresses.is_empty() {
+            certificates::subject(&certificate.x509)
         } else {
-            addresses.join(", ")
+            certificate.addresses.join(", ")
         };
-        let encoded = found.x509.to_der().unwrap_or_default();
-        signature.fingerprint = Some(Digest::of(&encoded).to_string());
-        let source = Known::with(self.ctx.trust, |known| known.source(&found.x509));
+        signature.fingerprint = Some(certificate.id.to_string());
+        let source = self.known.source(certificate);
         signature.key_source = Some(source.name().to_owned());
-        signature.chain = vec![serde_bytes::ByteBuf::from(encoded)];
+        signature.chain = vec![serde_bytes::ByteBuf::from(certificate.encoded.clone())];
         if !self.ctx.from.is_empty() {
             // Several addresses in From are a spoofer's trick: all must be the signer's.
             let all = self
                 .ctx
                 .from
                 .iter()
-                .all(|address| addresses.contains(address));
+                .all(|address| certificate.addresses.contains(address));
             signature.from_matches = Some(all);
         }
-    }
-
-    /// The verdict, from the bare check and everything that is known of the signer.
-    fn rate(&self, signature: &mut Signature, x509: &X509, checked: &Checked) {
-        let mut decide = |verdict, reason: String| {
-            signature.verdict = verdict;
-            signature.reason = reason;
-        };
-        match checked.math {
-            SignatureMath::Good => {}
-            SignatureMath::Bad => {
-                return decide(Verdict::Invalid, checked.reason.clone().unwrap_or_default());
-            }
-            SignatureMath::Unchecked => return,
-        }
-        if !chain::may_sign_mail(x509) {
-            return decide(
-                Verdict::Invalid,
-                "wrong-purpose: the certificate is not for signing mail".into(),
-            );
-        }
-        let arrived = self.ctx.arrived;
-        let at = |time| {
-            Known::with(self.ctx.trust, |known| {
-                known.chain(x509, &self.certificates, time)
-            })
-        };
-        let (found, expired) = match (at(arrived), signature.time) {
-            (Err(NoChain::Expired), Some(claimed)) if claimed < arrived => (at(claimed), true),
-            (found, _) => (found, false),
-        };
-        let chain = match found {
-            Ok(chain) => chain,
-            Err(NoChain::WrongPurpose) => {
-                return decide(
-                    Verdict::Invalid,
-                    "wrong-purpose: certificate or issuer may not do this".into(),
-                );
-            }
-            Err(why) => return decide(Verdict::UnknownSigner, no_chain(why)),
-        };
-        signature.chain = chain
-            .certificates
-            .iter()
-            .filter_map(|x509| x509.to_der().ok())
-            .map(Into::into)
-            .collect();
-        let asked = if expired {
-            signature.time.unwrap_or(arrived)
-        } else {
-            arrived
-        };
-        (signature.revocation, signature.revocation_source) = self.revocation_of(&chain, asked);
-        let weak = signature
-            .algorithms
-            .iter()
-            .find(|name| self.ctx.policy.weak.contains(*name));
-        let (verdict, reason) = if signature.from_matches == Some(false) {
-            let (from, signer) = (self.ctx.from.join(", "), &signature.signer);
-            (
-                Verdict::UnknownSigner,
-                format!("from-mismatch: From is {from}, the signer is {signer}"),
-            )
-        } else if checked.noncanonical {
-            (Verdict::ValidBut, NONCANONICAL.to_owned())
-        } else if expired {
-            (
-                Verdict::ValidBut,
-                "expired: valid at the claimed signing time, not at arrival".to_owned(),
-            )
-        } else if let Some(weak) = weak {
-            (Verdict::ValidBut, format!("weak: {weak}"))
-        } else {
-            (
-                Verdict::Valid,
-                "the chain leads to a trust anchor".to_owned(),
-            )
-        };
-        signature.verdict = verdict;
-        signature.reason = reason;
-    }
-
-    fn revocation_of(&self, chain: &Chain, at: Timestamp) -> Finding {
-        if self.revocation.is_empty() {
-            return (Revocation::Unknown, None);
-        }
-        let store = Known::with(self.ctx.trust, |known| known.store(at, None));
-        match store {
-            Ok(store) => self.revocation.judge(&chain.certificates, &store, at),
-            Err(_) => (Revocation::Unknown, None),
-        }
-    }
-}
-
-const NONCANONICAL: &str = "noncanonical: verifies over LF line ends, not over the canonical CRLF";
-
-fn no_chain(why: NoChain) -> String {
-    match why {
-        NoChain::NoAnchor => "no-anchor: no chain to a trust anchor".to_owned(),
-        NoChain::Expired => "expired: a certificate in the chain had expired".to_owned(),
-        NoChain::NotYetValid => {
-            "not-yet-valid: a certificate in the chain was not yet valid".to_owned()
-        }
-        NoChain::WrongPurpose => "wrong-purpose: certificate or issuer may not do this".to_owned(),
-        NoChain::Other(text) => format!("no-chain: {text}"),
     }
 }
 
@@ -424,5 +307,6 @@ fn unreadable(error: BerError) -> Signature {
         revocation: Revocation::Unknown,
         revocation_source: None,
         from_matches: None,
+        claimed: None,
     }
 }

@@ -1,8 +1,10 @@
-//! Key wraps and key derivations of CMS: AES key wrap (RFC 3394), 3DES wrap (RFC 3217), the password wrap
-//! (RFC 3211), the X9.63 KDF (SEC 1) and HKDF (RFC 5869). Shared by the openers here and by escrowed keys.
+//! Key wraps and key derivations of CMS: AES key wrap (RFC 3394, RFC 5649) and its like with other ciphers, 3DES
+//! wrap (RFC 3217), the password wrap (RFC 3211), the KDFs of X9.42, X9.44 and X9.63, and HKDF (RFC 5869). Shared by
+//! the openers here and by escrowed keys.
 
 use super::algorithm;
 use super::legacy;
+use crate::mail::keyops::{Kdf, KeyWrap};
 use crate::secret::SecretBytes;
 use openssl::cipher::Cipher;
 use openssl::cipher_ctx::{CipherCtx, CipherCtxFlags};
@@ -13,32 +15,52 @@ use openssl::pkey_ctx::PkeyCtx;
 /// Longest content-encryption key that any CMS cipher has, with room for padding.
 const MAX_WRAPPED: usize = 256;
 
-/// AES key unwrap (RFC 3394); `None` if key-encryption key or wrapped key are wrong.
+/// Unwraps a key; `None` if key-encryption key or wrapped key are wrong.
 #[must_use]
-pub fn aes_unwrap(kek: &[u8], wrapped: &[u8]) -> Option<SecretBytes> {
-    let name = match kek.len() {
-        16 => "AES-128-WRAP",
-        24 => "AES-192-WRAP",
-        32 => "AES-256-WRAP",
-        _ => return None,
-    };
-    if wrapped.len() > MAX_WRAPPED || !wrapped.len().is_multiple_of(8) || wrapped.len() < 16 {
-        return None;
-    }
-    unwrap_with(name, kek, wrapped)
-}
-
-/// 3DES key unwrap (RFC 3217); `None` as above.
-#[must_use]
-pub fn triple_des_unwrap(kek: &[u8], wrapped: &[u8]) -> Option<SecretBytes> {
-    if kek.len() != 24
-        || wrapped.len() > MAX_WRAPPED
+pub fn unwrap(wrap: KeyWrap, kek: &[u8], wrapped: &[u8]) -> Option<SecretBytes> {
+    if kek.len() != usize::from(wrap.kek_bytes())
+        || !(16..=MAX_WRAPPED).contains(&wrapped.len())
         || !wrapped.len().is_multiple_of(8)
-        || wrapped.len() < 24
     {
         return None;
     }
-    unwrap_with("DES3-WRAP", kek, wrapped)
+    let bits = kek.len() * 8;
+    match wrap {
+        KeyWrap::Aes(_) => unwrap_with(&format!("AES-{bits}-WRAP"), kek, wrapped),
+        KeyWrap::AesPadded(_) => unwrap_with(&format!("AES-{bits}-WRAP-PAD"), kek, wrapped),
+        KeyWrap::TripleDes if wrapped.len() < 24 => None,
+        KeyWrap::TripleDes => unwrap_with("DES3-WRAP", kek, wrapped),
+        KeyWrap::Camellia(_) => unwrap_blocks(&format!("CAMELLIA-{bits}-ECB"), kek, wrapped),
+        KeyWrap::Seed => unwrap_blocks("SEED-ECB", kek, wrapped),
+    }
+}
+
+/// The unwrap of RFC 3394 §2.2.2 over any cipher with blocks of 16 bytes, for those OpenSSL has no wrap of.
+fn unwrap_blocks(cipher: &str, kek: &[u8], wrapped: &[u8]) -> Option<SecretBytes> {
+    const CHECK: [u8; 8] = [0xa6; 8];
+    legacy::enable();
+    let cipher = Cipher::fetch(None, cipher, None).ok()?;
+    let mut context = CipherCtx::new().ok()?;
+    context.decrypt_init(Some(&cipher), Some(kek), None).ok()?;
+    context.set_padding(false);
+    let (first, rest) = wrapped.split_first_chunk::<8>()?;
+    let mut check = u64::from_be_bytes(*first);
+    let mut key = zeroize::Zeroizing::new(rest.to_vec());
+    let count = key.len() / 8;
+    for step in (1..=6 * count).rev() {
+        let at = (step - 1) % count * 8;
+        let mut block = zeroize::Zeroizing::new([0; 16]);
+        block[..8].copy_from_slice(&(check ^ step as u64).to_be_bytes());
+        block[8..].copy_from_slice(&key[at..at + 8]);
+        let mut plain = zeroize::Zeroizing::new([0; 32]);
+        context
+            .cipher_update(&block[..], Some(&mut plain[..]))
+            .ok()?;
+        check = u64::from_be_bytes(*plain.first_chunk()?);
+        key[at..at + 8].copy_from_slice(&plain[8..16]);
+    }
+    let right = openssl::memcmp::eq(&check.to_be_bytes(), &CHECK);
+    (right && count > 0).then(|| SecretBytes::new(key.to_vec()))
 }
 
 fn unwrap_with(cipher: &str, kek: &[u8], wrapped: &[u8]) -> Option<SecretBytes> {
@@ -53,25 +75,50 @@ fn unwrap_with(cipher: &str, kek: &[u8], wrapped: &[u8]) -> Option<SecretBytes> 
     (!key.is_empty()).then(|| SecretBytes::new(key))
 }
 
-/// ANSI X9.63 KDF: `length` bytes from the shared secret `z`.
+/// Derives `length` bytes from `secret`; `None` if the digest is not known.
 #[must_use]
-pub fn x963(digest: &str, z: &[u8], shared_info: &[u8], length: usize) -> Option<SecretBytes> {
-    let mut key = Vec::with_capacity(length + 64);
+pub fn derive(kdf: &Kdf, secret: &[u8], info: &[u8], length: usize) -> Option<SecretBytes> {
+    match kdf {
+        Kdf::Hkdf(digest) => hkdf(digest, secret, info, length),
+        Kdf::X963(digest) => counted(digest, length, |counter| {
+            [secret, counter.as_slice(), info].map(Vec::from)
+        }),
+        Kdf::Kdf3(digest) => counted(digest, length, |counter| {
+            [counter.as_slice(), secret, info].map(Vec::from)
+        }),
+        Kdf::X942(digest, at) => {
+            let at = usize::from(*at);
+            (at + 4 <= info.len()).then_some(())?;
+            counted(digest, length, |counter| {
+                let mut info = info.to_vec();
+                info[at..at + 4].copy_from_slice(counter);
+                [secret.to_vec(), info, Vec::new()]
+            })
+        }
+    }
+}
+
+/// Hashes what `block` makes of the counters 1, 2, … until there are `length` bytes.
+fn counted(
+    digest: &str,
+    length: usize,
+    block: impl Fn(&[u8; 4]) -> [Vec<u8>; 3],
+) -> Option<SecretBytes> {
+    let mut key = zeroize::Zeroizing::new(Vec::with_capacity(length + 64));
     for counter in 1_u32.. {
         if key.len() >= length {
             break;
         }
-        let counter = counter.to_be_bytes();
-        let pieces = [z, &counter, shared_info].into_iter().map(Ok::<_, ()>);
+        let pieces = zeroize::Zeroizing::new(block(&counter.to_be_bytes()));
+        let pieces = pieces.iter().map(|piece| Ok::<_, ()>(piece.as_slice()));
         key.extend_from_slice(&algorithm::hash(digest, pieces).ok()??);
     }
     key.truncate(length);
-    Some(SecretBytes::new(key))
+    Some(SecretBytes::new(key.to_vec()))
 }
 
 /// HKDF without salt: `length` bytes from `secret`.
-#[must_use]
-pub fn hkdf(digest: &str, secret: &[u8], info: &[u8], length: usize) -> Option<SecretBytes> {
+fn hkdf(digest: &str, secret: &[u8], info: &[u8], length: usize) -> Option<SecretBytes> {
     let md = Md::from_nid(algorithm::digest(digest)?.type_())?;
     let mut context = PkeyCtx::new_id(Id::HKDF).ok()?;
     context.derive_init().ok()?;

@@ -79,6 +79,7 @@ pub fn context_from<T>(
         trust,
         policy: &policy,
         arrived: SystemClock.now(),
+        date: None,
         from: from.iter().map(|from| (*from).to_owned()).collect(),
         budget: &Budget::default(),
     };

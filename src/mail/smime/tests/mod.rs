@@ -1,7 +1,6 @@
 //! What the opener is tested against: messages that others wrote.
 
 mod corpus;
-mod openssl_cli;
 mod robust;
 mod trust;
 
@@ -77,6 +76,7 @@ fn open_with_from(
         trust,
         policy: &policy,
         arrived,
+        date: None,
         from,
         budget: &budget,
     };

@@ -1,0 +1,268 @@
+//! Finding the content-encryption key: recipient by recipient, key by key, until one fits. What is tried with a
+//! candidate (decrypting, checking a MAC) is the caller's.
+
+use super::ber::{BerError, Element};
+use super::recipient::{self, PasswordWrap, Recipient, RecipientError, Way};
+use super::structure::Identifier;
+use super::{certificates, damaged, wrap};
+use crate::mail::context::{Context, Failure};
+use crate::mail::keyops::{KeyHint, KeyRefusal, Wrapped};
+use crate::mail::model::Layer;
+use crate::secret::SecretBytes;
+use openssl::hash::MessageDigest;
+
+/// Most keys tried for one recipient: several keys may answer to one name.
+const ATTEMPTS: u32 = 8;
+/// Most PBKDF2 rounds; more is an attack on our time.
+const MAX_ITERATIONS: u32 = 10_000_000;
+
+/// Tries a candidate; `None` if it is not the key. The flag says that its unwrap was checked, so that a failure now
+/// means altered content. An RSA v1.5 unwrap is never certain: a wrong key gives random bytes.
+pub type Try<'t, T> = dyn FnMut(&SecretBytes, bool) -> Result<Option<T>, Failure> + 't;
+
+/// What opened it: the result of [`Try`], and the fingerprint of the key, where a key did.
+pub type OpenedBy<T> = (T, Option<String>);
+
+/// All recipients within the bound, and whether there are more.
+pub struct Recipients {
+    /// In the order of the message.
+    pub found: Vec<Recipient>,
+    /// There are more than the bound allows.
+    pub left_out: bool,
+}
+
+impl Recipients {
+    /// Reads the `RecipientInfo`s. `originators` are the certificates that the message carries for static originators.
+    pub fn read<'a>(
+        infos: impl Iterator<Item = Result<Element<'a>, BerError>>,
+        originators: Option<Element<'_>>,
+        ctx: &Context<'_>,
+    ) -> Self {
+        let find = |id: &Identifier<'_>| {
+            let found = certificates::find(id, originators, ctx.trust)?;
+            found.certificate.key.as_ref()?.public_key_to_der().ok()
+        };
+        let most = ctx.policy.bounds.recipients as usize;
+        let mut found = Vec::new();
+        for element in infos {
+            if found.len() > most {
+                break;
+            }
+            // A recipient that cannot be read must not keep the others from opening.
+            let read = element
+                .map_err(RecipientError::from)
+                .and_then(|element| recipient::read(element, &find));
+            match read {
+                Ok(read) => found.extend(read),
+                Err(error) => found.push(unreadable(error)),
+            }
+        }
+        let left_out = found.len() > most;
+        found.truncate(most);
+        Self { found, left_out }
+    }
+
+    /// Names them and their algorithms in `layer`.
+    pub fn list(&self, layer: &mut Layer) {
+        for recipient in &self.found {
+            layer.recipients.push(recipient.shown.clone());
+            for algorithm in &recipient.algorithms {
+                super::note(&mut layer.algorithms, algorithm);
+            }
+        }
+    }
+}
+
+fn unreadable(error: RecipientError) -> Recipient {
+    Recipient {
+        shown: "unreadable recipient".to_owned(),
+        algorithms: Vec::new(),
+        way: match error {
+            RecipientError::Ber(error) => Way::Unreadable(error),
+            RecipientError::Unknown(what) => Way::Unknown(what),
+        },
+    }
+}
+
+/// The search, and what has been learnt on the way.
+pub struct Search<'c> {
+    ctx: &'c Context<'c>,
+    waiting_for: Vec<KeyHint>,
+    unknown: Vec<String>,
+    unreadable: Option<BerError>,
+    locked: bool,
+    key_failed: bool,
+}
+
+impl<'c> Search<'c> {
+    /// Nothing tried yet.
+    #[must_use]
+    pub const fn new(ctx: &'c Context<'c>) -> Self {
+        Self {
+            ctx,
+            waiting_for: Vec::new(),
+            unknown: Vec::new(),
+            unreadable: None,
+            locked: false,
+            key_failed: false,
+        }
+    }
+
+    /// Goes through the recipients until one opens it.
+    pub fn among<T>(
+        &mut self,
+        recipients: Recipients,
+        attempt: &mut Try<'_, T>,
+    ) -> Result<Option<OpenedBy<T>>, Failure> {
+        for recipient in recipients.found {
+            let found = match recipient.way {
+                Way::Key(hint, wraps) => self.by_key(&hint, &wraps, attempt)?,
+                Way::Kek { wrapped, wrap } => {
+                    let unwrap = |kek: &SecretBytes| wrap::unwrap(wrap, kek.expose(), &wrapped);
+                    self.by_passphrase(&unwrap, true, attempt)?
+                }
+                Way::Password(password) => {
+                    let unwrap = |passphrase: &SecretBytes| password_key(&password, passphrase);
+                    self.by_passphrase(&unwrap, false, attempt)?
+                }
+                Way::Unknown(what) => {
+                    self.unknown.push(what);
+                    None
+                }
+                Way::Unreadable(error) => {
+                    self.unreadable = Some(error);
+                    None
+                }
+            };
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Tries every passphrase as the content-encryption key itself.
+    pub fn pre_shared<T>(
+        &mut self,
+        attempt: &mut Try<'_, T>,
+    ) -> Result<Option<OpenedBy<T>>, Failure> {
+        self.by_passphrase(&|key| Some(key.duplicate()), true, attempt)
+    }
+
+    fn by_key<T>(
+        &mut self,
+        hint: &KeyHint,
+        wraps: &[Wrapped],
+        attempt: &mut Try<'_, T>,
+    ) -> Result<Option<OpenedBy<T>>, Failure> {
+        let bounds = &self.ctx.policy.bounds;
+        for wrapped in wraps {
+            let implicit_rejection = matches!(wrapped, Wrapped::RsaPkcs1 { .. });
+            for nth in 0..ATTEMPTS {
+                match self.ctx.keys.unwrap_session_key(hint, wrapped, nth) {
+                    Err(KeyRefusal::NoKey) => break,
+                    Err(KeyRefusal::TooMany) => {
+                        return Err(Failure::OverBound {
+                            bound: "key_operations",
+                            limit: u64::from(bounds.key_operations),
+                        });
+                    }
+                    Err(KeyRefusal::Locked) => {
+                        self.locked = true;
+                        break;
+                    }
+                    Err(KeyRefusal::DoesNotOpen) => {
+                        self.key_failed = true;
+                        self.ctx.budget.key_operation(bounds)?;
+                        break;
+                    }
+                    Ok(session) => {
+                        self.ctx.budget.key_operation(bounds)?;
+                        if let Some(found) = attempt(&session.key, !implicit_rejection)? {
+                            return Ok(Some((found, Some(session.opened_by))));
+                        }
+                        self.key_failed = true;
+                    }
+                }
+            }
+        }
+        if !self.waiting_for.contains(hint) {
+            self.waiting_for.push(hint.clone());
+        }
+        Ok(None)
+    }
+
+    /// Tries what `unwrap` makes of each passphrase, which may spell a key in hexadecimal (`as_key`).
+    fn by_passphrase<T>(
+        &mut self,
+        unwrap: &dyn Fn(&SecretBytes) -> Option<SecretBytes>,
+        as_key: bool,
+        attempt: &mut Try<'_, T>,
+    ) -> Result<Option<OpenedBy<T>>, Failure> {
+        for passphrase in self.ctx.keys.passphrases() {
+            let readings = if as_key {
+                key_readings(&passphrase)
+            } else {
+                vec![passphrase]
+            };
+            for key in readings.iter().filter_map(unwrap) {
+                if let Some(found) = attempt(&key, true)? {
+                    return Ok(Some((found, None)));
+                }
+            }
+        }
+        self.waiting_for.push(KeyHint::Passphrase);
+        Ok(None)
+    }
+
+    /// The most telling of what went wrong.
+    pub fn failure(self, layer: &mut Layer) -> Failure {
+        if self.locked {
+            return Failure::Locked;
+        }
+        if self.key_failed {
+            layer.reason = Some("a key of that name does not open it".to_owned());
+        } else if self.waiting_for.is_empty() {
+            if !self.unknown.is_empty() {
+                return Failure::Refused(format!("unsupported: {}", self.unknown.join("; ")));
+            }
+            if let Some(error) = self.unreadable {
+                return damaged(format!("no recipient can be read: {error}"));
+            }
+        }
+        Failure::NoKey {
+            waiting_for: self.waiting_for,
+        }
+    }
+}
+
+/// A "passphrase" that is a key: the bytes that it spells in hexadecimal, or its own.
+fn key_readings(passphrase: &SecretBytes) -> Vec<SecretBytes> {
+    let spelt = data_encoding::HEXLOWER_PERMISSIVE
+        .decode(passphrase.expose())
+        .ok();
+    let spelt = spelt.map(SecretBytes::new);
+    spelt.into_iter().chain([passphrase.duplicate()]).collect()
+}
+
+fn password_key(password: &PasswordWrap, passphrase: &SecretBytes) -> Option<SecretBytes> {
+    let kek = match &password.salt {
+        None => passphrase.duplicate(),
+        Some(salt) => {
+            let digest: MessageDigest = super::algorithm::digest(password.digest)?;
+            let rounds =
+                Some(password.iterations).filter(|rounds| (1..=MAX_ITERATIONS).contains(rounds))?;
+            let mut kek = vec![0; password.key_bytes];
+            let rounds = rounds as usize;
+            openssl::pkcs5::pbkdf2_hmac(passphrase.expose(), salt, rounds, digest, &mut kek)
+                .ok()?;
+            SecretBytes::new(kek)
+        }
+    };
+    wrap::password_unwrap(
+        password.cipher,
+        kek.expose(),
+        &password.iv,
+        &password.wrapped,
+    )
+}

@@ -1,0 +1,100 @@
+//! Keys from the containers that people have, as openssl writes them.
+
+use crate::support::Folder;
+use strongroom::escrow::UserKey;
+use strongroom::escrow::smime_key::{SmimeKey, load, load_nameless};
+use strongroom::secret::SecretBytes;
+
+fn problems(bytes: &[u8], passphrases: &[&str]) -> Vec<String> {
+    let passphrases: Vec<_> = passphrases
+        .iter()
+        .map(|p| SecretBytes::new(p.as_bytes().to_vec()))
+        .collect();
+    let results = load(bytes, &passphrases, &[]);
+    results
+        .into_iter()
+        .map(|result| result.map_or_else(|p| p.to_string(), |key| key.info().name.clone()))
+        .collect()
+}
+
+#[test]
+fn keys_from_every_container() {
+    let folder = Folder::new();
+    folder.identity("rsa", "rsa:2048", "");
+    folder.identity("ec", "ec", "-pkeyopt ec_paramgen_curve:prime256v1");
+    let good = "CN=rsa, emailAddress=rsa@example.org";
+    let wrong = "the passphrase does not open it";
+    let containers = [
+        "pkcs12 -export -inkey rsa.key -in rsa.crt -passout pass:geheim -out p",
+        "pkcs12 -export -inkey rsa.key -in rsa.crt -passout pass:geheim -out p -legacy",
+        "pkcs12 -export -inkey rsa.key -in rsa.crt -passout pass:geheim -out p -legacy -keypbe PBE-SHA1-RC2-40 -certpbe PBE-SHA1-RC2-40 -macalg sha1",
+        "pkcs12 -export -inkey rsa.key -in rsa.crt -passout pass:geheim -out p -keypbe NONE -certpbe NONE",
+    ];
+    for container in containers {
+        folder.must(container);
+        let bytes = folder.read("p");
+        assert_eq!(problems(&bytes, &["no", "geheim"]), [good], "{container}");
+        assert_eq!(problems(&bytes, &["no"]), [wrong], "{container}");
+        assert!(
+            problems(&bytes[..bytes.len() / 2], &["geheim"])[0].starts_with("not a PKCS#12"),
+            "{container}"
+        );
+    }
+    let certificate = folder.read("rsa.crt");
+    let with_certificate = |name: &str| [certificate.clone(), folder.read(name)].concat();
+    let keys = [
+        "rsa -in rsa.key -traditional -out k",
+        "rsa -in rsa.key -traditional -aes256 -passout pass:geheim -out k",
+        "rsa -in rsa.key -traditional -des3 -passout pass:geheim -out k",
+        "pkcs8 -in rsa.key -topk8 -v2 aes-256-cbc -passout pass:geheim -out k",
+        "pkcs8 -in rsa.key -topk8 -v1 PBE-SHA1-3DES -passout pass:geheim -out k",
+    ];
+    for key in keys {
+        folder.must(key);
+        assert_eq!(
+            problems(&with_certificate("k"), &["no", "geheim"]),
+            [good],
+            "{key}"
+        );
+        if key.contains("pass:") {
+            assert_eq!(problems(&with_certificate("k"), &["no"]), [wrong], "{key}");
+        }
+    }
+    folder.must("ec -in ec.key -out k");
+    assert_eq!(
+        problems(&with_certificate("k"), &[])[0],
+        format!("the private key does not belong to the certificate {good}")
+    );
+    let several = [folder.read("rsa.pem"), folder.read("ec.pem")].concat();
+    assert_eq!(
+        problems(&several, &[]),
+        [good, "CN=ec, emailAddress=ec@example.org"]
+    );
+    assert!(
+        problems(&folder.read("rsa.key"), &[])[0]
+            .starts_with("a private key without its certificate")
+    );
+}
+
+#[test]
+fn a_key_without_its_certificate_is_nameless() {
+    let folder = Folder::new();
+    folder.identity("rsa", "rsa:2048", "");
+    folder.identity("other", "rsa:2048", "");
+    let other = openssl::x509::X509::from_pem(&folder.read("other.crt")).unwrap();
+    let nameless = load_nameless(&folder.read("rsa.key"), &[], &[other]);
+    assert_eq!(nameless.len(), 1);
+    assert!(nameless[0].info().hints.is_empty());
+    assert!(load_nameless(&folder.read("rsa.pem"), &[], &[]).is_empty());
+}
+
+#[test]
+fn stored_keys_come_back() {
+    let folder = Folder::new();
+    folder.identity("rsa", "rsa:2048", "");
+    let ring = folder.keys("rsa");
+    let stored = ring.keys().next().unwrap().to_secret_bytes();
+    let again = SmimeKey::from_secret_bytes(stored.expose()).unwrap();
+    assert_eq!(again.info(), ring.keys().next().unwrap().info());
+    assert!(again.info().dual_use);
+}

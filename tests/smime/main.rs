@@ -1,0 +1,13 @@
+//! S/MIME from outside: every combination that openssl and gpgsm can write, opened and compared; what they cannot
+//! write, put together from the RFCs; and the reverse, what we encrypt, opened by them.
+
+mod built;
+mod gpgsm;
+mod key_files;
+mod limits;
+mod openssl_encrypted;
+mod openssl_signed;
+mod released;
+mod revocation;
+mod support;
+mod vendored;
