@@ -10,9 +10,9 @@ use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5911::{ID_AES_256_CBC, ID_DATA, ID_ENVELOPED_DATA};
 use der::asn1::OctetString;
 use der::{Decode, Sequence};
-use spki::AlgorithmIdentifierOwned;
 use x509_cert::Certificate;
 use x509_cert::ext::pkix::SubjectKeyIdentifier;
+use x509_cert::spki::AlgorithmIdentifierOwned;
 
 /// `id-oriKEM` (RFC 9629).
 const ORI_KEM: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.16.13.3");
