@@ -150,7 +150,9 @@ mod tests {
         }
         let (read, write, other) = (path("read"), path("write"), path("other"));
         std::thread::spawn(move || {
-            if !confine_files(&[read.clone()], &[write.clone()]).expect("confine") {
+            if !confine_files(std::slice::from_ref(&read), std::slice::from_ref(&write))
+                .expect("confine")
+            {
                 eprintln!("skipped: this kernel has no Landlock");
                 return;
             }

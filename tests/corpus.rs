@@ -4,6 +4,8 @@
 //!
 //! Run with `--nocapture` it prints the table source × right/expected, and every row that disagrees.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,7 @@
 //! `strongroom inspect` from outside: the shape of its JSON, its exit statuses, and that one bad file stops nothing.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use sequoia_openpgp::cert::CertBuilder;
 use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::serialize::Serialize;

@@ -1,6 +1,8 @@
 //! Where encrypted objects lie in real mail, and what the rendition makes of them. The messages are made here, by
 //! Sequoia, with a key made for the run.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use proptest::prelude::*;
 use sequoia_openpgp::cert::{Cert, CertBuilder};
 use sequoia_openpgp::policy::StandardPolicy;

@@ -1,5 +1,6 @@
 use super::*;
 use crate::id::TenantId;
+use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const NOVEMBER: u64 = 1_699_000_000;

@@ -3,6 +3,8 @@
 //! The seed of the run is printed, and `STRONGROOM_FUZZ_SEED` repeats it. `./dev fuzz` runs the same targets under a
 //! fuzzer that watches which branches are taken.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod targets;
 
 use std::path::Path;

@@ -44,6 +44,7 @@ async fn killed_process() {
     intake.run(std::future::pending()).await.expect("runs");
 }
 
+#[expect(clippy::zombie_processes)] // it is given to the caller, who kills it and waits
 async fn start(folder: &Path) -> (Child, SocketAddr) {
     let _ = std::fs::remove_file(folder.join("address"));
     let child = Command::new(std::env::current_exe().expect("this program"))

@@ -27,6 +27,8 @@ fn key_files(gpg: &Gpg) -> SecretBytes {
     openpgp_key::joined_agent_files(contents.iter().map(Vec::as_slice))
 }
 
+type MakeHome = fn() -> Gpg;
+
 /// An agent that writes bare S-expressions, CBC under the passphrase.
 fn canonical() -> Gpg {
     Gpg::new().with_agent_options(&["disable-extended-key-format"])
@@ -56,7 +58,7 @@ fn open(loaded: Loaded, message: &[u8]) -> Result<Unwrapped, Unopened> {
 #[test]
 fn keys_in_the_agents_files_open_mail_and_go_into_escrow() {
     let (extended, canonical) = (Gpg::new as fn() -> Gpg, canonical as fn() -> Gpg);
-    let homes: [(&str, fn() -> Gpg); 7] = [
+    let homes: [(&str, MakeHome); 7] = [
         ("cv25519", extended),
         ("rsa2048", extended),
         ("secp256k1", extended),
