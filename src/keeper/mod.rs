@@ -79,6 +79,9 @@ pub fn run(data: &Path) -> Result<(), CoreError> {
     let _ = std::fs::remove_file(core.data.join(FAILURE));
     let stop = Arc::new(AtomicBool::new(false));
     let (new_keys, waiting) = channel();
+    for keys in reopen::known_keys(&core)? {
+        let _ = new_keys.send(keys);
+    }
     server::listen(&core, &core.data.join(RUN).join("keeper.sock"), &new_keys)?;
     let threads = [
         spawn(&core, &stop, archive),

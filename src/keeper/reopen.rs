@@ -22,6 +22,16 @@ use std::sync::mpsc::Receiver;
 /// Keys that came, by tenant and the hints that name them.
 pub type NewKeys = (TenantId, Vec<KeyHint>);
 
+/// All keys that are in escrow, as if they came now: what an earlier keeper did not come to is opened then.
+pub fn known_keys(core: &Core) -> Result<Vec<NewKeys>, CoreError> {
+    let of_tenant = |tenant: &TenantId| {
+        let infos = core.escrow(tenant)?.infos();
+        let hints = infos.into_iter().flat_map(|info| info.hints).collect();
+        Ok((tenant.clone(), hints))
+    };
+    core.tenants().map(of_tenant).collect()
+}
+
 /// Opens waiting mail for the keys that come through `inbox`, until it is closed.
 pub fn run(core: &Arc<Core>, inbox: &Receiver<NewKeys>) {
     let mut worker = Worker::new(Arc::clone(&core.setup));

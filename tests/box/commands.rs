@@ -107,6 +107,36 @@ fn keys_that_cannot_be_taken_are_named_and_stop_no_other() {
     assert_eq!(box_.json("verify --json")["damage"], Value::Array(vec![]));
 }
 
+// E2: a key that comes late opens what waits for it, whatever happens to the box meanwhile.
+#[test]
+fn waiting_mail_is_opened_also_when_the_keeper_dies_over_it() {
+    let box_ = TestBox::running();
+    let keys = box_.file("keys");
+    fs::create_dir(&keys).expect("a folder");
+    make_key(&keys, "anna");
+    for number in 0..20 {
+        box_.send(&encrypted(&keys, "anna", number));
+    }
+    box_.wait_for_records(20);
+    assert_eq!(box_.json("worklist --json")[0]["mails"], 20);
+    fs::write(box_.file("pass"), "secret\n").expect("a passphrase");
+    box_.ok(&format!(
+        "escrow add {} --passphrase-file {}",
+        keys.join("anna.p12").display(),
+        box_.file("pass").display()
+    ));
+    assert!(box_.kill("keeper"));
+    box_.wait_until("the box is open again", || {
+        box_.run("worklist --json").status.success()
+    });
+    box_.wait_until("all mail is opened", || {
+        box_.json("worklist --json") == Value::Array(vec![])
+    });
+    box_.login();
+    box_.wait_for_hits(20, "okapi");
+    box_.assert_no_panic();
+}
+
 #[test]
 fn verify_names_an_altered_partial_tile_and_an_exchanged_key() {
     let mut box_ = TestBox::running();
@@ -221,4 +251,34 @@ fn make_key(folder: &Path, name: &str) {
     run(&format!(
         "pkcs12 -export -inkey {name}.key.pem -in {name}.crt -passout pass:secret -out {name}.p12"
     ));
+}
+
+/// A mail that openssl encrypted to `NAME.crt`.
+fn encrypted(folder: &Path, name: &str, number: usize) -> Vec<u8> {
+    let inner = folder.join("inner");
+    fs::write(
+        &inner,
+        format!("Content-Type: text/plain\r\n\r\nAn okapi, number {number}.\r\n"),
+    )
+    .expect("a file");
+    let output = Command::new("openssl")
+        .args([
+            "cms",
+            "-encrypt",
+            "-aes-256-cbc",
+            "-outform",
+            "SMIME",
+            "-in",
+        ])
+        .arg(&inner)
+        .arg(folder.join(format!("{name}.crt")))
+        .output()
+        .expect("openssl");
+    assert!(output.status.success(), "{}", text(&output));
+    let header = format!(
+        "From: sender@example.net\r\nTo: {name}@example.org\r\nSubject: Sealed {number}\r\n"
+    );
+    let body = String::from_utf8(output.stdout).expect("text");
+    let body = body.replace("\r\n", "\n").replace('\n', "\r\n");
+    [header.as_bytes(), body.as_bytes()].concat()
 }

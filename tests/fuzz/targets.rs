@@ -68,6 +68,7 @@ fn in_context<T>(open: impl FnOnce(&Context) -> T) -> T {
         trust: &Trust::default(),
         policy: &policy,
         arrived: Timestamp::from_seconds(1_800_000_000),
+        date: Some(Timestamp::from_seconds(1_700_000_000)),
         from: vec!["anna@example.org".to_owned()],
         budget: &Budget::default(),
     })
