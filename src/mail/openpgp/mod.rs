@@ -5,6 +5,7 @@
 
 mod aead;
 pub mod armor;
+mod binding;
 mod certs;
 pub mod cleartext;
 mod compression;
@@ -18,6 +19,7 @@ mod policy;
 mod session;
 mod signature;
 mod verdict;
+mod verify;
 
 pub use certs::FROM_MESSAGE;
 pub use encrypt::{CannotEncrypt, encrypt_for};

@@ -2,15 +2,14 @@
 //! for [`super::verdict`] to say.
 
 use super::certs::{self, Known};
-use super::dsa;
 use super::line_ends::{has_bare_lf, stripped, to_crlf, to_lf};
 use super::packets::{framed, tag};
 use super::session::public_key_name;
-use super::verdict;
+use super::{verdict, verify};
 use crate::mail::context::Context;
 use crate::mail::model::{Format, Revocation, Scope, Signature, SignatureMath, Verdict};
 use crate::time::Timestamp;
-use openpgp::crypto::{hash::Hash, mpi};
+use openpgp::crypto::hash::Hash;
 use openpgp::packet::key::{Key, PublicParts, UnspecifiedRole};
 use openpgp::parse::Parse;
 use openpgp::types::{HashAlgorithm, SignatureType};
@@ -181,16 +180,26 @@ fn judge_one(body: &[u8], readings: &[Reading], depth: u32, ctx: &Context) -> Si
     };
     let known = certs::known(ctx.trust);
     let candidates = candidates(&signature, &known);
+    let mut checked = false;
     let good = readings.iter().find_map(|reading| {
         let digest = digest(&signature, &reading.hashed(as_text))?;
-        let fits = candidates
-            .iter()
-            .find(|c| check(&signature, &c.key, &digest))?;
+        let fits = candidates.iter().find(|candidate| {
+            let fits = check(&signature, &candidate.key, &digest);
+            checked |= fits.is_some();
+            fits == Some(true)
+        })?;
         Some((fits.key.fingerprint(), reading.reservation(as_text)))
     });
     let Some((key, reservation)) = good else {
         return match candidates.first() {
-            Some(candidate) => verdict::bad(evidence, candidate, ctx),
+            Some(candidate) if checked => verdict::bad(evidence, candidate, ctx),
+            Some(_) => {
+                evidence.reason = format!(
+                    "unsupported: {} cannot be checked here",
+                    evidence.algorithms.join(" with ")
+                );
+                evidence
+            }
             None => evidence,
         };
     };
@@ -252,21 +261,16 @@ fn digest(signature: &openpgp::packet::Signature, bytes: &[u8]) -> Option<Vec<u8
     hash.into_digest().ok()
 }
 
+/// `None` if the key's algorithm is not known here.
 fn check(
     signature: &openpgp::packet::Signature,
     key: &Key<PublicParts, UnspecifiedRole>,
     digest: &[u8],
-) -> bool {
-    (signature.version() == 6) == (key.version() == 6)
-        && match (key.mpis(), signature.mpis()) {
-            (mpi::PublicKey::DSA { p, q, g, y }, mpi::Signature::DSA { r, s }) => {
-                let key = [p, q, g, y].map(mpi::MPI::value);
-                dsa::verifies(key, [r.value(), s.value()], digest)
-            }
-            _ => key
-                .verify(signature.mpis(), signature.hash_algo(), digest)
-                .is_ok(),
-        }
+) -> Option<bool> {
+    if (signature.version() == 6) != (key.version() == 6) {
+        return Some(false);
+    }
+    verify::fits(key, signature.mpis(), signature.hash_algo(), digest)
 }
 
 /// What the packet alone says: no key, nothing checked.

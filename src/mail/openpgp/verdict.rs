@@ -1,6 +1,7 @@
 //! From a checked signature to a verdict: who vouches for the key, was it allowed to sign then, does it belong
 //! to the From address, and are the algorithms still believed in.
 
+use super::binding::{self, Binding};
 use super::certs::FROM_MESSAGE;
 use super::policy::EveryAge;
 use super::session::public_key_name;
@@ -8,10 +9,11 @@ use super::signature::{Candidate, timestamp};
 use crate::mail::context::{Context, OpenPolicy};
 use crate::mail::model::{Revocation, Signature, SignatureMath, Verdict};
 use crate::time::Timestamp;
+use openpgp::Cert;
 use openpgp::cert::ValidCert;
 use openpgp::cert::amalgamation::ValidAmalgamation;
 use openpgp::serialize::SerializeInto;
-use openpgp::types::{RevocationStatus, RevocationType};
+use openpgp::types::{KeyFlags, RevocationStatus, RevocationType};
 use sequoia_openpgp as openpgp;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -22,7 +24,9 @@ const CLOCK_SKEW: u64 = 24 * 3600;
 
 /// The signature fits no key it names.
 pub(super) fn bad(mut evidence: Signature, candidate: &Candidate, ctx: &Context) -> Signature {
-    describe(&mut evidence, candidate, ctx);
+    let signed = evidence.time.unwrap_or(ctx.arrived);
+    let then = self_signed(candidate, &[signed, ctx.arrived.max(signed)]);
+    describe(&mut evidence, candidate, then.as_ref(), ctx);
     evidence.verdict = Verdict::Invalid;
     evidence.math = SignatureMath::Bad;
     evidence.reason = "bad: the signature does not fit the content".to_owned();
@@ -37,12 +41,13 @@ pub(super) fn good(
     reservation: Option<&str>,
     ctx: &Context,
 ) -> Signature {
-    describe(&mut evidence, candidate, ctx);
+    let signed = evidence.time.unwrap_or(ctx.arrived);
+    let then = self_signed(candidate, &[signed, ctx.arrived.max(signed)]);
+    describe(&mut evidence, candidate, then.as_ref(), ctx);
     evidence.math = SignatureMath::Good;
     let mut findings = Findings::default();
-    let signed = evidence.time.unwrap_or(ctx.arrived);
     findings.packet(signature, signed, ctx.arrived);
-    findings.signer(&mut evidence, candidate, signed, ctx.arrived);
+    findings.signer(&mut evidence, candidate, then, signed, ctx.arrived);
     findings.trust(&evidence, ctx);
     findings.algorithms(&evidence.algorithms, ctx.policy);
     findings.reservations.extend(reservation.map(str::to_owned));
@@ -110,6 +115,7 @@ impl Findings {
         &mut self,
         evidence: &mut Signature,
         candidate: &Candidate,
+        then: Option<ValidCert>,
         signed: Timestamp,
         arrived: Timestamp,
     ) {
@@ -118,10 +124,13 @@ impl Findings {
             self.invalid
                 .push("predates: made before its key was".to_owned());
         }
-        let Some(valid) = self_signed(candidate, &[signed, arrived.max(signed)]) else {
-            self.invalid.push(
-                "unbound: the certificate has no valid self-signature for this key".to_owned(),
-            );
+        let Some(valid) = then else {
+            match binding::by_hand(cert, &candidate.key) {
+                Some(binding) => self.bound_by_hand(evidence, candidate, &binding, signed, arrived),
+                None => self.invalid.push(
+                    "unbound: the certificate has no valid self-signature for this key".to_owned(),
+                ),
+            }
             return;
         };
         let Some(key) = valid
@@ -133,18 +142,36 @@ impl Findings {
             return;
         };
         // Keys from before key flags may do whatever their algorithm can.
-        let flags = key.key_flags();
-        if flags.is_some_and(|flags| !flags.for_signing() && !flags.for_certification()) {
-            self.invalid.push("usage: the key may not sign".to_owned());
-        }
-        let newest =
-            self_signed(candidate, &[arrived.max(signed), signed]).unwrap_or(valid.clone());
+        self.usage(key.key_flags());
+        // Asking the library again costs more than checking a signature.
+        let changed = self_signatures(cert).any(|s| {
+            let made = s.signature_creation_time().map(timestamp);
+            made.is_none_or(|made| made > signed) || s.signature_validity_period().is_some()
+        });
+        let newest = changed.then(|| self_signed(candidate, &[arrived.max(signed), signed]));
+        let newest = newest.flatten().unwrap_or(valid);
         self.expiry(&newest, candidate, signed, arrived);
+        self.revocation(evidence, candidate, signed, arrived);
+    }
+
+    fn revocation(
+        &mut self,
+        evidence: &mut Signature,
+        candidate: &Candidate,
+        signed: Timestamp,
+        arrived: Timestamp,
+    ) {
+        let cert = &candidate.known.cert;
+        let is_key = |k: &openpgp::cert::amalgamation::key::SubordinateKeyAmalgamation<_>| {
+            k.key().fingerprint() == candidate.key.fingerprint()
+        };
+        let subkey = cert.keys().subkeys().find(is_key);
+        let mut of_subkey = subkey.iter().flat_map(|k| k.self_revocations());
+        let mut of_primary = cert.primary_key().self_revocations();
+        if of_primary.next().is_none() && of_subkey.next().is_none() {
+            return;
+        }
         for (at, when) in [(signed, "then"), (arrived.max(signed), "since")] {
-            let subkey = cert
-                .keys()
-                .subkeys()
-                .find(|k| k.key().fingerprint() == candidate.key.fingerprint());
             let of_subkey = subkey
                 .as_ref()
                 .map(|k| k.bundle().revocation_status(POLICY, system(at)));
@@ -160,6 +187,30 @@ impl Findings {
         }
     }
 
+    fn usage(&mut self, flags: Option<KeyFlags>) {
+        if flags.is_some_and(|flags| !flags.for_signing() && !flags.for_certification()) {
+            self.invalid.push("usage: the key may not sign".to_owned());
+        }
+    }
+
+    /// The same for a certificate whose self-signatures only we can check.
+    fn bound_by_hand(
+        &mut self,
+        evidence: &mut Signature,
+        candidate: &Candidate,
+        binding: &Binding,
+        signed: Timestamp,
+        arrived: Timestamp,
+    ) {
+        self.usage(binding.flags.clone());
+        self.ran_out(binding.expiry, signed, arrived);
+        if binding.revoked {
+            evidence.revocation = Revocation::Revoked;
+            evidence.revocation_source = Some(candidate.known.source.clone());
+            self.invalid.push("revoked: the key is revoked".to_owned());
+        }
+    }
+
     fn expiry(
         &mut self,
         newest: &ValidCert,
@@ -172,9 +223,12 @@ impl Findings {
             .find(|k| k.key().fingerprint() == candidate.key.fingerprint())
             .and_then(|k| k.key_expiration_time());
         let of_primary = newest.primary_key().key_expiration_time();
-        let Some(expiry) = of_key.into_iter().chain(of_primary).min().map(timestamp) else {
-            return;
-        };
+        let expiry = of_key.into_iter().chain(of_primary).min().map(timestamp);
+        self.ran_out(expiry, signed, arrived);
+    }
+
+    fn ran_out(&mut self, expiry: Option<Timestamp>, signed: Timestamp, arrived: Timestamp) {
+        let Some(expiry) = expiry else { return };
         if expiry <= signed {
             self.invalid.push(format!(
                 "expired: the key ran out on {expiry}, before it signed on {signed}"
@@ -237,13 +291,12 @@ impl Findings {
 /// exported certificates often carry only that one.
 fn self_signed<'a>(candidate: &'a Candidate, times: &[Timestamp]) -> Option<ValidCert<'a>> {
     let cert = &candidate.known.cert;
-    let newest = cert
-        .userids()
-        .flat_map(|u| u.self_signatures())
-        .chain(cert.primary_key().self_signatures())
-        .chain(cert.keys().subkeys().flat_map(|k| k.self_signatures()))
-        .filter_map(|s| s.signature_creation_time())
-        .max();
+    let newest = || {
+        self_signatures(cert)
+            .filter_map(|s| s.signature_creation_time())
+            .max()
+    };
+    let newest = std::iter::once_with(newest).flatten();
     let times = times.iter().map(|t| system(*t)).chain(newest);
     let has_key = |valid: &ValidCert| {
         valid
@@ -255,11 +308,27 @@ fn self_signed<'a>(candidate: &'a Candidate, times: &[Timestamp]) -> Option<Vali
         .find(has_key)
 }
 
-/// Who the signer is, from the certificate.
-fn describe(evidence: &mut Signature, candidate: &Candidate, ctx: &Context) {
-    let signed = evidence.time.unwrap_or(ctx.arrived);
-    let addresses = self_signed(candidate, &[signed, ctx.arrived.max(signed)])
-        .map_or_else(Vec::new, |v| addresses(&v));
+/// The signatures with which a certificate speaks of itself.
+fn self_signatures(cert: &Cert) -> impl Iterator<Item = &openpgp::packet::Signature> {
+    cert.userids()
+        .flat_map(|u| u.self_signatures())
+        .chain(cert.primary_key().self_signatures())
+        .chain(cert.keys().subkeys().flat_map(|k| k.self_signatures()))
+}
+
+/// Who the signer is, from the certificate as it was `then`.
+fn describe(
+    evidence: &mut Signature,
+    candidate: &Candidate,
+    then: Option<&ValidCert>,
+    ctx: &Context,
+) {
+    let addresses = then
+        .map(addresses)
+        .or_else(|| {
+            binding::by_hand(&candidate.known.cert, &candidate.key).map(|bound| bound.addresses)
+        })
+        .unwrap_or_default();
     evidence.fingerprint = Some(candidate.key.fingerprint().to_hex().to_lowercase());
     evidence.key_source = Some(candidate.known.source.clone());
     evidence.chain = candidate
