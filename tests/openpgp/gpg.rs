@@ -355,3 +355,54 @@ fn gpg_reads_what_is_encrypted_for_a_new_certificate() {
         assert_eq!(opened, b"Content-Type: text/html\r\n\r\n<p>hi</p>\r\n");
     }
 }
+
+#[test]
+fn a_signature_that_cannot_be_checked_is_told_all_the_same() {
+    let gpg = Gpg::new();
+    gpg.make_key("Alice <alice@example.org>", "cv25519", "never");
+    let alice = person(&gpg);
+    let signed = gpg.run(&["--sign", "--compress-algo", "none"], TEXT);
+    let parts: Vec<Vec<u8>> = openpgp::packets::packets(&signed)
+        .flatten()
+        .map(|packet| openpgp::packets::framed(packet.tag, &packet.body))
+        .collect();
+    let [one_pass, literal, signature] = &parts[..] else {
+        panic!("{} packets", parts.len())
+    };
+    let told = |message: &[u8]| {
+        let opened = context(&alice.keys, &alice.trust, |ctx| {
+            openpgp::open(message, None, ctx)
+        });
+        let signatures = match &opened {
+            Ok(opened) => &opened.signatures,
+            Err(unopened) => &unopened.signatures,
+        };
+        let told = signatures.iter().map(|s| {
+            (
+                s.verdict,
+                s.math,
+                s.reason.split(':').next().unwrap().to_owned(),
+            )
+        });
+        (opened.is_ok(), told.collect::<Vec<_>>())
+    };
+    let unchecked = |verdict, reason: &str| (verdict, SignatureMath::Unchecked, reason.to_owned());
+
+    let unsigned = [&one_pass[..], literal].concat();
+    let missing = unchecked(Verdict::Invalid, "missing");
+    assert_eq!(told(&unsigned), (true, vec![missing]));
+
+    let version = signature.iter().position(|octet| *octet == 4).unwrap();
+    let mut future = signature.clone();
+    future[version] = 9;
+    let of_the_future = [&one_pass[..], literal, &future].concat();
+    let unsupported = unchecked(Verdict::Invalid, "unsupported");
+    assert_eq!(told(&of_the_future), (true, vec![unsupported]));
+
+    let detached = unchecked(Verdict::UnknownSigner, "detached");
+    assert_eq!(told(signature), (true, vec![detached]));
+
+    let damaged = unchecked(Verdict::Invalid, "damaged");
+    let twice = signed.repeat(2);
+    assert_eq!(told(&twice), (false, vec![damaged]));
+}

@@ -1,4 +1,4 @@
-//! OpenPGP from outside: against gpg, against the corpus of real mail, against hostile bytes.
+//! OpenPGP from outside: against gpg and sq, against the corpus of real mail, against hostile bytes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -6,4 +6,5 @@ mod agent;
 mod corpus;
 mod gpg;
 mod hostile;
+mod matrix;
 mod support;

@@ -2,3 +2,4 @@
 
 pub mod gpg;
 pub mod pgp;
+pub mod sq;
