@@ -366,19 +366,28 @@ impl ContentCipher {
             Mode::Padded | Mode::Stream => self.run(key, ciphertext.clone(), total),
             Mode::Aead | Mode::Ccm => match mac {
                 Some(mac) => self.run_aead(key, ciphertext.clone(), total, mac, aad),
-                None => {
-                    let length = if self.tag_length >= 12 {
-                        self.tag_length
-                    } else {
-                        16
-                    };
-                    let whole: Vec<u8> = gather(ciphertext)?;
-                    let at = whole.len().checked_sub(length).ok_or(ContentError::Wrong)?;
-                    let (body, mac) = whole.split_at(at);
-                    self.run_aead(key, Chunks::whole(body), at, mac, aad)
-                }
+                None => self.run_aead_with_tag_behind(key, &gather(ciphertext)?, aad),
             },
         }
+    }
+
+    /// The tag is as long as the parameters say. Some writers say 12 bytes, or nothing, and append 16 all the same.
+    fn run_aead_with_tag_behind(
+        &self,
+        key: &[u8],
+        whole: &[u8],
+        aad: &[u8],
+    ) -> Result<Vec<u8>, ContentError> {
+        let stated = Some(self.tag_length).filter(|length| (12..16).contains(length));
+        for length in stated.into_iter().chain([16]) {
+            let at = whole.len().checked_sub(length).ok_or(ContentError::Wrong)?;
+            let (body, mac) = whole.split_at(at);
+            match self.run_aead(key, Chunks::whole(body), at, mac, aad) {
+                Err(ContentError::Wrong) => {}
+                result => return result,
+            }
+        }
+        Err(ContentError::Wrong)
     }
 
     fn cipher(&self, key_bytes: usize) -> Result<Cipher, ContentError> {

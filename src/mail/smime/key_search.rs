@@ -2,7 +2,7 @@
 //! candidate (decrypting, checking a MAC) is the caller's.
 
 use super::ber::{BerError, Element};
-use super::recipient::{self, PasswordWrap, Recipient, RecipientError, Way};
+use super::recipient::{self, PasswordWrap, Recipient, RecipientError, Way, Wrapping};
 use super::structure::Identifier;
 use super::{certificates, damaged, wrap};
 use crate::mail::context::{Context, Failure};
@@ -259,10 +259,10 @@ fn password_key(password: &PasswordWrap, passphrase: &SecretBytes) -> Option<Sec
             SecretBytes::new(kek)
         }
     };
-    wrap::password_unwrap(
-        password.cipher,
-        kek.expose(),
-        &password.iv,
-        &password.wrapped,
-    )
+    match &password.wrapping {
+        Wrapping::Pwri { cipher, iv } => {
+            wrap::password_unwrap(cipher, kek.expose(), iv, &password.wrapped)
+        }
+        Wrapping::KeyWrap(wrap) => wrap::unwrap(*wrap, kek.expose(), &password.wrapped),
+    }
 }

@@ -1,6 +1,7 @@
 //! `PasswordRecipientInfo` (RFC 3211): the password's key derivation and the wrap.
 
 use super::{Recipient, RecipientError, Way, digest_of, unknown};
+use crate::mail::keyops::KeyWrap;
 use crate::mail::smime::algorithm::Algorithm;
 use crate::mail::smime::ber::{Element, tag};
 use crate::mail::smime::content::ContentCipher;
@@ -16,14 +17,26 @@ pub struct PasswordWrap {
     pub iterations: u32,
     /// PBKDF2 digest.
     pub digest: &'static str,
-    /// OpenSSL's name of the key-encryption cipher.
-    pub cipher: &'static str,
+    /// How the content key is wrapped.
+    pub wrapping: Wrapping,
     /// Length of the key-encryption key.
     pub key_bytes: usize,
-    /// IV of the key-encryption cipher.
-    pub iv: Vec<u8>,
     /// The wrapped key.
     pub wrapped: Vec<u8>,
+}
+
+/// How a key from a password wraps a content key.
+#[derive(Debug)]
+pub enum Wrapping {
+    /// RFC 3211's own wrap over a cipher in CBC mode.
+    Pwri {
+        /// OpenSSL's name of the cipher.
+        cipher: &'static str,
+        /// Its IV.
+        iv: Vec<u8>,
+    },
+    /// A key wrap as other recipients have it (PKI.js writes AES key wrap).
+    KeyWrap(KeyWrap),
 }
 
 /// Reads a `PasswordRecipientInfo`.
@@ -48,19 +61,10 @@ pub(super) fn read(element: &Element<'_>) -> Result<Recipient, RecipientError> {
             way,
         }
     };
-    // GnuPG and OpenSSL nest the cipher in id-alg-PWRI-KEK; some name it alone.
-    let cipher = match algorithm.real_parameters() {
-        Some(inner) if algorithm.oid == oids::PWRI_KEK => Algorithm::of(inner)?,
-        _ => algorithm,
-    };
-    let Some((name, key_bytes)) = password_cipher(&cipher.oid) else {
+    let Some((wrapping, key_bytes, name)) = wrapping(&algorithm, element)? else {
+        let cipher = nested(&algorithm)?;
         return Ok(unknown(&cipher.oid));
     };
-    let iv = cipher
-        .real_parameters()
-        .ok_or(element.unexpected("an IV"))?
-        .octet_string()?
-        .into_owned();
     let (salt, iterations, digest) = match derivation {
         None => (None, 0, "SHA-1"),
         Some(derivation) if derivation.oid == oids::PBKDF2 => {
@@ -71,17 +75,13 @@ pub(super) fn read(element: &Element<'_>) -> Result<Recipient, RecipientError> {
         }
         Some(derivation) => return Ok(unknown(&derivation.oid)),
     };
-    let algorithms = vec![
-        format!("PBKDF2-{digest}"),
-        format!("PWRI-{}", ContentCipher::name_of(&cipher)),
-    ];
+    let algorithms = vec![format!("PBKDF2-{digest}"), name];
     let way = Way::Password(PasswordWrap {
         salt,
         iterations,
         digest,
-        cipher: name,
+        wrapping,
         key_bytes,
-        iv,
         wrapped,
     });
     Ok(Recipient {
@@ -89,6 +89,36 @@ pub(super) fn read(element: &Element<'_>) -> Result<Recipient, RecipientError> {
         algorithms,
         way,
     })
+}
+
+/// GnuPG and OpenSSL nest the cipher in id-alg-PWRI-KEK; some name it alone.
+fn nested<'a>(algorithm: &Algorithm<'a>) -> Result<Algorithm<'a>, RecipientError> {
+    match algorithm.real_parameters() {
+        Some(inner) if algorithm.oid == oids::PWRI_KEK => Ok(Algorithm::of(inner)?),
+        _ => Ok(*algorithm),
+    }
+}
+
+/// The wrapping, the length of its key and its name; `None` if it is unknown.
+fn wrapping(
+    algorithm: &Algorithm<'_>,
+    element: &Element<'_>,
+) -> Result<Option<(Wrapping, usize, String)>, RecipientError> {
+    if let Some((wrap, name)) = super::key_wrap(&algorithm.oid) {
+        let bytes = usize::from(wrap.kek_bytes());
+        return Ok(Some((Wrapping::KeyWrap(wrap), bytes, name.to_owned())));
+    }
+    let nested = nested(algorithm)?;
+    let Some((cipher, key_bytes)) = password_cipher(&nested.oid) else {
+        return Ok(None);
+    };
+    let iv = nested
+        .real_parameters()
+        .ok_or(element.unexpected("an IV"))?
+        .octet_string()?
+        .into_owned();
+    let name = format!("PWRI-{}", ContentCipher::name_of(&nested));
+    Ok(Some((Wrapping::Pwri { cipher, iv }, key_bytes, name)))
 }
 
 /// Ciphers of password wraps: OpenSSL's name and the key length.
