@@ -97,6 +97,8 @@ const DIGESTS: &[(&str, &str)] = &[
     ("2.16.840.1.101.3.4.2.10", "SHA3-512"),
     ("2.16.840.1.101.3.4.2.11", "SHAKE-128"),
     ("2.16.840.1.101.3.4.2.12", "SHAKE-256"),
+    // id-shake256-len, with 512 bits as its parameter, as RFC 8419 wants it beside Ed448.
+    ("2.16.840.1.101.3.4.2.18", "SHAKE-256"),
     ("1.2.156.10197.1.401", "SM3"),
     // HMACs, as PBKDF2 names them
     ("1.2.840.113549.2.7", "SHA-1"),
