@@ -1,7 +1,8 @@
 //! `strongroom intake`: the process that faces the network, configured from the data folder.
 
-use crate::boxfiles::{BoxFileError, DataFolder, RUN};
+use crate::boxfiles::{BoxFileError, DataFolder, RUN, SPOOL_KEY};
 use crate::durable::{self, FileError};
+use crate::intake::spool::CurrentKey;
 use crate::intake::{self, IntakeConfig, IntakeError, ListenerConfig, TlsMode};
 use crate::sandbox::{self, SandboxError};
 use crate::time::SystemClock;
@@ -43,7 +44,7 @@ pub fn run(data: &DataFolder) -> Result<(), IntakeProcessError> {
     for folder in &config.spool {
         durable::create_folder(folder)?;
     }
-    let spool_key = data.spool_key()?;
+    let spool_key = CurrentKey::renewed_in(data.spool_key()?, data.join(SPOOL_KEY));
     confine(data, &config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

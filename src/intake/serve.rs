@@ -4,10 +4,9 @@ use super::config::{IntakeConfig, ListenerConfig, Shared};
 use super::import::server::serve_import;
 use super::smtp::listener::{send_away, serve_lmtp, serve_smtp};
 use super::smtp::wire::WireError;
-use super::spool::{SpoolConfig, SpoolError, SpoolWriter};
+use super::spool::{CurrentKey, SpoolConfig, SpoolError, SpoolWriter};
 use super::stop::{Stop, Stopper};
 use super::tls::{Tls, TlsError};
-use crate::crypto::hpke::SealingKey;
 use crate::durable::{FileError, at};
 use crate::time::Clock;
 use std::fs;
@@ -64,7 +63,7 @@ pub struct Intake {
 /// Binds, and runs until `shutdown` is ready.
 pub async fn serve(
     config: IntakeConfig,
-    spool_key: SealingKey,
+    spool_key: impl Into<CurrentKey>,
     clock: Arc<dyn Clock>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), IntakeError> {
@@ -78,7 +77,7 @@ impl Intake {
     /// Reads the certificate, starts the spool, opens ports and sockets.
     pub async fn bind(
         config: IntakeConfig,
-        spool_key: SealingKey,
+        spool_key: impl Into<CurrentKey>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, IntakeError> {
         let tls = Arc::new(Tls::load(&config.certificate, &config.private_key)?);

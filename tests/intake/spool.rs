@@ -4,9 +4,11 @@ use crate::support::{envelope, files_in, put, read_all, read_on, start, text};
 use proptest::prelude::*;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use strongroom::crypto::hpke::OpeningKey;
 use strongroom::id::SpoolId;
-use strongroom::intake::spool::{SpoolError, SpoolReader};
+use strongroom::intake::spool::{CurrentKey, SpoolConfig, SpoolError, SpoolReader, SpoolWriter};
+use strongroom::time::SystemClock;
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
@@ -377,4 +379,33 @@ fn one_damaged_mail_does_not_cost_the_next() {
             .collect::<Vec<_>>(),
         [false]
     );
+}
+
+#[test]
+fn a_renewed_key_seals_the_next_file_of_a_running_writer() {
+    // design §5: the keeper renews the spool key while intake runs
+    let folder = tempfile::tempdir().expect("folder");
+    let folders = [folder.path().join("one")];
+    let file = folder.path().join("spool.pub");
+    let (old, new) = (OpeningKey::generate(), OpeningKey::generate());
+    let config = SpoolConfig {
+        rotate_bytes: 1,
+        ..SpoolConfig::new(folders.to_vec())
+    };
+    let key = CurrentKey::renewed_in(old.sealing_key(), file.clone());
+    let writer = SpoolWriter::start(config, key, Arc::new(SystemClock)).expect("spool");
+    let send = |mail: &[u8]| block_on(put(&writer.spool(), mail)).expect("accepted");
+    send(b"before");
+    fs::write(file, new.sealing_key().as_bytes()).expect("renewed");
+    send(b"after");
+    send(&text(2 << 20, 1)); // gets a file of its own
+    writer.close().expect("closed");
+    let bodies = |key| {
+        let found = read_all(&folders, key);
+        found.mails.into_iter().map(|(_, mail)| mail)
+    };
+    assert_eq!(bodies(&old).collect::<Vec<_>>(), [b"before"]);
+    let mut after: Vec<usize> = bodies(&new).map(|mail| mail.len()).collect();
+    after.sort_unstable();
+    assert_eq!(after, [5, 2 << 20]);
 }

@@ -74,7 +74,11 @@ impl Incoming {
         let file = on_disk(move || {
             let mut file = match file {
                 Some(file) => file,
-                None => SpoolFile::create(&shared.config.folders, &shared.key, shared.clock.now())?,
+                None => SpoolFile::create(
+                    &shared.config.folders,
+                    &shared.key.now(),
+                    shared.clock.now(),
+                )?,
             };
             let mut frame = Vec::new();
             file.seal(Kind::Data, 0, &[plain.expose()], &mut frame);

@@ -9,11 +9,13 @@ mod copies;
 mod file;
 pub mod format;
 pub mod incoming;
+mod key;
 pub mod reader;
 pub mod writer;
 
 pub use body::Body;
 pub use incoming::Incoming;
+pub use key::CurrentKey;
 pub use reader::{SpoolDamage, SpoolEvent, SpoolKeys, SpoolReader, SpooledMail};
 pub use writer::{NotSpooled, Spool, SpoolConfig, SpoolWriter};
 

@@ -5,7 +5,7 @@ use super::SpoolError;
 use super::file::{SpoolFile, remove_unpublished};
 use super::format::{Closing, Kind};
 use super::incoming::Incoming;
-use crate::crypto::hpke::SealingKey;
+use super::key::CurrentKey;
 use crate::durable;
 use crate::id::SpoolId;
 use crate::secret::SecretBytes;
@@ -52,7 +52,7 @@ pub struct Spool {
 
 pub(super) struct Shared {
     pub config: SpoolConfig,
-    pub key: SealingKey,
+    pub key: CurrentKey,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -77,7 +77,7 @@ impl SpoolWriter {
     /// Makes the folders where they are missing and starts the writer.
     pub fn start(
         config: SpoolConfig,
-        key: SealingKey,
+        key: impl Into<CurrentKey>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SpoolError> {
         if !(1..=2).contains(&config.folders.len()) {
@@ -87,6 +87,7 @@ impl SpoolWriter {
             durable::create_folder(folder)?;
             remove_unpublished(folder)?;
         }
+        let key = key.into();
         let shared = Arc::new(Shared { config, key, clock });
         let (orders, queue) = channel();
         let writer = Writer {
@@ -119,6 +120,18 @@ impl Spool {
     #[must_use]
     pub fn incoming(&self) -> Incoming {
         Incoming::new(self.clone())
+    }
+
+    /// Bytes that lie in the first spool folder, archived or not yet.
+    pub(in crate::intake) async fn backlog(&self) -> u64 {
+        let shared = self.shared.clone();
+        let lying = move || {
+            let entries = std::fs::read_dir(&shared.config.folders[0]).ok()?;
+            let files = entries.filter_map(|entry| entry.ok()?.metadata().ok());
+            Some(files.map(|file| file.len()).sum())
+        };
+        let counted = tokio::task::spawn_blocking(lying).await;
+        counted.ok().flatten().unwrap_or(0)
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -246,7 +259,7 @@ impl Writer {
 
     fn new_file(&self) -> Result<SpoolFile, SpoolError> {
         let Shared { config, key, clock } = &*self.shared;
-        let mut file = SpoolFile::create(&config.folders, key, clock.now())?;
+        let mut file = SpoolFile::create(&config.folders, &key.now(), clock.now())?;
         file.publish()?;
         Ok(file)
     }
