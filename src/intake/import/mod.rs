@@ -3,6 +3,7 @@
 //! other, through the spool.
 
 pub mod client;
+mod pace;
 pub mod protocol;
 pub mod server;
 pub mod sources;

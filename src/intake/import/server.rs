@@ -1,5 +1,6 @@
 //! The import socket's server side.
 
+use super::pace::Pace;
 use super::protocol::{Answer, Offer, decode, encode, length};
 use crate::id::SpoolId;
 use crate::intake::config::Shared;
@@ -45,7 +46,9 @@ async fn take_mails(
     uid: u32,
     queue: mpsc::Sender<Waiting>,
 ) -> io::Result<()> {
+    let mut pace = Pace::default();
     while let Some(offer) = read_offer(&mut from).await? {
+        pace.after(offer.length, || shared.spool.backlog()).await;
         let waiting = match take_text(&mut from, shared, offer.length).await? {
             Ok(text) => {
                 let envelope = envelope(shared, offer, uid);
