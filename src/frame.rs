@@ -16,6 +16,9 @@ pub struct Limits {
     pub raw: u64,
 }
 
+/// Raw bytes that are written together with the head.
+const TOGETHER: u64 = 32 << 10;
+
 /// Why a frame could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
@@ -35,9 +38,7 @@ pub enum FrameError {
 
 /// Writes one frame and flushes.
 pub fn write<T: Serialize>(to: &mut impl Write, head: &T, raw: &[u8]) -> Result<(), FrameError> {
-    write_head(to, head, raw.len() as u64)?;
-    to.write_all(raw)?;
-    Ok(to.flush()?)
+    write_from(to, head, &mut &*raw, raw.len() as u64)
 }
 
 /// Writes one frame whose raw part of `length` bytes is read from `raw`, in constant memory.
@@ -47,14 +48,22 @@ pub fn write_from<T: Serialize>(
     raw: &mut dyn Read,
     length: u64,
 ) -> Result<(), FrameError> {
-    write_head(to, head, length)?;
-    if io::copy(&mut raw.take(length), to)? != length {
+    let mut start = encode_head(head, length)?;
+    let mut raw = raw.take(length);
+    // A short frame goes out in one piece, which wakes the reader once.
+    let together = (&mut raw).take(TOGETHER).read_to_end(&mut start);
+    let written = together.and_then(|_| to.write_all(&start));
+    crate::secret::wipe(&mut start);
+    written?;
+    io::copy(&mut raw, to)?;
+    if raw.limit() > 0 {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
     Ok(to.flush()?)
 }
 
-fn write_head<T: Serialize>(to: &mut impl Write, head: &T, raw: u64) -> Result<(), FrameError> {
+/// Lengths and head.
+fn encode_head<T: Serialize>(head: &T, raw: u64) -> Result<Vec<u8>, FrameError> {
     let mut encoded = vec![0; 12];
     ciborium::into_writer(head, &mut encoded)
         .map_err(|error| io::Error::other(error.to_string()))?;
@@ -62,9 +71,7 @@ fn write_head<T: Serialize>(to: &mut impl Write, head: &T, raw: u64) -> Result<(
         u32::try_from(encoded.len() - 12).map_err(|_| FrameError::TooLong(encoded.len() as u64))?;
     encoded[..4].copy_from_slice(&length.to_be_bytes());
     encoded[4..12].copy_from_slice(&raw.to_be_bytes());
-    let written = to.write_all(&encoded);
-    crate::secret::wipe(&mut encoded);
-    Ok(written?)
+    Ok(encoded)
 }
 
 /// Reads one frame.

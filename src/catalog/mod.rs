@@ -99,7 +99,7 @@ impl Catalog {
         };
         let catalog = Self {
             db,
-            rows: Rows::new(catalog_key),
+            rows: Rows::new(&catalog_key),
             folder,
             writing: Mutex::new(()),
         };

@@ -1,7 +1,7 @@
 //! How a fact becomes a row on disk: its name is a PRF output, its value is sealed under a key of its
 //! own, so that the files tell neither what is stored nor whether a guess is right.
 
-use crate::crypto::kdf::{Label, derive, derive_bytes};
+use crate::crypto::kdf::{Label, Source};
 use crate::crypto::wrap;
 use crate::secret::Key;
 use serde::Serialize;
@@ -42,13 +42,13 @@ pub const NAME: usize = 16;
 pub struct Unreadable;
 
 /// Names and seals rows under the catalog key.
-pub struct Rows(Key);
+pub struct Rows(Source);
 
 impl Rows {
     /// Uses the tenant-independent catalog key of the keyring.
     #[must_use]
-    pub const fn new(catalog_key: Key) -> Self {
-        Self(catalog_key)
+    pub fn new(catalog_key: &Key) -> Self {
+        Self(Source::new(catalog_key))
     }
 
     /// `table[1] ‖ PRF[16]` of what the row is found by.
@@ -72,7 +72,7 @@ impl Rows {
         let table = [table as u8];
         let mut context: Vec<&[u8]> = vec![&table];
         context.extend(of);
-        derive_bytes(&self.0, Label::CatalogName, &context)
+        self.0.derive_bytes(Label::CatalogName, &context)
     }
 
     /// Seals `value` for the row with this key.
@@ -104,7 +104,7 @@ impl Rows {
     }
 
     fn value_key(&self, row: &[u8]) -> Key {
-        derive(&self.0, Label::CatalogValue, &[row])
+        self.0.derive(Label::CatalogValue, &[row])
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_value_opens_in_its_own_row_only() {
-        let rows = Rows::new(crate::crypto::random::key());
+        let rows = Rows::new(&crate::crypto::random::key());
         let one = rows.key(Table::Spool, &[b"a"]);
         let other = rows.key(Table::Spool, &[b"b"]);
         let sealed = rows.seal(&one, b"value");
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn rows_of_different_tables_and_levels_have_different_names() {
-        let rows = Rows::new(crate::crypto::random::key());
+        let rows = Rows::new(&crate::crypto::random::key());
         assert_ne!(
             rows.key(Table::Spool, &[b"a"])[1..],
             rows.key(Table::Content, &[b"a"])[1..]

@@ -74,20 +74,43 @@ impl Label {
     }
 }
 
+/// A key from which several others are derived: HKDF's first half is done once.
+pub struct Source(Hkdf<Sha256>);
+
+impl Source {
+    /// Takes the key in.
+    #[must_use]
+    pub fn new(key: &Key) -> Self {
+        Self(Hkdf::new(None, key.expose()))
+    }
+
+    /// See [`derive`].
+    #[must_use]
+    pub fn derive(&self, label: Label, context: &[&[u8]]) -> Key {
+        Key::filled_by(|place| expand(&self.0, label, context, place))
+    }
+
+    /// See [`derive_bytes`].
+    #[must_use]
+    pub fn derive_bytes<const N: usize>(&self, label: Label, context: &[&[u8]]) -> [u8; N] {
+        let mut out = [0; N];
+        expand(&self.0, label, context, &mut out);
+        out
+    }
+}
+
 /// Derives one 256-bit key: HKDF-SHA256 with an empty salt and
 /// `info = frame("strongroom/1") ‖ frame(label) ‖ frame(context[0]) ‖ …`, where
 /// `frame(x)` is x's length as 4 bytes, big-endian, then x.
 #[must_use]
 pub fn derive(from: &Key, label: Label, context: &[&[u8]]) -> Key {
-    Key::filled_by(|place| expand(from.expose(), label, context, place))
+    Source::new(from).derive(label, context)
 }
 
 /// As [`derive`], into public bytes (a PRF output, a nonce prefix, a commitment).
 #[must_use]
 pub fn derive_bytes<const N: usize>(from: &Key, label: Label, context: &[&[u8]]) -> [u8; N] {
-    let mut out = [0; N];
-    expand(from.expose(), label, context, &mut out);
-    out
+    Source::new(from).derive_bytes(label, context)
 }
 
 /// As [`derive`], from two secrets: their concatenation is HKDF's input keying material.
@@ -96,30 +119,35 @@ pub fn derive_from_two(first: &Key, second: &Key, label: Label) -> Key {
     let mut both = zeroize::Zeroizing::new([0u8; 64]);
     both[..32].copy_from_slice(first.expose());
     both[32..].copy_from_slice(second.expose());
-    Key::filled_by(|place| expand(both.as_slice(), label, &[], place))
+    let source = Hkdf::new(None, both.as_slice());
+    Key::filled_by(|place| expand(&source, label, &[], place))
 }
 
 #[allow(clippy::expect_used)]
-fn expand(material: &[u8], label: Label, context: &[&[u8]], out: &mut [u8]) {
-    let mut info = framed(b"strongroom/1");
-    info.extend(framed(label.text().as_bytes()));
-    for part in context {
-        info.extend(framed(part));
+fn expand(source: &Hkdf<Sha256>, label: Label, context: &[&[u8]], out: &mut [u8]) {
+    let mut info = Vec::with_capacity(256);
+    let label = label.text().as_bytes();
+    for part in [b"strongroom/1", label].iter().chain(context) {
+        frame_onto(&mut info, part);
     }
-    Hkdf::<Sha256>::new(None, material)
+    source
         .expand(&info, out)
         .expect("HKDF-SHA256 gives up to 8160 bytes, all callers ask for fewer");
 }
 
 /// `part` behind its length (4 bytes, big-endian): concatenations of framed parts are unambiguous.
 #[must_use]
-#[allow(clippy::expect_used)]
 pub fn framed(part: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(part.len()).expect("framed parts are short");
     let mut out = Vec::with_capacity(4 + part.len());
-    out.extend(length.to_be_bytes());
-    out.extend(part);
+    frame_onto(&mut out, part);
     out
+}
+
+#[allow(clippy::expect_used)]
+fn frame_onto(out: &mut Vec<u8>, part: &[u8]) {
+    let length = u32::try_from(part.len()).expect("framed parts are short");
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(part);
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! Layout: `salt[32] ‖ commitment[32] ‖ (chunk ‖ tag[16])…`; the last chunk may be shorter or empty,
 //! and is marked last in its nonce, so a cut stream is noticed.
 
-use super::kdf::{Label, derive, derive_bytes};
+use super::kdf::{Label, Source};
 use crate::secret::Key;
 use aead_stream::aead::KeyInit;
 use aead_stream::{DecryptorBE32, EncryptorBE32};
@@ -57,8 +57,9 @@ struct Derived {
 }
 
 fn derived(key: &Key, associated: &[u8], salt: &[u8; 32]) -> Derived {
-    let chunk_key = derive(key, Label::PartKey, &[associated, salt]);
-    let public: [u8; 39] = derive_bytes(key, Label::PartCommitment, &[associated, salt]);
+    let source = Source::new(key);
+    let chunk_key = source.derive(Label::PartKey, &[associated, salt]);
+    let public: [u8; 39] = source.derive_bytes(Label::PartCommitment, &[associated, salt]);
     let mut prefix = [0; 7];
     let mut commitment = [0; 32];
     prefix.copy_from_slice(&public[..7]);

@@ -1,6 +1,7 @@
 //! The worker processes: started, spoken to, killed on any bound, recycled.
 
 use super::job::{self, FromWorker, ToWorker};
+use super::pipes::{FromChild, Patience, ToChild};
 use crate::frame::{self, FrameError, Limits};
 use crate::mail::KeyOps;
 use crate::mail::context::{OpenPolicy, Trust};
@@ -9,10 +10,8 @@ use crate::mail::model::Opened;
 use crate::time::Timestamp;
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A worker is replaced after this many mails, so that nothing one mail leaves in it lasts.
@@ -78,9 +77,10 @@ pub struct Worker {
 }
 
 struct Process {
-    child: Arc<Mutex<Child>>,
-    to: ChildStdin,
-    from: BufReader<ChildStdout>,
+    child: Child,
+    to: ToChild,
+    from: BufReader<FromChild>,
+    patience: Patience,
     served: u32,
 }
 
@@ -153,10 +153,8 @@ impl Worker {
             None => start(&self.setup)?,
         };
         let seconds = self.setup.policy.bounds.seconds;
-        let watch = Watch::start(&process.child, seconds);
-        let result = exchange(&mut process);
-        let timed_out = watch.stop();
-        match result {
+        process.patience.begin(Duration::from_secs(seconds.into()));
+        match exchange(&mut process) {
             Ok(answer) => {
                 process.served += 1;
                 if process.served < MAILS_PER_WORKER && length <= LARGE_MAIL {
@@ -164,7 +162,9 @@ impl Worker {
                 }
                 Ok(answer)
             }
-            Err(_) if timed_out => Err(WorkerFailure::TimedOut(seconds)),
+            Err(FrameError::Io(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                Err(WorkerFailure::TimedOut(seconds))
+            }
             Err(FrameError::Closed | FrameError::Io(_)) => Err(WorkerFailure::Died),
             Err(error) => Err(WorkerFailure::Protocol(error)),
         }
@@ -232,12 +232,17 @@ fn start(setup: &WorkerSetup) -> Result<Process, WorkerFailure> {
     let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(WorkerFailure::Died);
     };
+    let patience = Patience::default();
     let mut process = Process {
-        child: Arc::new(Mutex::new(child)),
-        to,
-        from: BufReader::new(from),
+        to: ToChild::new(to, &patience).map_err(WorkerFailure::Start)?,
+        from: BufReader::new(FromChild::new(from, &patience)),
+        child,
+        patience,
         served: 0,
     };
+    process
+        .patience
+        .begin(Duration::from_secs(setup.policy.bounds.seconds.into()));
     let setup = ToWorker::Setup {
         trust: Box::new(setup.trust.clone()),
         policy: Box::new(setup.policy.clone()),
@@ -248,36 +253,7 @@ fn start(setup: &WorkerSetup) -> Result<Process, WorkerFailure> {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-}
-
-/// Kills a worker that takes too long.
-struct Watch {
-    done: Sender<()>,
-    thread: thread::JoinHandle<bool>,
-}
-
-impl Watch {
-    fn start(child: &Arc<Mutex<Child>>, seconds: u32) -> Self {
-        let (done, waiting) = mpsc::channel();
-        let child = Arc::clone(child);
-        let limit = Duration::from_secs(seconds.into());
-        let thread = thread::spawn(move || {
-            let late = matches!(waiting.recv_timeout(limit), Err(RecvTimeoutError::Timeout));
-            if late {
-                let _ = child.lock().unwrap_or_else(PoisonError::into_inner).kill();
-            }
-            late
-        });
-        Self { done, thread }
-    }
-
-    /// Ends the watch; true if the worker was killed.
-    fn stop(self) -> bool {
-        let _ = self.done.send(());
-        self.thread.join().unwrap_or(false)
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

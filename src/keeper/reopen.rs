@@ -5,9 +5,10 @@ use super::archiving::commit::append_text;
 use super::archiving::derive;
 use super::core::{Core, CoreError, lock};
 use super::manifest::Manifest;
+use super::packing;
 use super::pool::{Mail, Worker};
 use super::protocol::{Form, Waiting};
-use super::store::{self, NewRecord};
+use super::store::NewRecord;
 use crate::catalog::{Changes, RecordMeta};
 use crate::id::{RecordId, TenantId};
 use crate::ledger::{Event, Slot};
@@ -121,7 +122,7 @@ fn add_rendition(
         .ok_or_else(|| CoreError::NoTenant(meta.tenant.clone()))?;
     let written = (|| {
         store.ensure_segment()?;
-        let sealed = store::seal_text(&meta.tenant, &record, PartKind::Rendition, &rendition)
+        let sealed = packing::seal(&meta.tenant, &record, PartKind::Rendition, &rendition)
             .map_err(CoreError::Seal)?;
         let entry = store.append(record.id, PartKind::Rendition, slot, &sealed)?;
         let manifest = Manifest {

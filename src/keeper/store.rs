@@ -3,8 +3,9 @@
 //! tenant archive key (epoch) → segment key (key table) → record key (slot) → part key (stream).
 
 use super::manifest::{self, Committer, PartEntry};
+use super::packing::{Sealed, associated, pack};
 use crate::crypto::kdf::{Label, derive, framed};
-use crate::crypto::stream::{self, Opener, Sealer, StreamError};
+use crate::crypto::stream::{self, Opener, StreamError};
 use crate::crypto::{random, wrap};
 use crate::id::{RecordId, TenantId};
 use crate::keyring::TenantKeys;
@@ -14,7 +15,7 @@ use crate::vault::{
     WrappedKey, WrappedSegmentKey,
 };
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -84,12 +85,6 @@ impl StoreError {
 /// The largest manifest or arrival part.
 pub const LARGEST_MANIFEST: u64 = 64 << 20;
 
-/// One sealed part in memory, ready to be appended, with what its manifest entry needs.
-pub struct Sealed {
-    bytes: Vec<u8>,
-    entry: PartEntry,
-}
-
 /// A record's key, on its way from the opener's thread to the vault.
 pub struct NewRecord {
     /// The permanent identification code.
@@ -107,57 +102,6 @@ impl NewRecord {
             key: random::key(),
         }
     }
-}
-
-/// What binds a part to its place: `frame(tenant) ‖ record[16] ‖ kind[1]`.
-fn associated(tenant: &TenantId, record: RecordId, kind: PartKind) -> Vec<u8> {
-    let mut out = framed(tenant.as_str().as_bytes());
-    out.extend(record.as_bytes());
-    out.push(kind.code());
-    out
-}
-
-/// Compresses, commits to and seals `content`; the place in the entry is filled in by [`Store::append`].
-pub fn seal(
-    tenant: &TenantId,
-    record: RecordId,
-    key: &Key,
-    kind: PartKind,
-    content: &[u8],
-    compressor: &mut zstd::bulk::Compressor<'_>,
-) -> io::Result<Sealed> {
-    let packed = compressor.compress(content)?;
-    let bytes = stream::seal(key, &associated(tenant, record, kind), &packed)?;
-    let (salt, salt_bytes) = manifest::salt();
-    let mut committer = Committer::new(&salt_bytes);
-    committer.update(content);
-    let entry = PartEntry {
-        segment: 0,
-        offset: 0,
-        sealed_length: bytes.len() as u64,
-        length: content.len() as u64,
-        compression: "zstd".to_owned(),
-        commitment: committer.finish(),
-        salt,
-    };
-    Ok(Sealed { bytes, entry })
-}
-
-/// As [`seal`], for a short text whose commitment the ledger holds.
-pub fn seal_text(
-    tenant: &TenantId,
-    record: &NewRecord,
-    kind: PartKind,
-    text: &[u8],
-) -> io::Result<Sealed> {
-    seal(
-        tenant,
-        record.id,
-        &record.key,
-        kind,
-        text,
-        &mut zstd::bulk::Compressor::new(3)?,
-    )
 }
 
 /// Segment keys that were unwrapped, shared by writer and readers.
@@ -294,7 +238,7 @@ impl Store {
         let mut committer = Committer::new(&salt_bytes);
         let associated = associated(&self.tenant, record.id, kind);
         let mut writer = self.vault.part_writer(record.id, kind, slot)?;
-        let length = pump(
+        let length = pack(
             content,
             &mut writer,
             &record.key,
@@ -335,31 +279,6 @@ fn part_io(record: RecordId, error: io::Error) -> StoreError {
             source: stream::from_io(error),
         },
     }
-}
-
-fn pump(
-    content: &mut dyn Read,
-    to: impl Write,
-    key: &Key,
-    associated: &[u8],
-    committer: &mut Committer,
-) -> io::Result<u64> {
-    let sealer = Sealer::new(to, key, associated)?;
-    let mut packer = zstd::stream::write::Encoder::new(sealer, 3)?;
-    let mut buffer = vec![0; 64 * 1024];
-    let mut length = 0;
-    loop {
-        let read = content.read(&mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        committer.update(&buffer[..read]);
-        packer.write_all(&buffer[..read])?;
-        length += read as u64;
-    }
-    crate::secret::wipe(&mut buffer);
-    packer.finish()?.finish()?;
-    Ok(length)
 }
 
 impl StoreReader {

@@ -48,6 +48,8 @@ const WRITER_MEMORY: usize = 15_000_000;
 const MOST_UNCOMMITTED: usize = 24 << 20;
 /// Segments with more records are no longer merged, which bounds a merge's time and memory.
 const LARGEST_MERGED: usize = 200_000;
+/// Segments of like size are merged when there are so many: more make fewer merges and slower searches.
+const MERGED_AT_ONCE: usize = 16;
 /// The most hits a page has.
 pub const LARGEST_PAGE: usize = 1000;
 
@@ -273,6 +275,7 @@ impl SearchIndex {
             let writer = index.writer_with_options(options)?;
             let mut merging = LogMergePolicy::default();
             merging.set_max_docs_before_merge(LARGEST_MERGED);
+            merging.set_min_num_segments(MERGED_AT_ONCE);
             writer.set_merge_policy(Box::new(merging));
             Ok(writer)
         };

@@ -4,7 +4,7 @@
 //! is derived: who reads the writer's memory later cannot open frames written earlier.
 
 use crate::crypto::hpke::{ENCAPSULATED, SealingKey};
-use crate::crypto::kdf::{Label, derive};
+use crate::crypto::kdf::{Label, Source};
 use crate::id::{Digest, SpoolFileId};
 use crate::intake::envelope::Envelope;
 use crate::secret::Key;
@@ -230,8 +230,9 @@ impl Ratchet {
 
     /// The next frame's key. The old chain key is wiped.
     pub fn next_key(&mut self) -> FrameKey {
-        let key = FrameKey(derive(&self.0, Label::SpoolFrame, &[]));
-        self.0 = derive(&self.0, Label::SpoolRatchet, &[]);
+        let source = Source::new(&self.0);
+        let key = FrameKey(source.derive(Label::SpoolFrame, &[]));
+        self.0 = source.derive(Label::SpoolRatchet, &[]);
         key
     }
 

@@ -2,7 +2,8 @@
 
 use crate::id::{SpoolFileId, TenantId};
 use crate::intake::spool::SpooledMail;
-use crate::keeper::store::{NewRecord, Sealed};
+use crate::keeper::packing::Sealed;
+use crate::keeper::store::NewRecord;
 use crate::mail::model::Opened;
 use std::io;
 

@@ -10,7 +10,8 @@ use crate::id::{Digest, RecordId, TenantId};
 use crate::intake::envelope::{Envelope, Source};
 use crate::keeper::core::{Core, CoreError};
 use crate::keeper::manifest::{self, Arrival, LaterArrival, Manifest, VERSION};
-use crate::keeper::store::{self, NewRecord, Store, StoreError};
+use crate::keeper::packing;
+use crate::keeper::store::{NewRecord, Store, StoreError};
 use crate::ledger::{Event, Place, Slot};
 use crate::search::SearchDoc;
 use crate::vault::{PartKind, SlotPlace};
@@ -22,6 +23,8 @@ struct Written {
     record: NewRecord,
     slot: SlotPlace,
     arrivals: u32,
+    /// The mailboxes of all arrivals.
+    owners: BTreeSet<String>,
     /// Length of the original, and where its own trace prefix ends.
     shared_from: u64,
 }
@@ -184,6 +187,7 @@ fn write_new(
         record: key,
         slot,
         arrivals: 1,
+        owners: derive::owners(&manifest.arrival).into_iter().collect(),
         shared_from: task.prefix as u64,
     })
 }
@@ -226,8 +230,13 @@ fn write_again(
     });
     let position = outcome.events.len() - 1;
     let meta = derive::arrival_meta(&later.arrival);
+    // The index knows of an arrival only whose it is: one that names nobody new changes nothing there.
+    let known = entry.owners.len();
+    entry.owners.extend(meta.owners.iter().cloned());
+    if entry.owners.len() > known {
+        outcome.replaced.insert(entry.record.id);
+    }
     outcome.arrivals.push((position, entry.record.id, meta));
-    outcome.replaced.insert(entry.record.id);
     Ok(())
 }
 
@@ -243,11 +252,8 @@ pub(in crate::keeper) fn append_text<T: serde::Serialize>(
         record: record.id,
         source,
     })?;
-    let entry = {
-        let sealed =
-            store::seal_text(store.tenant(), record, kind, &text).map_err(CoreError::Seal)?;
-        store.append(record.id, kind, slot, &sealed)?
-    };
+    let sealed = packing::seal(store.tenant(), record, kind, &text).map_err(CoreError::Seal)?;
+    let entry = store.append(record.id, kind, slot, &sealed)?;
     let place = Place {
         segment: entry.segment,
         offset: entry.offset,
@@ -273,6 +279,8 @@ fn known_record(core: &Core, again: &Again) -> Result<Written, CoreError> {
         .map(|arrival| arrival.number + 1)
         .max()
         .unwrap_or(0);
+    let owners = meta.arrivals.iter().flat_map(|arrival| &arrival.owners);
+    let owners = owners.cloned().collect();
     let shared_from = core.manifest(&meta)?.arrival.shared_from;
     Ok(Written {
         record: NewRecord {
@@ -281,6 +289,7 @@ fn known_record(core: &Core, again: &Again) -> Result<Written, CoreError> {
         },
         slot,
         arrivals,
+        owners,
         shared_from,
     })
 }

@@ -14,7 +14,7 @@ use crate::keeper::core::{Core, CoreError};
 use crate::keeper::manifest::trace_prefix;
 use crate::keeper::store::NewRecord;
 use batch::{Again, Batch, Task};
-use opener::Openers;
+use opener::{Openers, Preparing};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -114,7 +114,7 @@ impl Archiver {
         reader: &mut SpoolReader,
         held: &mut Option<Box<SpooledMail>>,
     ) -> Result<Option<Batch>, CoreError> {
-        let mut tasks = Vec::new();
+        let preparing = self.openers.batch();
         let mut batch = Batch {
             new: Vec::new(),
             again: Vec::new(),
@@ -135,7 +135,7 @@ impl Archiver {
                 SpoolEvent::Mail(mail) => match self.look_at(&mail) {
                     Ok(seen) => {
                         bytes += mail.length;
-                        Self::classify(*mail, seen, mails, &mut tasks, &mut batch);
+                        Self::classify(*mail, seen, mails, &preparing, &mut batch);
                         mails += 1;
                     }
                     Err(error) => {
@@ -163,8 +163,7 @@ impl Archiver {
         if mails == 0 && batch.finished.is_empty() {
             return Ok(None);
         }
-        batch.new = self.openers.prepare(tasks);
-        batch.new.sort_by_key(|prepared| prepared.task.order);
+        batch.new = preparing.finish();
         Ok(Some(batch))
     }
 
@@ -200,7 +199,7 @@ impl Archiver {
         mail: SpooledMail,
         seen: Option<Seen>,
         order: usize,
-        tasks: &mut Vec<Task>,
+        preparing: &Preparing<'_>,
         batch: &mut Batch,
     ) {
         let Some(Seen {
@@ -221,7 +220,7 @@ impl Archiver {
             });
         } else {
             let prefix = prefix.len();
-            tasks.push(Task {
+            preparing.add(Task {
                 order,
                 tenant,
                 mail,

@@ -2,8 +2,9 @@
 //! seals what came out, so that committing a batch is only appending.
 
 use super::batch::{Prepared, Task};
+use crate::keeper::packing::{self, Sealed};
 use crate::keeper::pool::{Mail, Worker, WorkerFailure, WorkerSetup};
-use crate::keeper::store::{self, Sealed};
+
 use crate::mail::KeyOps;
 use crate::mail::model::{Opened, Outcome, SearchText};
 use crate::vault::PartKind;
@@ -11,9 +12,6 @@ use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-
-/// zstd's default level.
-const LEVEL: i32 = 3;
 
 /// Finds a tenant's keys for the workers' requests.
 pub trait TenantKeys: Send + Sync {
@@ -45,18 +43,37 @@ impl Openers {
         }
     }
 
-    /// Prepares all tasks and gives them back in any order.
-    pub fn prepare(&self, tasks: Vec<Task>) -> Vec<Prepared> {
+    /// Begins a batch.
+    pub fn batch(&self) -> Preparing<'_> {
         let (done, results) = channel();
-        let count = tasks.len();
-        for task in tasks {
-            if let Some(inbox) = &self.tasks {
-                let _ = inbox.send((task, done.clone()));
-            }
+        Preparing {
+            openers: self,
+            done,
+            results,
         }
-        drop(done);
-        let prepared: Vec<Prepared> = results.iter().collect();
-        debug_assert_eq!(prepared.len(), count);
+    }
+}
+
+/// A batch that is being prepared while it grows.
+pub struct Preparing<'a> {
+    openers: &'a Openers,
+    done: Sender<Prepared>,
+    results: Receiver<Prepared>,
+}
+
+impl Preparing<'_> {
+    /// Has one more mail prepared; does not wait.
+    pub fn add(&self, task: Task) {
+        if let Some(inbox) = &self.openers.tasks {
+            let _ = inbox.send((task, self.done.clone()));
+        }
+    }
+
+    /// Waits for all, and gives them in the order of their arrival.
+    pub fn finish(self) -> Vec<Prepared> {
+        drop(self.done);
+        let mut prepared: Vec<Prepared> = self.results.iter().collect();
+        prepared.sort_by_key(|prepared| prepared.task.order);
         prepared
     }
 }
@@ -162,34 +179,14 @@ fn seal_parts(
     task: &Task,
     rendition: Option<&[u8]>,
 ) -> io::Result<(Option<Sealed>, Option<Sealed>)> {
-    thread_local! {
-        static COMPRESSOR: std::cell::RefCell<Option<zstd::bulk::Compressor<'static>>> = const { std::cell::RefCell::new(None) };
-    }
-    COMPRESSOR.with_borrow_mut(|slot| {
-        let mut compressor = match slot.take() {
-            Some(compressor) => compressor,
-            None => zstd::bulk::Compressor::new(LEVEL)?,
-        };
-        let mut seal = |kind, content: &[u8]| {
-            store::seal(
-                &task.tenant,
-                task.record.id,
-                &task.record.key,
-                kind,
-                content,
-                &mut compressor,
-            )
-        };
-        let original = task
-            .mail
-            .body
-            .in_memory()
+    let seal = |kind, content| packing::seal(&task.tenant, &task.record, kind, content);
+    let original = task.mail.body.in_memory();
+    Ok((
+        original
             .map(|bytes| seal(PartKind::Original, bytes))
-            .transpose();
-        let rendition = rendition
+            .transpose()?,
+        rendition
             .map(|bytes| seal(PartKind::Rendition, bytes))
-            .transpose();
-        *slot = Some(compressor);
-        Ok((original?, rendition?))
-    })
+            .transpose()?,
+    ))
 }
