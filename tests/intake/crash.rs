@@ -16,8 +16,9 @@ use strongroom::secret::Key;
 use strongroom::time::SystemClock;
 
 const FOLDER: &str = "STRONGROOM_TEST_CRASH_FOLDER";
+const PORT: &str = "STRONGROOM_TEST_CRASH_PORT";
 
-fn key() -> OpeningKey {
+pub fn key() -> OpeningKey {
     OpeningKey::from_seed(Key::copy_from(&[7; 32]))
 }
 
@@ -28,39 +29,79 @@ async fn killed_process() {
         return;
     };
     let folder = Path::new(&folder);
-    let intake = Intake::bind(
-        config(folder, Rules::default()),
-        key().sealing_key(),
-        Arc::new(SystemClock),
-    )
-    .await
-    .expect("the intake starts");
-    std::fs::write(
-        folder.join("address.new"),
-        intake.addresses()[1].1.to_string(),
-    )
-    .expect("write");
+    let mut config = config(folder, Rules::default());
+    let port = std::env::var(PORT).expect("a port");
+    config.listeners[0]
+        .address
+        .set_port(port.parse().expect("a number"));
+    let intake = Intake::bind(config, key().sealing_key(), Arc::new(SystemClock))
+        .await
+        .expect("the intake starts");
+    let addresses: Vec<String> = intake
+        .addresses()
+        .iter()
+        .map(|(_, address)| address.to_string())
+        .collect();
+    std::fs::write(folder.join("address.new"), addresses.join("\n")).expect("write");
     std::fs::rename(folder.join("address.new"), folder.join("address")).expect("rename");
     intake.run(std::future::pending()).await.expect("runs");
 }
 
-#[expect(clippy::zombie_processes)] // it is given to the caller, who kills it and waits
-async fn start(folder: &Path) -> (Child, SocketAddr) {
-    let _ = std::fs::remove_file(folder.join("address"));
-    let child = Command::new(std::env::current_exe().expect("this program"))
-        .args(["crash::killed_process", "--exact"])
-        .env(FOLDER, folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("started");
-    for _ in 0..500 {
-        if let Ok(address) = std::fs::read_to_string(folder.join("address")) {
-            return (child, address.parse().expect("address"));
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+/// An intake in a process of its own, killed when dropped.
+pub struct Killable {
+    process: Child,
+    pub smtp: SocketAddr,
+    pub smtps: SocketAddr,
+}
+
+impl Killable {
+    /// Starts one on free ports.
+    pub fn start(folder: &Path) -> Self {
+        Self::start_on(folder, 0)
     }
-    panic!("the intake did not start");
+
+    /// Kills it and starts it again on the same SMTP port.
+    pub fn kill_and_start(&mut self, folder: &Path) {
+        self.kill();
+        *self = Self::start_on(folder, self.smtp.port());
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().expect("killed");
+        self.process.wait().expect("gone");
+    }
+
+    #[expect(clippy::zombie_processes)] // killed and waited for when dropped
+    fn start_on(folder: &Path, port: u16) -> Self {
+        let _ = std::fs::remove_file(folder.join("address"));
+        let process = Command::new(std::env::current_exe().expect("this program"))
+            .args(["crash::killed_process", "--exact"])
+            .env(FOLDER, folder)
+            .env(PORT, port.to_string())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("started");
+        for _ in 0..500 {
+            if let Ok(addresses) = std::fs::read_to_string(folder.join("address")) {
+                let mut addresses = addresses.lines().map(|line| line.parse().expect("address"));
+                let (smtp, smtps) = (addresses.next(), addresses.next());
+                return Self {
+                    process,
+                    smtp: smtp.expect("an address"),
+                    smtps: smtps.expect("an address"),
+                };
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the intake did not start");
+    }
+}
+
+impl Drop for Killable {
+    fn drop(&mut self) {
+        self.kill();
+    }
 }
 
 /// Sends mails until the server is gone; returns those that were acknowledged.
@@ -103,7 +144,8 @@ async fn every_acknowledged_mail_survives_kill_9_exactly_once() {
     let folder = tempfile::tempdir().expect("folder");
     let mut acknowledged = BTreeMap::new();
     for round in 0..6u64 {
-        let (mut child, address) = start(folder.path()).await;
+        let intake = Killable::start(folder.path());
+        let address = intake.smtps;
         let path = Arc::new(folder.path().to_owned());
         let bursts: Vec<_> = (0..5)
             .map(|session| {
@@ -114,8 +156,7 @@ async fn every_acknowledged_mail_survives_kill_9_exactly_once() {
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(150 + round * 173)).await;
-        child.kill().expect("killed");
-        child.wait().expect("gone");
+        drop(intake);
         for burst in bursts {
             acknowledged.extend(burst.await.expect("no panic"));
         }

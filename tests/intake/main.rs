@@ -3,6 +3,9 @@
 mod client;
 mod crash;
 mod import;
+mod peers;
+#[path = "../support/postfix.rs"]
+mod postfix;
 mod server;
 mod smtp;
 mod spool;
