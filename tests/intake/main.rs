@@ -4,7 +4,6 @@ mod client;
 mod crash;
 mod import;
 mod peers;
-#[path = "../support/postfix.rs"]
 mod postfix;
 mod server;
 mod smtp;

@@ -1,5 +1,6 @@
 //! A whole box on a simulated machine, driven as people and mail servers drive it: by the command line and by SMTP.
 
+pub mod big;
 pub mod disk;
 pub mod hostile;
 pub mod smtp;
@@ -23,7 +24,7 @@ pub struct TestBox {
     pub machine: Sim,
     pub smtps: u16,
     home: tempfile::TempDir,
-    serve: Option<Child>,
+    pub serve: Option<Child>,
 }
 
 /// An arrival as the ledger has it.
@@ -388,7 +389,7 @@ pub fn text(output: &Output) -> String {
     format!("{out}{}", String::from_utf8_lossy(&output.stderr))
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
 }
@@ -398,7 +399,7 @@ fn signal(pid: u32, signal: nix::sys::signal::Signal) {
     let _ = nix::sys::signal::kill(pid, signal);
 }
 
-fn descendants(pid: u32) -> Vec<u32> {
+pub fn descendants(pid: u32) -> Vec<u32> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"));
     let children = tasks
         .into_iter()

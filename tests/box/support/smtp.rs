@@ -55,6 +55,27 @@ impl Client {
         self.ask(".")
     }
 
+    /// As [`Client::mail`], with the commands in one go as mail servers send them.
+    pub fn pipelined(&mut self, recipient: &str, mail: &[u8]) -> io::Result<String> {
+        let mut text =
+            format!("MAIL FROM:<sender@example.net>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n")
+                .into_bytes();
+        self.0.get_mut().write_all(&text)?;
+        self.0.get_mut().flush()?;
+        for _ in 0..3 {
+            let reply = self.reply()?;
+            if !reply.starts_with(['2', '3']) {
+                return Ok(reply);
+            }
+        }
+        text.clear();
+        text.extend_from_slice(mail);
+        text.extend_from_slice(b".\r\n");
+        self.0.get_mut().write_all(&text)?;
+        self.0.get_mut().flush()?;
+        self.reply()
+    }
+
     fn ask(&mut self, line: &str) -> io::Result<String> {
         self.0
             .get_mut()
