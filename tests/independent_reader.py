@@ -513,13 +513,30 @@ def read_cases(data, key, charter):
     return cases
 
 
-def read_escrow(data, tenant, key):
+def read_escrow(data, tenant, key, commitments):
     items = []
     for path in sorted((data / "escrow" / tenant).glob("*")):
         item_id = id_bytes(path.name)
-        items.append(cbor(unwrap(hkdf(key, "escrow item", item_id), item_id, path.read_bytes())))
-        check(items[-1]["version"] == 1 and items[-1]["format"] in ("S/MIME", "OpenPGP"), f"escrow item {path.name}")
+        item = cbor(unwrap(hkdf(key, "escrow item", item_id), item_id, path.read_bytes()))
+        check(item["version"] in (1, 2) and item["format"] in ("S/MIME", "OpenPGP"), f"escrow item {path.name}")
+        check(path.name in commitments, f"escrow item {path.name} is not in the ledger")
+        if item["version"] == 2 and item["format"] == "S/MIME":
+            fingerprint = sha256(smime_certificate(item["secret"])).hex().encode()
+            check(sha256(item["salt"] + fingerprint).hex() == commitments[path.name], f"commitment to {path.name}")
+        items.append(item)
     return items
+
+
+def smime_certificate(secret):
+    """The second OCTET STRING in a SEQUENCE, DER."""
+    def value(data):
+        length, start = data[1], 2
+        if length & 0x80:
+            start += length & 0x7f
+            length = int.from_bytes(data[2:start], "big")
+        return data[start:start + length], data[start + length:]
+    _, certificate = value(value(secret)[0])
+    return value(certificate)[0]
 
 
 # --- All of it -------------------------------------------------------------------------------------------------------
@@ -544,7 +561,8 @@ def read_archive(data, officers, out):
     people, cases = read_people(data, keyring["people"]), read_cases(data, keyring["people"], charter)
     say(f"{len(people)} people, {len(cases)} cases")
     for tenant, keys in keyring["tenants"].items():
-        say(f"tenant {tenant}: {len(read_escrow(data, tenant, keys['escrow']))} escrowed keys")
+        added = {entry["escrow"]: entry["commitment"] for entry in parsed if entry["kind"] == "escrow-added"}
+        say(f"tenant {tenant}: {len(read_escrow(data, tenant, keys['escrow'], added))} escrowed keys")
         records = {}
         for entry in parsed:
             if entry["kind"] in ("arrival", "rendition", "shredded") and entry["tenant"] == tenant:

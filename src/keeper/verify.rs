@@ -99,6 +99,7 @@ impl Core {
                     slot,
                     commitment,
                     later: arrival > 0,
+                    first: arrival == 0,
                 };
                 self.verify_record(&tenant, &what, found);
             }
@@ -115,6 +116,7 @@ impl Core {
                     slot,
                     commitment,
                     later: false,
+                    first: false,
                 };
                 self.verify_record(&tenant, &what, found);
             }
@@ -158,7 +160,7 @@ impl Core {
         match self.verify_parts(tenant, expected) {
             Ok(bytes) => {
                 found.bytes += bytes;
-                found.records += u64::from(!expected.later);
+                found.records += u64::from(expected.first);
             }
             Err(error) => found.name(expected.name(&error)),
         }
@@ -211,7 +213,10 @@ struct Expected {
     part: Place,
     slot: Slot,
     commitment: Digest,
+    /// Not a manifest but a later arrival's own part.
     later: bool,
+    /// The first that the ledger says of this record.
+    first: bool,
 }
 
 impl Expected {
