@@ -7,4 +7,5 @@ mod corpus;
 mod gpg;
 mod hostile;
 mod matrix;
+mod rfc9580;
 mod support;

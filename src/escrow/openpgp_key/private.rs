@@ -10,7 +10,7 @@ use crate::mail::openpgp::packets::tag;
 use crate::secret::SecretBytes;
 use openpgp::crypto::{SessionKey, mpi};
 use openpgp::packet::key::{Key, PublicParts, SecretParts, UnspecifiedRole};
-use openpgp::packet::{PKESK, Packet, pkesk::PKESK3};
+use openpgp::packet::{PKESK, Packet, pkesk::PKESK3, pkesk::PKESK6};
 use openpgp::serialize::MarshalInto;
 use openpgp::types::SymmetricAlgorithm;
 use openssl::bn::{BigNum, BigNumContext};
@@ -139,8 +139,16 @@ impl Decrypting {
 
     fn opens_a_test_wrap(&self, public: &Key<PublicParts, UnspecifiedRole>) -> Option<bool> {
         let sent = SessionKey::new(32).ok()?;
-        let wrap = PKESK3::for_recipient(SymmetricAlgorithm::AES256, &sent, public).ok()?;
-        let (got, _) = self.unwrap(&PKESK::from(wrap).to_vec().ok()?, true)?;
+        // The larger composite is only for version 6 wraps, which do not name the cipher.
+        let cipher_inside = public.version() < 6;
+        let wrap: PKESK = if cipher_inside {
+            PKESK3::for_recipient(SymmetricAlgorithm::AES256, &sent, public)
+                .ok()?
+                .into()
+        } else {
+            PKESK6::for_recipient(&sent, public).ok()?.into()
+        };
+        let (got, _) = self.unwrap(&wrap.to_vec().ok()?, cipher_inside)?;
         Some(openssl::memcmp::eq(got.expose(), &sent))
     }
 }

@@ -1,5 +1,5 @@
 //! Recovery hands mail out encrypted to a person's new certificate: as PGP/MIME (RFC 3156), readable by every
-//! client back to GnuPG 2.2 (SEIPDv1, AES-256).
+//! client back to GnuPG 2.2 (SEIPDv1, AES-256), to version 6 certificates as SEIPDv2.
 
 use super::armor::{armored, line};
 use crate::id::Digest;
@@ -79,10 +79,16 @@ fn encrypt(cert: &Cert, plaintext: &[u8]) -> Result<Vec<u8>, CannotEncrypt> {
     Ok(out)
 }
 
-/// Whatever newer formats the certificate announces, SEIPDv1 is what all its readers know.
+/// Whatever newer formats the certificate announces, SEIPDv1 is what all its readers know; but who reads version 6
+/// keys reads SEIPDv2, and the larger post-quantum keys are for nothing else.
 fn recipient<'a>(key: &ValidErasedKeyAmalgamation<'a, PublicParts>) -> Recipient<'a> {
-    let handle = KeyHandle::KeyID(key.key().keyid());
-    Recipient::new(Features::empty().set_seipdv1(), handle, key.key())
+    if key.key().version() < 6 {
+        let handle = KeyHandle::KeyID(key.key().keyid());
+        Recipient::new(Features::empty().set_seipdv1(), handle, key.key())
+    } else {
+        let handle = KeyHandle::Fingerprint(key.key().fingerprint());
+        Recipient::new(Features::empty().set_seipdv2(), handle, key.key())
+    }
 }
 
 /// The fields that stay outside, and the MIME entity that goes inside.
