@@ -4,6 +4,7 @@
 use crate::support::{TestBox, numbered_mail, text};
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -135,6 +136,65 @@ fn waiting_mail_is_opened_also_when_the_keeper_dies_over_it() {
     box_.login();
     box_.wait_for_hits(20, "okapi");
     box_.assert_no_panic();
+}
+
+// E1: people bring their keys as they have them.
+#[test]
+fn a_gnupg_home_is_taken_as_it_lies_and_opens_mail() {
+    let box_ = TestBox::running();
+    let home = box_.file("gnupg");
+    fs::create_dir(&home).expect("a folder");
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).expect("private");
+    let gpg = |arguments: &[&str]| {
+        let output = Command::new("gpg")
+            .arg("--homedir")
+            .arg(&home)
+            .args(["--batch", "--quiet", "--pinentry-mode", "loopback"])
+            .args(["--passphrase", "secret", "--trust-model", "always"])
+            .args(arguments)
+            .output()
+            .expect("gpg");
+        assert!(output.status.success(), "{}", text(&output));
+        output.stdout
+    };
+    gpg(&[
+        "--quick-gen-key",
+        "Anna <anna@example.org>",
+        "future-default",
+        "default",
+        "never",
+    ]);
+    let inner = box_.file("inner");
+    fs::write(&inner, "Content-Type: text/plain\r\n\r\nA capybara.\r\n").expect("a file");
+    let inner = inner.display().to_string();
+    let armored = gpg(&["-a", "-e", "-r", "anna@example.org", "-o", "-", &inner]);
+    fs::write(box_.file("pass"), "secret\n").expect("a passphrase");
+    let rows = box_.json(&format!(
+        "escrow add {} --passphrase-file {} --json",
+        home.display(),
+        box_.file("pass").display()
+    ));
+    assert_eq!(rows.as_array().expect("rows").len(), 1, "{rows}");
+    assert_eq!(rows[0]["algorithm"], "Curve25519", "{rows}");
+    assert_eq!(rows[0]["dual_use"], false, "the signing key stays outside");
+    let armored = String::from_utf8(armored)
+        .expect("armor")
+        .replace('\n', "\r\n");
+    let mail = format!(
+        "From: sender@example.net\r\nTo: anna@example.org\r\nSubject: Sealed\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\"; boundary=b\r\n\r\n\
+         --b\r\nContent-Type: application/pgp-encrypted\r\n\r\nVersion: 1\r\n\r\n\
+         --b\r\nContent-Type: application/octet-stream\r\n\r\n{armored}\r\n--b--\r\n"
+    );
+    box_.send(mail.as_bytes());
+    box_.wait_for_records(1);
+    box_.login();
+    box_.wait_for_hits(1, "capybara");
+    let _ = Command::new("gpgconf")
+        .arg("--homedir")
+        .arg(&home)
+        .args(["--kill", "all"])
+        .status();
 }
 
 #[test]

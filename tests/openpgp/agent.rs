@@ -144,6 +144,37 @@ fn without_a_certificate_a_key_opens_what_it_can() {
     assert!(matches!(failure, Failure::NoKey { .. }), "{failure:?}");
 }
 
+/// `inspect` with a GnuPG home, and with one key file that lies in it.
+#[test]
+fn inspect_finds_the_certificates_of_a_gnupg_home() {
+    let gpg = Gpg::new().with_agent_options(&["disable-extended-key-format"]);
+    gpg.make_key("Alice <alice@example.org>", "cv25519", "never");
+    let mail = gpg.write("mail.pgp", &gpg.encrypt(&["-r", "alice@example.org"], TEXT));
+    let passphrases = gpg.write("passphrases", b"geheim\n");
+    let folder = gpg.home().join("private-keys-v1.d");
+    let files = std::fs::read_dir(&folder).unwrap();
+    let files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    let opens = |keys: &PathBuf| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_strongroom"))
+            .args(["inspect", "--passphrase-file"])
+            .arg(&passphrases)
+            .arg("--keys")
+            .arg(keys)
+            .arg(&mail)
+            .output()
+            .unwrap();
+        output.status.success()
+    };
+    assert!(opens(&gpg.home().to_owned()));
+    assert!(opens(&folder));
+    let alone: Vec<bool> = files.iter().map(opens).collect();
+    assert_eq!(
+        alone.iter().filter(|opened| **opened).count(),
+        1,
+        "{alone:?}"
+    );
+}
+
 proptest! {
     #[test]
     fn any_key_file_is_survived(

@@ -10,6 +10,8 @@ use zeroize::Zeroizing;
 
 /// Most keys in one file, or in files joined to one.
 const MOST_KEYS: usize = 4096;
+/// Most expressions that are tried and not understood.
+const MOST_MALFORMED: usize = 64;
 /// The armor that GnuPG gives to key files.
 const ARMORED: &str = "ARMORED FILE";
 
@@ -80,9 +82,9 @@ impl AgentKey {
     }
 }
 
-/// Whether `bytes` looks like a key file of the agent.
+/// Whether `bytes` is a key file of the agent.
 pub(super) fn is_agent_file(bytes: &[u8]) -> bool {
-    !contents(bytes).is_empty()
+    !keys(bytes).is_empty()
 }
 
 /// Several files as one; armor comes off.
@@ -99,15 +101,14 @@ pub(super) fn joined<'a>(files: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
 pub(super) fn keys(bytes: &[u8]) -> Vec<AgentKey> {
     let mut keys = Vec::new();
     for content in contents(bytes) {
-        let mut rest = content.as_slice();
-        while keys.len() < MOST_KEYS {
-            let Some((entry, after)) = next_entry(rest) else {
-                break;
-            };
-            keys.extend(agent_key(&entry));
-            rest = after;
-        }
+        let entries = Entries {
+            rest: &content,
+            created: None,
+            malformed: 0,
+        };
+        keys.extend(entries.filter_map(|entry| agent_key(&entry)));
     }
+    keys.truncate(MOST_KEYS);
     keys
 }
 
@@ -132,40 +133,54 @@ struct Entry {
     created: Option<u32>,
 }
 
-/// The next key: an expression, or names and values up to one that is called `Key`.
-fn next_entry(text: &[u8]) -> Option<(Entry, &[u8])> {
-    let mut rest = text.trim_ascii_start();
-    if rest.first() == Some(&b'(') {
-        let (expression, size) = parse(rest)?;
-        let created = expression.value("created-at").and_then(time);
-        return Some((
-            Entry {
-                expression,
-                created,
-            },
-            &rest[size..],
-        ));
-    }
-    let mut created = None;
-    while !rest.is_empty() {
-        let (name, value, after) = named_value(rest);
-        rest = after;
-        match name.to_ascii_lowercase().as_slice() {
-            b"created" => created = time(value.trim_ascii()),
-            b"key" => {
-                let (expression, _) = parse(value.trim_ascii_start())?;
-                return Some((
-                    Entry {
-                        expression,
-                        created,
-                    },
-                    rest,
-                ));
+/// The keys of a text: bare expressions, and names and values of which one is called `Key`. What cannot be read is passed
+/// over by the line.
+struct Entries<'a> {
+    rest: &'a [u8],
+    created: Option<u32>,
+    malformed: usize,
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        loop {
+            self.rest = self.rest.trim_ascii_start();
+            if *self.rest.first()? == b'(' {
+                let Some((expression, size)) = parse(self.rest) else {
+                    self.malformed += 1;
+                    let next = armor::line(self.rest, 0).1;
+                    self.rest = self
+                        .rest
+                        .get(next..)
+                        .filter(|_| self.malformed < MOST_MALFORMED)?;
+                    continue;
+                };
+                self.rest = &self.rest[size..];
+                let created = expression.value("created-at").and_then(time);
+                return Some(Entry {
+                    expression,
+                    created,
+                });
             }
-            _ => {}
+            let (name, value, after) = named_value(self.rest);
+            self.rest = after;
+            match name.to_ascii_lowercase().as_slice() {
+                b"created" => self.created = time(value.trim_ascii()),
+                b"key" => {
+                    let created = self.created.take();
+                    if let Some((expression, _)) = parse(value.trim_ascii_start()) {
+                        return Some(Entry {
+                            expression,
+                            created,
+                        });
+                    }
+                }
+                _ => {}
+            }
         }
     }
-    None
 }
 
 /// `Name: value` with its continuation lines, whose first blank belongs to the folding.
@@ -235,9 +250,16 @@ mod tests {
         let bare = b"(11:private-key(3:rsa(1:n2:\x00\xc1)(1:e1:\x03))(10:created-at10:1713530956))";
         let extended =
             b"Created: 20240419T124916\nLabel: x\n  y\nKey: (protected-private-key (elg (p #C1\n  D2#)(\n y #03#)))\n";
-        let joined = [&bare[..], b"\n", extended].concat();
+        let joined = [
+            &bare[..],
+            b"\n",
+            extended,
+            b"Key: (broken\nLabel: z\n(2:x\n",
+            bare,
+        ]
+        .concat();
         let keys = keys(&joined);
-        assert_eq!(keys.len(), 2);
+        assert_eq!(keys.len(), 3);
         assert_eq!(
             (keys[0].family(), keys[0].created, keys[0].number("n")),
             (Some(Family::Rsa), Some(1_713_530_956), Some(&[0xc1][..]))
@@ -253,7 +275,9 @@ mod tests {
         assert!(keys[1].state == State::Protected && keys[1].number("y") == Some(&[3]));
         let armored = armor::armored(ARMORED, bare);
         assert_eq!(super::keys(armored.as_bytes()).len(), 1);
-        assert!(!is_agent_file(b"-----BEGIN PRIVATE KEY-----\n"));
+        assert!(!is_agent_file(
+            b"My private-key:\n-----BEGIN PGP PRIVATE KEY BLOCK-----\n"
+        ));
     }
 
     proptest! {
