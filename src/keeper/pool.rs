@@ -12,12 +12,17 @@ use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 /// A worker is replaced after this many mails, so that nothing one mail leaves in it lasts.
 const MAILS_PER_WORKER: u32 = 2000;
 /// And after a mail larger than this, whose memory is given back.
 const LARGE_MAIL: u64 = 8 << 20;
+
+/// Where a worker process cannot be started, it is tried so often again, after this time.
+const MOST_STARTS: u32 = 30;
+const START_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a mail came back unopened from its worker.
 #[derive(Debug, thiserror::Error)]
@@ -101,13 +106,20 @@ impl Worker {
     }
 
     /// Opens one mail, asking `keys` for session keys. Only a mail with which two fresh processes died is given up: one
-    /// death may be another's doing, or the fault of an earlier mail.
+    /// death may be another's doing, or the fault of an earlier mail. Where no process can be started (the machine is
+    /// short of memory), it waits a while.
     pub fn open(&mut self, mail: &Mail<'_>, keys: &dyn KeyOps) -> Result<Opened, WorkerFailure> {
-        let mut deaths = 0;
+        let (mut deaths, mut starts) = (0, 0);
         loop {
             deaths += u32::from(self.process.is_none());
             match self.open_once(mail, keys) {
                 Err(WorkerFailure::Died) if deaths < 2 => {}
+                Err(WorkerFailure::Start(error)) if starts < MOST_STARTS => {
+                    tracing::warn!(%error, "no worker process can be started; trying again");
+                    starts += 1;
+                    deaths = 0;
+                    thread::sleep(START_AGAIN);
+                }
                 result => return result,
             }
         }
