@@ -2,6 +2,10 @@
 //! are longer than needed. It copies nothing, so that opening a large mail costs its plaintext and no
 //! more. Depth is bounded and the walk over nested lengths is a loop, not a recursion.
 
+mod write;
+
+pub use write::{der, put};
+
 use const_oid::ObjectIdentifier;
 use std::borrow::Cow;
 
@@ -280,60 +284,6 @@ impl<'a> Element<'a> {
             _ => Err(self.unexpected("a BIT STRING of whole octets")),
         }
     }
-
-    /// The same value in definite, minimal lengths and primitive strings; order is kept. Equal to `raw`
-    /// for what was DER already.
-    pub fn to_der(&self) -> Result<Vec<u8>, BerError> {
-        let mut out = Vec::with_capacity(self.raw.len());
-        write_der(self, &mut out, 0)?;
-        Ok(out)
-    }
-}
-
-fn write_der(element: &Element<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), BerError> {
-    if depth > MAX_DEPTH {
-        return Err(BerError::TooDeep);
-    }
-    let constructed = element.tag & tag::CONSTRUCTED != 0;
-    let universal_string =
-        element.tag & 0xc0 == 0 && matches!(element.tag & 0x1f, 0x03 | 0x04 | 0x0c | 0x12..=0x1e);
-    if element.tag & 0x1f == 0x1f {
-        out.extend_from_slice(element.raw);
-    } else if !constructed {
-        put(out, element.tag, element.body);
-    } else if universal_string && element.tag & 0x1f != 0x03 {
-        put(out, element.tag & !tag::CONSTRUCTED, &element.octets()?);
-    } else {
-        let mut inner = Vec::with_capacity(element.body.len());
-        for child in element.inside() {
-            write_der(&child?, &mut inner, depth + 1)?;
-        }
-        put(out, element.tag, &inner);
-    }
-    Ok(())
-}
-
-/// Appends one value in DER.
-pub fn put(out: &mut Vec<u8>, tag: u8, body: &[u8]) {
-    out.push(tag);
-    let len = body.len();
-    if len < 0x80 {
-        out.push(len as u8);
-    } else {
-        let bytes = len.to_be_bytes();
-        let skip = bytes.iter().take_while(|byte| **byte == 0).count();
-        out.push(0x80 | (bytes.len() - skip) as u8);
-        out.extend_from_slice(&bytes[skip..]);
-    }
-    out.extend_from_slice(body);
-}
-
-/// One value in DER.
-#[must_use]
-pub fn der(tag: u8, body: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(body.len() + 6);
-    put(&mut out, tag, body);
-    out
 }
 
 /// Reads values one after the other.
@@ -455,62 +405,4 @@ impl<'a> Iterator for Chunks<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn an_indefinite_constructed_string_reads_as_its_pieces() {
-        let bytes = [
-            0x24, 0x80, 0x04, 0x02, 1, 2, 0x24, 0x80, 0x04, 0x81, 0x01, 3, 0, 0, 0, 0,
-        ];
-        let element = Element::only(&bytes).unwrap();
-        assert_eq!(element.octet_string().unwrap().as_ref(), [1, 2, 3]);
-        assert_eq!(element.to_der().unwrap(), [4, 3, 1, 2, 3]);
-    }
-
-    #[test]
-    fn longer_lengths_than_needed_become_minimal() {
-        let bytes = [0x30, 0x84, 0, 0, 0, 3, 2, 1, 5];
-        assert_eq!(
-            Element::only(&bytes).unwrap().to_der().unwrap(),
-            [0x30, 3, 2, 1, 5]
-        );
-    }
-
-    #[test]
-    fn nesting_is_bounded_without_recursion() {
-        let bomb = [0x30, 0x80].repeat(1_000_000);
-        assert_eq!(Element::split(&bomb), Err(BerError::TooDeep));
-    }
-
-    #[test]
-    fn integers_lose_their_padding() {
-        let element = Element::only(&[2, 3, 0, 0, 0x81]).unwrap();
-        assert_eq!(element.integer().unwrap(), [0, 0x81]);
-        assert_eq!(element.small().unwrap(), 0x81);
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            if let Ok((element, rest)) = Element::split(&bytes) {
-                prop_assert_eq!(element.raw.len() + rest.len(), bytes.len());
-                let _ = element.octets();
-                if let Ok(der) = element.to_der() {
-                    // What was transcoded once stays as it is.
-                    let again = Element::only(&der).and_then(|again| again.to_der());
-                    prop_assert_eq!(again, Ok(der));
-                }
-            }
-        }
-
-        #[test]
-        fn strings_round_trip(bytes in proptest::collection::vec(any::<u8>(), 0..70_000)) {
-            let encoded = der(tag::OCTET_STRING, &bytes);
-            let element = Element::only(&encoded).unwrap();
-            let octets = element.octet_string().unwrap();
-            prop_assert_eq!(octets.as_ref(), bytes.as_slice());
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,59 @@
+//! Writing DER: single values, and what was read as BER once more in DER.
+
+use super::{BerError, Element, MAX_DEPTH, tag};
+
+impl Element<'_> {
+    /// The same value in definite, minimal lengths and primitive strings; order is kept. Equal to `raw` for what was DER
+    /// already.
+    pub fn to_der(&self) -> Result<Vec<u8>, BerError> {
+        let mut out = Vec::with_capacity(self.raw.len());
+        write_der(self, &mut out, 0)?;
+        Ok(out)
+    }
+}
+
+fn write_der(element: &Element<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), BerError> {
+    if depth > MAX_DEPTH {
+        return Err(BerError::TooDeep);
+    }
+    let constructed = element.tag & tag::CONSTRUCTED != 0;
+    let universal_string =
+        element.tag & 0xc0 == 0 && matches!(element.tag & 0x1f, 0x03 | 0x04 | 0x0c | 0x12..=0x1e);
+    if element.tag & 0x1f == 0x1f {
+        out.extend_from_slice(element.raw);
+    } else if !constructed {
+        put(out, element.tag, element.body);
+    } else if universal_string && element.tag & 0x1f != 0x03 {
+        put(out, element.tag & !tag::CONSTRUCTED, &element.octets()?);
+    } else {
+        let mut inner = Vec::with_capacity(element.body.len());
+        for child in element.inside() {
+            write_der(&child?, &mut inner, depth + 1)?;
+        }
+        put(out, element.tag, &inner);
+    }
+    Ok(())
+}
+
+/// Appends one value in DER.
+pub fn put(out: &mut Vec<u8>, tag: u8, body: &[u8]) {
+    out.push(tag);
+    let len = body.len();
+    if len < 0x80 {
+        out.push(len as u8);
+    } else {
+        let bytes = len.to_be_bytes();
+        let skip = bytes.iter().take_while(|byte| **byte == 0).count();
+        out.push(0x80 | (bytes.len() - skip) as u8);
+        out.extend_from_slice(&bytes[skip..]);
+    }
+    out.extend_from_slice(body);
+}
+
+/// One value in DER.
+#[must_use]
+pub fn der(tag: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len() + 6);
+    put(&mut out, tag, body);
+    out
+}
