@@ -167,6 +167,31 @@ pub struct Signature {
     pub claimed: Option<Claimed>,
 }
 
+impl Signature {
+    /// A signature of which nothing is known but this: not checked, no signer, no chain.
+    #[must_use]
+    pub const fn bare(format: Format, verdict: Verdict, reason: String) -> Self {
+        Self {
+            depth: 0,
+            format,
+            verdict,
+            math: SignatureMath::Unchecked,
+            reason,
+            signer: String::new(),
+            fingerprint: None,
+            scope: Scope::Whole,
+            time: None,
+            algorithms: Vec::new(),
+            chain: Vec::new(),
+            key_source: None,
+            revocation: Revocation::Unknown,
+            revocation_source: None,
+            from_matches: None,
+            claimed: None,
+        }
+    }
+}
+
 /// A verdict as it would have been at a time that nobody but the mail itself attests: as good as that claim.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claimed {

@@ -5,7 +5,9 @@ use crate::support::pgp::{Keys, context, context_from};
 use std::path::PathBuf;
 use strongroom::escrow::{KeyProblem, openpgp_key};
 use strongroom::mail::context::{OpenPgpCertificate, Trust, Unwrapped};
-use strongroom::mail::model::{Integrity, Outcome, Revocation, SignatureMath, Verdict};
+use strongroom::mail::model::{
+    ClaimSource, Integrity, Outcome, Revocation, SignatureMath, Verdict,
+};
 use strongroom::mail::openpgp;
 use strongroom::secret::SecretBytes;
 
@@ -250,6 +252,12 @@ fn expired_and_revoked_keys_still_decrypt() {
         signature.reason.starts_with("expired: "),
         "{}",
         signature.reason
+    );
+    // For the time that the signer claims it was valid; that is told beside the verdict.
+    let claimed = signature.claimed.as_ref().unwrap();
+    assert_eq!(
+        (claimed.verdict, claimed.source, Some(claimed.time)),
+        (Verdict::Valid, ClaimSource::SigningTime, signature.time)
     );
 
     gpg.revoke("alice@example.org");

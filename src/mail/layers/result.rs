@@ -3,8 +3,7 @@
 use super::{Place, Walk, scope};
 use crate::mail::context::{Failure, Unopened, Unwrapped};
 use crate::mail::model::{
-    Format, Integrity, Layer, Opened, Outcome, Revocation, SearchText, Signature, SignatureMath,
-    Verdict,
+    Format, Integrity, Layer, Opened, Outcome, SearchText, Signature, Verdict,
 };
 
 impl Walk<'_> {
@@ -189,22 +188,5 @@ fn clear_signed(format: Format) -> Layer {
 }
 
 fn unreadable_signature(format: Format, failure: &Failure) -> Signature {
-    Signature {
-        depth: 0,
-        format,
-        verdict: Verdict::Invalid,
-        math: SignatureMath::Unchecked,
-        reason: format!("unreadable: {failure}"),
-        signer: String::new(),
-        fingerprint: None,
-        scope: crate::mail::model::Scope::Part,
-        time: None,
-        algorithms: Vec::new(),
-        chain: Vec::new(),
-        key_source: None,
-        revocation: Revocation::Unknown,
-        revocation_source: None,
-        from_matches: None,
-        claimed: None,
-    }
+    Signature::bare(format, Verdict::Invalid, format!("unreadable: {failure}"))
 }

@@ -7,7 +7,7 @@ use super::policy::EveryAge;
 use super::session::public_key_name;
 use super::signature::{Candidate, timestamp};
 use crate::mail::context::{Context, OpenPolicy};
-use crate::mail::model::{Revocation, Signature, SignatureMath, Verdict};
+use crate::mail::model::{Claimed, Revocation, Signature, SignatureMath, Verdict};
 use crate::time::Timestamp;
 use openpgp::Cert;
 use openpgp::cert::ValidCert;
@@ -52,7 +52,38 @@ pub(super) fn good(
     findings.algorithms(&evidence.algorithms, ctx.policy);
     findings.reservations.extend(reservation.map(str::to_owned));
     (evidence.verdict, evidence.reason) = findings.verdict();
+    evidence.claimed = claimed(&evidence, signature, candidate, reservation, ctx);
     evidence
+}
+
+/// The same for the time that the mail claims, where that lies well before its arrival.
+fn claimed(
+    evidence: &Signature,
+    signature: &openpgp::packet::Signature,
+    candidate: &Candidate,
+    reservation: Option<&str>,
+    ctx: &Context,
+) -> Option<Claimed> {
+    let (time, source) = ctx.claimed(evidence.time)?;
+    let then = Context {
+        arrived: time,
+        from: ctx.from.clone(),
+        ..*ctx
+    };
+    let evidence = Signature {
+        revocation: Revocation::Unknown,
+        revocation_source: None,
+        ..evidence.clone()
+    };
+    let judged = good(evidence, signature, candidate, reservation, &then);
+    Some(Claimed {
+        time,
+        source,
+        verdict: judged.verdict,
+        reason: judged.reason,
+        revocation: judged.revocation,
+        revocation_source: judged.revocation_source,
+    })
 }
 
 /// What was found, by what it does to the verdict.

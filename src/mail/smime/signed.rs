@@ -10,7 +10,7 @@ use super::signed_content::{Content, LineEnds};
 use super::structure::{SignedData, SignerInfo};
 use super::{algorithm, damaged, layer, oids, verify};
 use crate::mail::context::{Context, Failure, Unopened, Unwrapped};
-use crate::mail::model::{Format, Layer, Revocation, Scope, Signature, SignatureMath, Verdict};
+use crate::mail::model::{Format, Layer, Signature, SignatureMath, Verdict};
 use const_oid::ObjectIdentifier;
 use openssl::pkey::{PKey, Public};
 use std::collections::HashMap;
@@ -134,25 +134,15 @@ impl Judge<'_, '_> {
         };
         let algorithms = verify::names(signer, key);
         let time = signing_time(signer);
+        let reason = checked.reason.clone().unwrap_or_default();
         let mut signature = Signature {
-            depth: 0,
-            format: Format::Smime,
-            verdict: Verdict::UnknownSigner,
             math: checked.math,
-            reason: checked.reason.clone().unwrap_or_default(),
             signer: super::recipient::hint(&signer.sid)
                 .map(|(_, shown)| shown)
                 .unwrap_or_default(),
-            fingerprint: None,
-            scope: Scope::Whole,
             time,
             algorithms,
-            chain: Vec::new(),
-            key_source: None,
-            revocation: Revocation::Unknown,
-            revocation_source: None,
-            from_matches: None,
-            claimed: None,
+            ..Signature::bare(Format::Smime, Verdict::UnknownSigner, reason)
         };
         self.revocation.add_attributes(signer);
         if let Some(found) = found {
@@ -291,22 +281,6 @@ impl Judge<'_, '_> {
 }
 
 fn unreadable(error: BerError) -> Signature {
-    Signature {
-        depth: 0,
-        format: Format::Smime,
-        verdict: Verdict::Invalid,
-        math: SignatureMath::Unchecked,
-        reason: format!("unreadable: {error}"),
-        signer: String::new(),
-        fingerprint: None,
-        scope: Scope::Whole,
-        time: None,
-        algorithms: Vec::new(),
-        chain: Vec::new(),
-        key_source: None,
-        revocation: Revocation::Unknown,
-        revocation_source: None,
-        from_matches: None,
-        claimed: None,
-    }
+    let reason = format!("unreadable: {error}");
+    Signature::bare(Format::Smime, Verdict::Invalid, reason)
 }
