@@ -154,7 +154,8 @@ impl Parser<'_> {
         if self.stack.is_empty() {
             at = self.enter(start, false);
         }
-        while at < self.bytes.len() {
+        while let Some(found) = self.next_candidate(at) {
+            at = found;
             let (content_end, next) = self.line(at);
             match self.boundary_at(at, content_end) {
                 Some((level, last)) if self.over.is_none() => {
@@ -226,6 +227,18 @@ impl Parser<'_> {
     }
 
     /// The stack level whose boundary stands in the line, and whether it is the closing one.
+    /// The next line, from the one at `at` on, that may be a boundary.
+    fn next_candidate(&self, at: usize) -> Option<usize> {
+        if self.stack.iter().all(|open| open.boundary.is_none()) {
+            return None;
+        }
+        let rest = self.bytes.get(at..)?;
+        if rest.starts_with(b"--") {
+            return Some(at);
+        }
+        memchr::memmem::find(rest, b"\n--").map(|before| at + before + 1)
+    }
+
     fn boundary_at(&self, start: usize, end: usize) -> Option<(usize, bool)> {
         let line = self.bytes[start..end].strip_prefix(b"--")?;
         self.stack
@@ -394,7 +407,7 @@ impl Parser<'_> {
 /// End of the content of the line at `at` (without CR LF), and the start of the next line.
 #[must_use]
 pub fn line_at(bytes: &[u8], at: usize) -> (usize, usize) {
-    match bytes[at..].iter().position(|&byte| byte == b'\n') {
+    match memchr::memchr(b'\n', &bytes[at..]) {
         Some(length) => {
             let end = at + length;
             let content = if length > 0 && bytes[end - 1] == b'\r' {

@@ -61,7 +61,7 @@ impl Walk<'_> {
     pub(super) fn bare(&mut self, object: &Object<'_>, place: &Place) -> Option<Vec<u8>> {
         let (plaintext, count) = match object {
             Object::Cms(ber) => self.open_cms(ber, place)?,
-            Object::OpenPgp(packets) => self.open_pgp(packets, place)?,
+            Object::OpenPgp(packets) => self.open_pgp(packets.to_vec(), place)?,
             Object::ClearSigned(text) => {
                 let result = openpgp::open_clear_signed(text, &self.context(place));
                 self.settle_signature(result, Format::Openpgp, place);

@@ -1,9 +1,8 @@
 //! S/MIME objects: in a part, or inside each other.
 
-use super::{Place, Walk};
-use crate::mail::mime::Part;
+use super::{Place, Spot, Walk};
 use crate::mail::model::Format;
-use crate::mail::rendition::{Edits, replace_entity};
+use crate::mail::rendition::Edits;
 use crate::mail::smime;
 
 impl Walk<'_> {
@@ -33,39 +32,25 @@ impl Walk<'_> {
 
     /// A signature that lies in a part of its own, outside `multipart/signed`: opened if it holds its content, else
     /// noted. The mail is no less readable for it.
-    pub(super) fn lone_signature(
-        &mut self,
-        (bytes, part): (&[u8], &Part),
-        ber: Vec<u8>,
-        is_message: bool,
-        place: &Place,
-        edits: &mut Edits,
-    ) {
-        let result = smime::open(&ber, None, &self.context(place));
+    pub(super) fn lone_signature(&mut self, spot: Spot<'_>, ber: Vec<u8>, edits: &mut Edits) {
+        let result = smime::open(&ber, None, &self.context(spot.place));
         if result.is_err() {
-            self.settle_signature(result, Format::Smime, &place.part());
+            self.settle_signature(result, Format::Smime, &spot.place.part());
         } else {
-            self.cms_part((bytes, part), ber, is_message, place, edits);
+            self.cms_part(spot, ber, edits);
         }
     }
 
-    /// Opens the CMS object that `part` holds and puts its content in the part's place.
-    pub(super) fn cms_part(
-        &mut self,
-        (bytes, part): (&[u8], &Part),
-        ber: Vec<u8>,
-        is_message: bool,
-        place: &Place,
-        edits: &mut Edits,
-    ) {
-        let Some((plaintext, count)) = self.open_cms(&ber, place) else {
+    /// Opens the CMS object that the part holds and puts its content in the part's place.
+    pub(super) fn cms_part(&mut self, spot: Spot<'_>, ber: Vec<u8>, edits: &mut Edits) {
+        let Some((plaintext, count)) = self.open_cms(&ber, spot.place) else {
             return;
         };
         drop(ber);
         if plaintext.is_empty() {
             return;
         }
-        let inner = self.inside_entity(plaintext, &place.inside(count));
-        replace_entity(bytes, part, inner, is_message, edits);
+        let inner = self.inside_entity(plaintext, &spot.place.inside(count));
+        spot.replace(inner, edits);
     }
 }

@@ -1,10 +1,9 @@
 //! OpenPGP armor inside text: the oldest way to send it, and what copies and gateways leave of the newer ones.
 
-use super::{Place, Walk};
-use crate::mail::mime::Part;
+use super::{Place, Spot, Walk};
 use crate::mail::model::Format;
 use crate::mail::openpgp::{self, armor};
-use crate::mail::rendition::{Edits, as_entity, replace_entity, replace_text};
+use crate::mail::rendition::{Edits, as_entity, replace_text};
 use crate::mail::text::html;
 use crate::mail::{charset, sniff, transfer};
 use std::borrow::Cow;
@@ -13,57 +12,40 @@ use std::ops::Range;
 impl Walk<'_> {
     /// Opens the armored blocks in a text part and puts their plaintext in their place. Text that is nothing but
     /// one encrypted MIME entity is replaced by that entity.
-    pub(super) fn inline_part(
-        &mut self,
-        bytes: &[u8],
-        part: &Part,
-        is_message: bool,
-        place: &Place,
-        edits: &mut Edits,
-    ) {
-        if part.content_type.essence() == "text/html" {
-            return self.html_part(bytes, part, is_message, place, edits);
+    pub(super) fn inline_part(&mut self, spot: Spot<'_>, edits: &mut Edits) {
+        if spot.part.content_type.essence() == "text/html" {
+            return self.html_part(spot, edits);
         }
-        let body = &bytes[part.body.clone()];
-        let Some(text) = armored_text(body, &part.encoding(bytes)) else {
+        let Some(text) = armored_text(spot.body(), &spot.encoding()) else {
             return;
         };
         if let Some(packets) = only_block(&text) {
-            let Some((plaintext, count)) = self.open_pgp(&packets, place) else {
+            let Some((plaintext, count)) = self.open_pgp(packets, spot.place) else {
                 return;
             };
-            let inside = place.inside(count);
+            let inside = spot.place.inside(count);
             if sniff::is_entity(&plaintext) {
                 let inner = self.inside_entity(plaintext, &inside);
-                replace_entity(bytes, part, inner, is_message, edits);
+                spot.replace(inner, edits);
             } else {
                 let plaintext = self.inline_text(&plaintext, &inside).unwrap_or(plaintext);
-                replace_text(bytes, part, &plaintext, edits);
+                replace_text(spot.bytes, spot.part, &plaintext, edits);
             }
-        } else if let Some(changed) = self.inline_text(&text, place) {
-            replace_text(bytes, part, &changed, edits);
+        } else if let Some(changed) = self.inline_text(&text, spot.place) {
+            replace_text(spot.bytes, spot.part, &changed, edits);
         }
     }
 
     /// As [`Walk::inline_part`] for HTML that a gateway made of the text: what was opened becomes plain text.
-    fn html_part(
-        &mut self,
-        bytes: &[u8],
-        part: &Part,
-        is_message: bool,
-        place: &Place,
-        edits: &mut Edits,
-    ) {
-        let body = transfer::decode(&bytes[part.body.clone()], &part.encoding(bytes));
+    fn html_part(&mut self, spot: Spot<'_>, edits: &mut Edits) {
+        let body = spot.decoded();
         if !sniff::mentions_armor(&body) {
             return;
         }
-        let text = html::to_text(&charset::decode(
-            &body,
-            part.content_type.parameter("charset"),
-        ));
-        if let Some(changed) = self.inline_text(text.as_bytes(), place) {
-            replace_entity(bytes, part, as_entity(changed), is_message, edits);
+        let charset = spot.part.content_type.parameter("charset");
+        let text = html::to_text(&charset::decode(&body, charset));
+        if let Some(changed) = self.inline_text(text.as_bytes(), spot.place) {
+            spot.replace(as_entity(changed), edits);
         }
     }
 
@@ -88,7 +70,7 @@ impl Walk<'_> {
                     } else {
                         place.part()
                     };
-                    if let Some((plaintext, count)) = self.open_pgp(&block.bytes, &place) {
+                    if let Some((plaintext, count)) = self.open_pgp(block.bytes, &place) {
                         let inner = self.inline_text(&plaintext, &place.inside(count));
                         edits.replace(block.span, inner.unwrap_or(plaintext));
                     }

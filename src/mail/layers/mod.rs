@@ -15,8 +15,8 @@ use super::context::{Budget, Context, Failure, OpenPolicy, Trust};
 use super::keyops::{KeyHint, KeyOps};
 use super::mime::{self, Part};
 use super::model::{Layer, Opened, Scope, Signature};
-use super::rendition::Edits;
-use super::{address, date, header, sniff, text};
+use super::rendition::{Edits, replace_entity};
+use super::{address, date, header, sniff, text, transfer};
 use crate::time::Timestamp;
 use std::borrow::Cow;
 
@@ -99,6 +99,59 @@ impl Place {
             ..self.clone()
         }
     }
+
+    /// For a message in the mail: its sender and date are its own.
+    fn forwarded(&self) -> Self {
+        Self {
+            from: Vec::new(),
+            date: None,
+            ..self.clone()
+        }
+    }
+}
+
+/// A part that is looked into: where it lies in its entity's bytes, and where the entity lies in the tree.
+#[derive(Clone, Copy)]
+struct Spot<'a> {
+    bytes: &'a [u8],
+    part: &'a Part,
+    /// The part is the root of a message, so that its header is the message's.
+    is_message: bool,
+    place: &'a Place,
+}
+
+impl<'a> Spot<'a> {
+    /// The body as it stands, in its transfer encoding.
+    fn body(&self) -> &'a [u8] {
+        &self.bytes[self.part.body.clone()]
+    }
+
+    fn encoding(&self) -> String {
+        self.part.encoding(self.bytes)
+    }
+
+    /// The body without its transfer encoding.
+    fn decoded(&self) -> Cow<'a, [u8]> {
+        transfer::decode(self.body(), &self.encoding())
+    }
+
+    /// Puts the entity `inner` in the part's place.
+    fn replace(&self, inner: Vec<u8>, edits: &mut Edits) {
+        replace_entity(self.bytes, self.part, inner, self.is_message, edits);
+    }
+
+    /// A part inside this one, in `place`.
+    fn child<'c>(&self, part: &'c Part, place: &'c Place) -> Spot<'c>
+    where
+        'a: 'c,
+    {
+        Spot {
+            bytes: self.bytes,
+            part,
+            is_message: false,
+            place,
+        }
+    }
 }
 
 /// What has been found so far.
@@ -155,7 +208,13 @@ impl Walk<'_> {
         }
         let date = root.first(bytes, "date").map(header::decode_words);
         place.date = date.and_then(|date| date::parse(&date)).or(place.date);
-        self.part(bytes, root, true, &place, edits);
+        let spot = Spot {
+            bytes,
+            part: root,
+            is_message: true,
+            place: &place,
+        };
+        self.part(spot, edits);
     }
 }
 

@@ -1,6 +1,6 @@
 //! `multipart/signed` and `multipart/encrypted`, and what gateways made of them.
 
-use super::{Place, Walk};
+use super::{Spot, Walk};
 use crate::mail::context::{Failure, Unopened};
 use crate::mail::mime::Part;
 use crate::mail::model::Format;
@@ -10,20 +10,15 @@ use crate::mail::{openpgp, smime, sniff};
 impl Walk<'_> {
     /// Verifies the detached signature of a `multipart/signed`, then looks into the signed part. The parts stay
     /// as they are, so that the signature can be verified from the rendition too.
-    pub(super) fn signed_multipart(
-        &mut self,
-        bytes: &[u8],
-        part: &Part,
-        place: &Place,
-        edits: &mut Edits,
-    ) {
+    pub(super) fn signed_multipart(&mut self, spot: Spot<'_>, edits: &mut Edits) {
+        let Spot { bytes, part, .. } = spot;
         let [content, rest @ ..] = part.children.as_slice() else {
             return;
         };
         let place = if rest.len() > 1 {
-            place.part()
+            spot.place.part()
         } else {
-            place.clone()
+            spot.place.clone()
         };
         let mut layers = 0;
         let mut others = Vec::new();
@@ -50,22 +45,16 @@ impl Walk<'_> {
             let failure = Failure::Damaged("multipart/signed without a signature in it".into());
             layers = self.settle_signature(Err(unreadable(failure)), format_of(part), &place);
         }
-        self.part(bytes, content, false, &place.inside(layers), edits);
+        self.part(spot.child(content, &place.inside(layers)), edits);
         for other in others {
-            self.part(bytes, other, false, &place.part(), edits);
+            self.part(spot.child(other, &place.part()), edits);
         }
     }
 
     /// Opens a `multipart/encrypted` (RFC 3156), or the `multipart/mixed` that Exchange makes of one. False if no
     /// OpenPGP message is in it.
-    pub(super) fn encrypted_multipart(
-        &mut self,
-        bytes: &[u8],
-        part: &Part,
-        is_message: bool,
-        place: &Place,
-        edits: &mut Edits,
-    ) -> bool {
+    pub(super) fn encrypted_multipart(&mut self, spot: Spot<'_>, edits: &mut Edits) -> bool {
+        let Spot { bytes, part, .. } = spot;
         let payload = part
             .children
             .iter()
@@ -81,18 +70,18 @@ impl Walk<'_> {
             });
         match payload {
             Some(Payload::Cms(ber)) => {
-                self.cms_part((bytes, part), ber, is_message, place, edits);
+                self.cms_part(spot, ber, edits);
                 return true;
             }
             Some(Payload::Packets(packets)) => {
-                self.pgp_entity((bytes, part), packets, is_message, place, edits);
+                self.pgp_entity(spot, packets, edits);
                 return true;
             }
             None if part.content_type.subtype == "encrypted" => {
                 let failure = Failure::Damaged(
                     "multipart/encrypted without an encrypted message in it".into(),
                 );
-                self.absorb_failure(unreadable(failure), Format::Openpgp, place);
+                self.absorb_failure(unreadable(failure), Format::Openpgp, spot.place);
             }
             None => {}
         }

@@ -1,28 +1,19 @@
 //! What each MIME part is, and where it goes.
 
 use super::multipart::is_encrypted;
-use super::{Place, Walk};
-use crate::mail::mime::Part;
+use super::{Place, Spot, Walk};
 use crate::mail::rendition::{Edits, replace_attachment, replace_entity};
 use crate::mail::{sniff, tnef, transfer};
 
 impl Walk<'_> {
-    /// Looks into `part`. `is_message`: it is the root of a message, so that its header is the message's.
-    pub(super) fn part(
-        &mut self,
-        bytes: &[u8],
-        part: &Part,
-        is_message: bool,
-        place: &Place,
-        edits: &mut Edits,
-    ) {
+    /// Looks into a part and all parts in it.
+    pub(super) fn part(&mut self, spot: Spot<'_>, edits: &mut Edits) {
+        let Spot { part, place, .. } = spot;
         if part.is_multipart() && !part.children.is_empty() {
             if part.content_type.subtype == "signed" {
-                return self.signed_multipart(bytes, part, place, edits);
+                return self.signed_multipart(spot, edits);
             }
-            if is_encrypted(bytes, part)
-                && self.encrypted_multipart(bytes, part, is_message, place, edits)
-            {
+            if is_encrypted(spot.bytes, part) && self.encrypted_multipart(spot, edits) {
                 return;
             }
             let inside = if part.children.len() == 1 {
@@ -31,181 +22,141 @@ impl Walk<'_> {
                 place.part()
             };
             for child in &part.children {
-                self.part(bytes, child, false, &inside, edits);
+                self.part(spot.child(child, &inside), edits);
             }
         } else if part.is_multipart() {
-            self.encoded_multipart(bytes, part, is_message, place, edits);
+            self.encoded_multipart(spot, edits);
         } else if let [message] = part.children.as_slice() {
             // Outside encryption a forwarded message is a part of what a reader sees, even if it is all of it.
             let whole = place.whole && place.depth > 0;
             let inside = Place {
                 whole,
-                from: Vec::new(),
-                date: None,
-                ..place.clone()
+                ..place.forwarded()
             };
-            self.message(bytes, message, &inside, edits);
+            self.message(spot.bytes, message, &inside, edits);
         } else {
-            self.leaf(bytes, part, is_message, place, edits);
+            self.leaf(spot, edits);
         }
     }
 
-    fn leaf(
-        &mut self,
-        bytes: &[u8],
-        part: &Part,
-        is_message: bool,
-        place: &Place,
-        edits: &mut Edits,
-    ) {
-        let body = &bytes[part.body.clone()];
-        let encoding = part.encoding(bytes);
-        let name = part.file_name(bytes);
+    fn leaf(&mut self, spot: Spot<'_>, edits: &mut Edits) {
+        let (body, encoding) = (spot.body(), spot.encoding());
+        let content_type = &spot.part.content_type;
+        let name = spot.part.file_name(spot.bytes);
         let lower = name.to_lowercase();
-        let essence = part.content_type.essence();
+        let essence = content_type.essence();
         let ends_with = |endings: &[&str]| endings.iter().any(|ending| lower.ends_with(ending));
 
         if is_cms_type(&essence) || ends_with(&[".p7m", ".p7s", ".p7z", ".p7c"]) {
             let found = sniff::cms_in(body, &encoding);
             let declared = is_cms_type(&essence) && !body.trim_ascii().is_empty();
-            let or_anything = || declared.then(|| transfer::decode(body, &encoding).into_owned());
+            let or_anything = || declared.then(|| spot.decoded().into_owned());
             if let Some(ber) = found.or_else(or_anything) {
                 return if essence.ends_with("-signature") || ends_with(&[".p7s"]) {
-                    self.lone_signature((bytes, part), ber, is_message, place, edits)
+                    self.lone_signature(spot, ber, edits)
                 } else {
-                    self.cms_part((bytes, part), ber, is_message, place, edits)
+                    self.cms_part(spot, ber, edits)
                 };
             }
         }
-        if matches!(
+        let is_tnef = matches!(
             essence.as_str(),
             "application/ms-tnef" | "application/vnd.ms-tnef"
-        ) || lower == "winmail.dat"
-        {
-            return self.tnef_part(bytes, part, place, edits);
+        );
+        if is_tnef || lower == "winmail.dat" {
+            return self.tnef_part(spot, edits);
         }
-        if part.content_type.is_message() || ends_with(&[".eml"]) {
-            let message = transfer::decode(body, &encoding);
-            let inside = Place {
-                whole: false,
-                from: Vec::new(),
-                date: None,
-                nesting: place.nesting + 1,
-                ..place.clone()
-            };
-            if let Some(changed) = self.entity(&message, &inside) {
-                replace_attachment(bytes, part, &changed, edits);
-            }
-            return;
+        if content_type.is_message() || ends_with(&[".eml"]) {
+            return self.encoded_message(spot, edits);
         }
         if is_key_or_signature(&essence) {
             return;
         }
         if ends_with(&[".gpg", ".pgp", ".asc"]) || essence.starts_with("application/pgp") {
             if let Some(packets) = sniff::openpgp_in(body, &encoding, "MESSAGE") {
-                return self.pgp_attachment(
-                    (bytes, part),
-                    packets,
-                    is_message,
-                    &name,
-                    place,
-                    edits,
-                );
+                return self.pgp_attachment(spot, packets, &name, edits);
             }
-        } else if part.content_type.kind != "text" && part.content_type.kind != "image" {
-            let start = transfer::beginning(body, &encoding, sniff::WINDOW);
-            if sniff::is_cms(&start) {
-                return self.cms_part(
-                    (bytes, part),
-                    transfer::decode(body, &encoding).into_owned(),
-                    is_message,
-                    place,
-                    edits,
-                );
-            }
-            let mentioned = sniff::mentions_armor(&start) || sniff::is_surely_openpgp(&start);
-            drop(start);
-            if mentioned
-                && let content = transfer::decode(body, &encoding)
-                && let Some(packets) = sniff::openpgp_in(&content, "", "MESSAGE")
-            {
-                return self.pgp_attachment(
-                    (bytes, part),
-                    packets,
-                    is_message,
-                    &name,
-                    place,
-                    edits,
-                );
-            }
+        } else if content_type.kind != "text"
+            && content_type.kind != "image"
+            && self.undeclared(spot, &name, edits)
+        {
+            return;
         }
-        if is_read_as_text(&part.content_type.kind) || is_message || ends_with(&[".asc", ".txt"]) {
-            self.inline_part(bytes, part, is_message, place, edits);
+        if is_read_as_text(&content_type.kind) || spot.is_message || ends_with(&[".asc", ".txt"]) {
+            self.inline_part(spot, edits);
+        }
+    }
+
+    /// Opens an object that neither type nor name announces; false if there is none.
+    fn undeclared(&mut self, spot: Spot<'_>, name: &str, edits: &mut Edits) -> bool {
+        let start = transfer::beginning(spot.body(), &spot.encoding(), sniff::WINDOW);
+        if sniff::is_cms(&start) {
+            self.cms_part(spot, spot.decoded().into_owned(), edits);
+            return true;
+        }
+        let mentioned = sniff::mentions_armor(&start) || sniff::is_surely_openpgp(&start);
+        drop(start);
+        if !mentioned {
+            return false;
+        }
+        let packets = sniff::openpgp_in(&spot.decoded(), "", "MESSAGE");
+        let found = packets.is_some();
+        if let Some(packets) = packets {
+            self.pgp_attachment(spot, packets, name, edits);
+        }
+        found
+    }
+
+    /// A message that lies encoded in an attachment.
+    fn encoded_message(&mut self, spot: Spot<'_>, edits: &mut Edits) {
+        let inside = Place {
+            whole: false,
+            nesting: spot.place.nesting + 1,
+            ..spot.place.forwarded()
+        };
+        if let Some(changed) = self.entity(&spot.decoded(), &inside) {
+            replace_attachment(spot.bytes, spot.part, &changed, edits);
         }
     }
 
     /// A multipart without parts: some gateways encode the whole body, which no standard allows. What is no
     /// multipart at all is looked at as a leaf.
-    fn encoded_multipart(
-        &mut self,
-        bytes: &[u8],
-        part: &Part,
-        is_message: bool,
-        place: &Place,
-        edits: &mut Edits,
-    ) {
-        let encoding = part.encoding(bytes);
-        let body = &bytes[part.body.clone()];
-        let Some(boundary) = part
-            .content_type
+    fn encoded_multipart(&mut self, spot: Spot<'_>, edits: &mut Edits) {
+        let encoding = spot.encoding();
+        let content_type = &spot.part.content_type;
+        let Some(boundary) = content_type
             .parameter("boundary")
             .filter(|_| encoding == "base64" || encoding == "quoted-printable")
         else {
-            return self.leaf(bytes, part, is_message, place, edits);
+            return self.leaf(spot, edits);
         };
-        let essence = part.content_type.essence();
+        let essence = content_type.essence();
         let mut entity =
             format!("Content-Type: {essence}; boundary=\"{boundary}\"\r\n\r\n").into_bytes();
-        entity.extend_from_slice(&transfer::decode(body, &encoding));
+        entity.extend_from_slice(&spot.decoded());
         let inside = Place {
-            nesting: place.nesting + 1,
-            ..place.clone()
+            nesting: spot.place.nesting + 1,
+            ..spot.place.clone()
         };
         if let Some(changed) = self.entity(&entity, &inside) {
-            replace_entity(bytes, part, changed, is_message, edits);
-        }
-    }
-
-    fn pgp_attachment(
-        &mut self,
-        (bytes, part): (&[u8], &Part),
-        packets: Vec<u8>,
-        is_message: bool,
-        name: &str,
-        place: &Place,
-        edits: &mut Edits,
-    ) {
-        if is_message {
-            self.pgp_entity((bytes, part), packets, true, place, edits);
-        } else {
-            self.pgp_file((bytes, part), packets, name, place, edits);
+            spot.replace(changed, edits);
         }
     }
 
     /// Opens what lies encrypted in a `winmail.dat`. If something was, the part becomes a multipart of its text
     /// and attachments.
-    fn tnef_part(&mut self, bytes: &[u8], part: &Part, place: &Place, edits: &mut Edits) {
-        let body = transfer::decode(&bytes[part.body.clone()], &part.encoding(bytes));
+    fn tnef_part(&mut self, spot: Spot<'_>, edits: &mut Edits) {
+        let body = spot.decoded();
         let Some(contents) = tnef::parse(&body) else {
             return;
         };
         let entity = tnef::as_entity(&contents);
         let inside = Place {
-            nesting: place.nesting + 1,
-            ..place.part()
+            nesting: spot.place.nesting + 1,
+            ..spot.place.part()
         };
         if let Some(changed) = self.entity(&entity, &inside) {
-            replace_entity(bytes, part, changed, false, edits);
+            replace_entity(spot.bytes, spot.part, changed, false, edits);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! OpenPGP objects: PGP/MIME, armored and binary attachments, and the keys a message brings along.
 
-use super::{Place, Walk};
+use super::{Place, Spot, Walk};
 use crate::mail::context::OpenPgpCertificate;
 use crate::mail::mime::Part;
 use crate::mail::model::Format;
 use crate::mail::openpgp::{self, armor};
-use crate::mail::rendition::{Edits, as_file, replace_entity};
+use crate::mail::rendition::{Edits, as_file};
 use crate::mail::{sniff, transfer};
 
 /// Keys taken from one message.
@@ -16,45 +16,38 @@ const MAX_KEY_BYTES: usize = 1 << 20;
 impl Walk<'_> {
     /// Opens an OpenPGP message. Returns its literal data and how many layers it had; nothing for a detached signature,
     /// which stays as it is.
-    pub(super) fn open_pgp(&mut self, packets: &[u8], place: &Place) -> Option<(Vec<u8>, u32)> {
-        let result = openpgp::open(packets, None, &self.context(place));
+    pub(super) fn open_pgp(&mut self, packets: Vec<u8>, place: &Place) -> Option<(Vec<u8>, u32)> {
+        let result = openpgp::open_owned(packets, &self.context(place));
         let detached = matches!(&result, Ok(opened) if opened.layers.iter().any(|layer| layer.kind == openpgp::DETACHED));
         self.settle(result, Format::Openpgp, place)
             .filter(|_| !detached)
     }
 
-    /// Opens `packets` and puts the MIME entity inside in the place of `part`.
-    pub(super) fn pgp_entity(
-        &mut self,
-        (bytes, part): (&[u8], &Part),
-        packets: Vec<u8>,
-        is_message: bool,
-        place: &Place,
-        edits: &mut Edits,
-    ) {
-        let Some((plaintext, count)) = self.open_pgp(&packets, place) else {
+    /// Opens `packets` and puts the MIME entity inside in the part's place.
+    pub(super) fn pgp_entity(&mut self, spot: Spot<'_>, packets: Vec<u8>, edits: &mut Edits) {
+        let Some((plaintext, count)) = self.open_pgp(packets, spot.place) else {
             return;
         };
-        drop(packets);
-        let inner = self.inside_entity(plaintext, &place.inside(count));
-        replace_entity(bytes, part, inner, is_message, edits);
+        let inner = self.inside_entity(plaintext, &spot.place.inside(count));
+        spot.replace(inner, edits);
     }
 
-    /// Opens an encrypted file and puts the file in its place, without the ending `.gpg`, `.pgp` or `.asc`. What
-    /// is a MIME entity is put there as such.
-    pub(super) fn pgp_file(
+    /// Opens an attached message. An encrypted file is replaced by the file, without the ending `.gpg`, `.pgp` or
+    /// `.asc`; what is a MIME entity, or all of the mail, is put there as such.
+    pub(super) fn pgp_attachment(
         &mut self,
-        (bytes, part): (&[u8], &Part),
+        spot: Spot<'_>,
         packets: Vec<u8>,
         name: &str,
-        place: &Place,
         edits: &mut Edits,
     ) {
-        let Some((plaintext, count)) = self.open_pgp(&packets, place) else {
+        if spot.is_message {
+            return self.pgp_entity(spot, packets, edits);
+        }
+        let Some((plaintext, count)) = self.open_pgp(packets, spot.place) else {
             return;
         };
-        drop(packets);
-        let inside = place.inside(count);
+        let inside = spot.place.inside(count);
         let inner =
             if sniff::is_entity(&plaintext) && !stripped(name).to_lowercase().ends_with(".eml") {
                 self.inside_entity(plaintext, &inside)
@@ -62,7 +55,7 @@ impl Walk<'_> {
                 let file = as_file(&plaintext, stripped(name));
                 self.entity(&file, &inside).unwrap_or(file)
             };
-        replace_entity(bytes, part, inner, false, edits);
+        spot.replace(inner, edits);
     }
 
     /// Remembers the OpenPGP keys that a message brings: Autocrypt fields, `application/pgp-keys`, armored blocks
@@ -83,7 +76,8 @@ impl Walk<'_> {
         for child in &part.children {
             self.collect_attached_keys(bytes, child);
         }
-        if !part.children.is_empty() || part.body.len() > MAX_KEY_BYTES * 2 {
+        let is_cms = part.content_type.subtype.contains("pkcs7");
+        if is_cms || !part.children.is_empty() || part.body.len() > MAX_KEY_BYTES * 2 {
             return;
         }
         let declared = part.content_type.essence() == "application/pgp-keys";

@@ -117,10 +117,16 @@ impl Chunks {
             .unwrap_or(usize::MAX)
             .max(1)
             .saturating_add(TAG);
-        let mut plaintext = Vec::with_capacity(chunks.len());
+        let single = chunks.len() <= size;
+        let mut plaintext = Vec::with_capacity(if single { 0 } else { chunks.len() });
         let mut index = 0;
         for chunk in chunks.chunks(size) {
-            plaintext.extend_from_slice(&self.open_one(index, None, chunk)?);
+            let opened = self.open_one(index, None, chunk)?;
+            if single {
+                plaintext = opened.into();
+            } else {
+                plaintext.extend_from_slice(&opened);
+            }
             index += 1;
         }
         self.open_one(index, Some(plaintext.len() as u64), closing)?;

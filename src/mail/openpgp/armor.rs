@@ -36,14 +36,14 @@ pub fn next_block(text: &[u8], from: usize) -> Option<Block> {
             span: begin..at,
         });
     }
-    let mut digits = Vec::new();
+    let (mut bytes, mut digits) = (Vec::new(), Vec::new());
     let mut in_headers = true;
     while at < text.len() {
         let (current, next) = line(text, at);
         if find(current, END).is_some() {
             return Some(Block {
                 label,
-                bytes: decode(&digits),
+                bytes: finish(bytes, &digits),
                 span: begin..next,
             });
         }
@@ -54,13 +54,26 @@ pub fn next_block(text: &[u8], from: usize) -> Option<Block> {
         if !in_headers && !is_checksum(current) {
             digits.extend(current.iter().copied().filter(|c| is_digit(*c)));
         }
+        if digits.len() >= BATCH {
+            let whole = digits.len() / 4 * 4;
+            bytes.extend_from_slice(&decode(&digits[..whole]));
+            digits.drain(..whole);
+        }
         at = next;
     }
     Some(Block {
         label,
-        bytes: decode(&digits),
+        bytes: finish(bytes, &digits),
         span: begin..at,
     })
+}
+
+/// Digits gathered before they are decoded, so that a long message is not held twice.
+const BATCH: usize = 64 << 10;
+
+fn finish(mut bytes: Vec<u8>, digits: &[u8]) -> Vec<u8> {
+    bytes.extend_from_slice(&decode(digits));
+    bytes
 }
 
 /// All armored blocks of a text, in order.
@@ -160,16 +173,7 @@ pub(crate) fn line(text: &[u8], at: usize) -> (&[u8], usize) {
 
 /// Where `needle` first occurs.
 pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    let first = *needle.first()?;
-    let mut at = 0;
-    while let Some(step) = haystack.get(at..)?.iter().position(|c| *c == first) {
-        at += step;
-        if haystack[at..].starts_with(needle) {
-            return Some(at);
-        }
-        at += 1;
-    }
-    None
+    memchr::memmem::find(haystack, needle)
 }
 
 #[cfg(test)]

@@ -49,6 +49,19 @@ pub fn open(data: &[u8], detached: Option<&[u8]>, ctx: &Context) -> Result<Unwra
     })
 }
 
+/// As [`open`] for a binary message that nobody else needs: it is not copied, and given up as soon as it is read.
+pub fn open_owned(message: Vec<u8>, ctx: &Context) -> Result<Unwrapped, Unopened> {
+    let whole = matches!(
+        binary(&message),
+        Some(Found::Packets(Cow::Borrowed(packets))) if packets.len() == message.len()
+    );
+    if whole {
+        guarded(|| message::peel(message, ctx))
+    } else {
+        open(&message, None, ctx)
+    }
+}
+
 /// Checks a clear-signed text (the first in `text`). The plaintext is the text with its dash escapes undone.
 pub fn open_clear_signed(text: &[u8], ctx: &Context) -> Result<Unwrapped, Unopened> {
     guarded(|| clear_signed(text, ctx))

@@ -308,7 +308,7 @@ fn content_info(content_type: &ObjectIdentifier, content: &[u8]) -> Vec<u8> {
 fn lf_digest(bytes: &[u8]) -> Digest {
     let mut hasher = sha2::Sha256::new();
     let mut rest = bytes;
-    while let Some(at) = rest.windows(2).position(|pair| pair == b"\r\n") {
+    while let Some(at) = memchr::memmem::find(rest, b"\r\n") {
         hasher.update(&rest[..at]);
         rest = &rest[at + 1..];
     }

@@ -145,10 +145,9 @@ const DIGESTS: &[(&str, &str)] = &[
 /// The digest that `oid` is or names: a digest, an HMAC, or a signature algorithm.
 #[must_use]
 pub fn digest_name(oid: &ObjectIdentifier) -> Option<&'static str> {
-    DIGESTS
-        .iter()
-        .find(|(dotted, _)| self::oid(dotted) == *oid)
-        .map(|(_, name)| *name)
+    let dotted = oid.to_string();
+    let found = DIGESTS.iter().find(|(known, _)| *known == dotted);
+    found.map(|(_, name)| *name)
 }
 
 /// Algorithms and types that are only named, never understood here; and KEMs, which name themselves.

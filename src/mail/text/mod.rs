@@ -143,7 +143,7 @@ impl Collector<'_> {
             }
             self.part(bytes, child, nesting + 1);
         }
-        if !part.children.is_empty() {
+        if !part.children.is_empty() || part.content_type.subtype.contains("pkcs7") {
             return;
         }
         let content = Encoded {
