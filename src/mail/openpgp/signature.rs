@@ -178,8 +178,9 @@ fn judge_one(body: &[u8], readings: &[Reading], depth: u32, ctx: &Context) -> Si
             return evidence;
         }
     };
-    let known = certs::known(ctx.trust);
-    let candidates = candidates(&signature, &known);
+    let issuers = signature.get_issuers();
+    let known = certs::known(ctx.trust, &issuers);
+    let candidates = candidates(&signature, &issuers, &known);
     let mut checked = false;
     let good = readings.iter().find_map(|reading| {
         let digest = digest(&signature, &reading.hashed(as_text))?;
@@ -224,9 +225,9 @@ fn rank(verdict: Verdict) -> u8 {
 /// Keys that the signature names; those of vouched-for certificates first. A signature that names none is tried with all.
 fn candidates<'a>(
     signature: &openpgp::packet::Signature,
+    issuers: &[openpgp::KeyHandle],
     known: &'a [Known],
 ) -> Vec<Candidate<'a>> {
-    let issuers = signature.get_issuers();
     let fits = |key: &Key<PublicParts, UnspecifiedRole>| {
         key.pk_algo() == signature.pk_algo()
             && (issuers.is_empty()
@@ -235,8 +236,12 @@ fn candidates<'a>(
                     .any(|issuer| issuer.aliases(key.key_handle())))
     };
     let of_one = |known: &'a Known| {
-        let keys = known.cert.keys().map(|ka| ka.key().clone()).filter(fits);
-        keys.map(|key| Candidate { known, key }).collect::<Vec<_>>()
+        let keys = known.cert.keys().map(|ka| ka.key()).filter(|key| fits(key));
+        keys.map(|key| Candidate {
+            known,
+            key: key.clone(),
+        })
+        .collect::<Vec<_>>()
     };
     let (vouched, carried): (Vec<_>, Vec<_>) = known.iter().partition(|k| k.vouched());
     vouched
