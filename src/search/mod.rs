@@ -42,8 +42,9 @@ use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, TantivyError};
 const OPEN_WRITERS: usize = 2;
 /// Partitions that are open for reading at a time; each holds some file handles.
 const OPEN_READERS: usize = 24;
-/// Memory of one writer, in bytes; tantivy takes no less.
-const WRITER_MEMORY: usize = 15_000_000;
+/// Memory of one writer, in bytes: what is added between two commits should fit, or more and smaller segments are made,
+/// and merged later.
+const WRITER_MEMORY: usize = 40_000_000;
 /// Text added to a partition before it is committed without being asked: what waits in memory is bounded.
 const MOST_UNCOMMITTED: usize = 24 << 20;
 /// Segments with more records are no longer merged, which bounds a merge's time and memory.

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// Bytes in the spool above which an import waits: about two seconds of archiving.
-const MUCH: u64 = 16 << 20;
+const MUCH: u64 = 12 << 20;
 /// Bytes that are imported between two looks.
 const STEP: u64 = 1 << 20;
 /// Between two looks while waiting.

@@ -5,6 +5,7 @@ use super::protocol::{Answer, Offer, decode, encode, length};
 use crate::id::SpoolId;
 use crate::intake::config::Shared;
 use crate::intake::envelope::{Envelope, Recipient, Source};
+use crate::intake::spool::format::FULL_FRAME;
 use crate::intake::spool::{Incoming, NotSpooled};
 use crate::intake::stop::Stop;
 use crate::secret::wipe;
@@ -13,11 +14,13 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 /// Mails of one client that may wait for the disk at one time; enough to fill the writer's groups.
-const UNDER_WAY: usize = 32;
+const UNDER_WAY: usize = 256;
+/// And their bytes in memory: a mail counts with what the spool keeps of it there, at most a frame.
+const UNDER_WAY_BYTES: usize = 16 << 20;
 
 type Waiting = JoinHandle<Answer>;
 
@@ -47,12 +50,18 @@ async fn take_mails(
     queue: mpsc::Sender<Waiting>,
 ) -> io::Result<()> {
     let mut pace = Pace::default();
+    let room = Arc::new(Semaphore::new(UNDER_WAY_BYTES));
     while let Some(offer) = read_offer(&mut from).await? {
         pace.after(offer.length, || shared.spool.backlog()).await;
+        let held = offer.length.clamp(1, FULL_FRAME as u64) as u32;
+        let held = Arc::clone(&room).acquire_many_owned(held).await;
         let waiting = match take_text(&mut from, shared, offer.length).await? {
             Ok(text) => {
                 let envelope = envelope(shared, offer, uid);
-                tokio::spawn(async move { answer_for(text.finish(envelope).await) })
+                tokio::spawn(async move {
+                    let _held = held;
+                    answer_for(text.finish(envelope).await)
+                })
             }
             Err(refused) => tokio::spawn(async { refused }),
         };
