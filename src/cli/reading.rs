@@ -161,6 +161,15 @@ fn print_mail(mail: &MailView) {
             printable(&signature.reason),
             text_of(&signature.revocation)
         );
+        if let Some(claimed) = &signature.claimed {
+            println!(
+                "          on {}, as the mail claims: {} ({}; revocation {})",
+                claimed.time,
+                text_of(&claimed.verdict),
+                printable(&claimed.reason),
+                text_of(&claimed.revocation)
+            );
+        }
     }
     for name in &mail.attachments {
         println!("Attached: {}", printable(name));
