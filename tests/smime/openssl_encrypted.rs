@@ -188,6 +188,19 @@ fn passwords_and_pre_shared_keys() {
     }
 }
 
+/// Of 600 wrong keys two or three give a right padding: none of them may be believed before the right one.
+#[test]
+fn wrong_pre_shared_keys_give_no_wrong_text() {
+    let folder = Folder::new();
+    let right = "000102030405060708090a0b0c0d0e0f";
+    folder.must(&format!(
+        "cms -EncryptedData_encrypt -aes-128-cbc -binary -in message -outform DER -out out -secretkey {right}"
+    ));
+    let wrong: Vec<String> = (1..=600).map(|number| format!("{number:032x}")).collect();
+    let given: Vec<&str> = wrong.iter().map(String::as_str).chain([right]).collect();
+    opens(&passphrases(&given), &folder.read("out"), "EncryptedData");
+}
+
 #[test]
 fn diffie_hellman_of_x942() {
     let folder = Folder::new();
