@@ -1,6 +1,8 @@
 //! S/MIME from outside: every combination that openssl and gpgsm can write, opened and compared; what they cannot
 //! write, put together from the RFCs; and the reverse, what we encrypt, opened by them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod built;
 mod gpgsm;
 mod key_files;
