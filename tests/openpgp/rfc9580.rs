@@ -103,7 +103,7 @@ fn every_kind_of_key_in_both_versions_opens_and_goes_into_escrow() {
         (CipherSuite::MLDSA65_Ed25519, Profile::RFC9580),
         (CipherSuite::MLDSA87_Ed448, Profile::RFC9580),
     ] {
-        let cert = certificate(suite, profile.clone());
+        let cert = certificate(suite, profile);
         let what = format!("{suite:?} {profile:?}");
         let mut secret = Vec::new();
         cert.as_tsk().serialize(&mut secret).unwrap();
