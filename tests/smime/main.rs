@@ -9,6 +9,7 @@ mod key_files;
 mod limits;
 mod openssl_encrypted;
 mod openssl_signed;
+mod other_writers;
 mod released;
 mod revocation;
 mod support;
