@@ -193,11 +193,12 @@ impl Parent {
         self.note("refused", Some(reason))
     }
 
-    /// Leaves word for `status` of why the keeper could not go on. It is started again all the same.
+    /// Leaves word for `status` of why the keeper could not go on, if it said so: an earlier reason is no longer true. It is
+    /// started again all the same.
     fn note_failure(&self, role: Role) -> Result<(), ServeError> {
-        match self.failure() {
-            Some(reason) if role == Role::Keeper => self.note("open", Some(reason)),
-            _ => Ok(()),
+        match role {
+            Role::Keeper => self.note("open", self.failure()),
+            Role::Intake => Ok(()),
         }
     }
 

@@ -7,7 +7,7 @@ use super::packets::{framed, tag};
 use super::session::public_key_name;
 use super::{verdict, verify};
 use crate::mail::context::Context;
-use crate::mail::model::{Format, Revocation, Scope, Signature, SignatureMath, Verdict};
+use crate::mail::model::{Format, Signature, Verdict};
 use crate::time::Timestamp;
 use openpgp::crypto::hash::Hash;
 use openpgp::packet::key::{Key, PublicParts, UnspecifiedRole};
@@ -299,21 +299,8 @@ fn unchecked(signature: &openpgp::packet::Signature, depth: u32) -> Signature {
 fn unread(depth: u32, reason: &str) -> Signature {
     Signature {
         depth,
-        format: Format::Openpgp,
-        verdict: Verdict::Invalid,
-        math: SignatureMath::Unchecked,
-        reason: reason.to_owned(),
         signer: "unnamed".to_owned(),
-        fingerprint: None,
-        scope: Scope::Whole,
-        time: None,
-        algorithms: Vec::new(),
-        chain: Vec::new(),
-        key_source: None,
-        revocation: Revocation::Unknown,
-        revocation_source: None,
-        from_matches: None,
-        claimed: None,
+        ..Signature::bare(Format::Openpgp, Verdict::Invalid, reason.to_owned())
     }
 }
 
