@@ -16,6 +16,8 @@ pub struct Limits {
     pub raw: u64,
 }
 
+/// A reader's buffer: most mails come in one piece.
+pub const BUFFER: usize = 64 << 10;
 /// Raw bytes that are written together with the head.
 const TOGETHER: u64 = 32 << 10;
 

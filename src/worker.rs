@@ -7,7 +7,9 @@ use crate::mail::context::{OpenPolicy, Trust};
 use crate::mail::keyops::{KeyHint, KeyRefusal, SessionKey, Wrapped};
 use crate::sandbox;
 use std::cell::RefCell;
-use std::io::{self, BufReader, Stdin, Stdout};
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::os::fd::AsFd;
 
 /// Memory a worker may map, as a multiple of the largest mail it opens, and at least.
 const MEMORY_FACTOR: u64 = 8;
@@ -32,7 +34,7 @@ pub fn run() -> Result<(), WorkerError> {
     sandbox::no_dumps()?;
     sandbox::die_with_parent()?;
     crate::mail::warm_up();
-    let pipes = Pipes(RefCell::new((BufReader::new(io::stdin()), io::stdout())));
+    let pipes = Pipes::standard()?;
     let (first, _) = pipes.receive()?;
     let ToWorker::Setup { trust, policy } = first else {
         return Err(WorkerError::OutOfTurn);
@@ -80,9 +82,19 @@ fn encrypt(pipes: &Pipes, certificate: &[u8], mail: &[u8]) -> Result<(), FrameEr
 }
 
 /// The pipes to the keeper, and so the worker's only key operations.
-struct Pipes(RefCell<(BufReader<Stdin>, Stdout)>);
+struct Pipes(RefCell<(BufReader<File>, File)>);
 
 impl Pipes {
+    /// Standard input and output, without the standard library's own buffers, which would cut a frame at line ends.
+    fn standard() -> Result<Self, FrameError> {
+        let from = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+        let to = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        Ok(Self(RefCell::new((
+            BufReader::with_capacity(frame::BUFFER, from),
+            to,
+        ))))
+    }
+
     fn receive(&self) -> Result<(ToWorker, Vec<u8>), FrameError> {
         frame::read(&mut self.0.borrow_mut().0, FROM_KEEPER)
     }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Between two looks at what is archived: rare enough not to be what is measured.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(200);
 
 /// 50,000 small plain mails.
 pub fn plain(scale: &Scale, rows: &mut Vec<Row>) {

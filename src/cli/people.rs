@@ -4,8 +4,8 @@ use super::client::{Client, ClientError};
 use super::failure::Failure;
 use super::officers::{SigningOfficer, sign};
 use super::passphrase::Source;
-use crate::id::{Digest, TenantId};
-use crate::keeper::people::{PersonSubject, hash_password};
+use crate::id::TenantId;
+use crate::keeper::people::{PersonSubject, StoredPassword, hash_password};
 use crate::keeper::protocol::{Answer, Prepare, Request};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -81,7 +81,7 @@ impl SetUser {
                 .iter()
                 .map(|mailbox| mailbox.to_lowercase())
                 .collect(),
-            password: Digest::of(password.as_bytes()),
+            password: password.digest(),
             active: true,
         };
         hand_in(&self.data, &person, password, &self.officers)?;
@@ -95,14 +95,15 @@ impl SetUser {
 
 impl CloseUser {
     fn run(&self) -> Result<(), Failure> {
+        let none = StoredPassword::default();
         let person = PersonSubject {
             name: self.name.clone(),
             tenant: self.tenant.clone(),
             mailboxes: Vec::new(),
-            password: Digest::of(b""),
+            password: none.digest(),
             active: false,
         };
-        hand_in(&self.data, &person, String::new(), &self.officers)?;
+        hand_in(&self.data, &person, none, &self.officers)?;
         if self.json {
             return super::print_json(&person);
         }
@@ -114,7 +115,7 @@ impl CloseUser {
 fn hand_in(
     data: &super::Data,
     person: &PersonSubject,
-    password: String,
+    password: StoredPassword,
     officers: &SigningOfficer,
 ) -> Result<(), Failure> {
     let prepare = Request::Prepare(Prepare::PersonSet(person.clone()));

@@ -263,6 +263,11 @@ impl Core {
             .collect())
     }
 
+    /// Says that nothing more comes to the indexer for now, so that what it has is found at once.
+    pub fn index_rests(&self) {
+        self.indexer.rest();
+    }
+
     /// Waits until everything handed to the indexer can be found.
     pub fn index_all(&self) {
         self.indexer.drain();

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// New mail is findable after at most this, and a commit's own time.
 const COMMIT_AFTER: Duration = Duration::from_secs(2);
+/// With nothing more to come it is committed at once, but not more often than this: each commit makes a segment.
+const APART: Duration = Duration::from_secs(1);
 /// Batches that may wait; then archiving waits too, which bounds memory.
 const QUEUE: usize = 4;
 
@@ -19,6 +21,8 @@ enum Job {
         anew: Vec<SearchDoc>,
         applied: u64,
     },
+    /// Nothing more is to come for now.
+    Rest,
     Drain(SyncSender<()>),
 }
 
@@ -57,6 +61,13 @@ impl Indexer {
         }
     }
 
+    /// Says that nothing more is to come for now.
+    pub fn rest(&self) {
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.try_send(Job::Rest); // a full queue is not at rest
+        }
+    }
+
     /// Waits until all that was queued is committed.
     pub fn drain(&self) {
         let (done, waiting) = sync_channel(1);
@@ -79,6 +90,7 @@ impl Drop for Indexer {
 
 fn work(index: &SearchIndex, inbox: &Receiver<Job>) -> Result<(), SearchError> {
     let mut uncommitted: Option<(Instant, u64)> = None;
+    let mut last = Instant::now();
     loop {
         let patience = uncommitted.map_or(Duration::from_secs(3600), |(since, _)| {
             COMMIT_AFTER.saturating_sub(since.elapsed())
@@ -93,16 +105,21 @@ fn work(index: &SearchIndex, inbox: &Receiver<Job>) -> Result<(), SearchError> {
                 index.replace(&anew)?;
                 let since = uncommitted.map_or_else(Instant::now, |(since, _)| since);
                 uncommitted = Some((since, applied));
-                if since.elapsed() >= COMMIT_AFTER {
-                    commit(index, &mut uncommitted)?;
+                if since.elapsed() < COMMIT_AFTER {
+                    continue;
                 }
             }
+            Ok(Job::Rest) if last.elapsed() < APART => continue,
+            Ok(Job::Rest) | Err(RecvTimeoutError::Timeout) => {}
             Ok(Job::Drain(done)) => {
                 commit(index, &mut uncommitted)?;
                 let _ = done.send(());
             }
-            Err(RecvTimeoutError::Timeout) => commit(index, &mut uncommitted)?,
             Err(RecvTimeoutError::Disconnected) => return commit(index, &mut uncommitted),
+        }
+        if uncommitted.is_some() {
+            commit(index, &mut uncommitted)?;
+            last = Instant::now();
         }
     }
 }

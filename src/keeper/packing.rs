@@ -8,11 +8,24 @@ use crate::id::{RecordId, TenantId};
 use crate::secret::Key;
 use crate::vault::PartKind;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::{self, Read, Write};
 use zstd::bulk::Compressor;
 
 /// zstd's default level.
 const LEVEL: i32 = 3;
+/// For what is mostly ciphertext in base64: the letters take fewer bits, but nothing repeats that is worth a search.
+const CIPHERTEXT_LEVEL: i32 = 1;
+
+/// What a content is like to a compressor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Texture {
+    /// Anything.
+    Plain,
+    /// Mostly ciphertext.
+    Ciphertext,
+}
 
 /// One sealed part in memory, ready to be appended, with what its manifest entry needs.
 pub struct Sealed {
@@ -34,8 +47,9 @@ pub fn seal(
     record: &NewRecord,
     kind: PartKind,
     content: &[u8],
+    texture: Texture,
 ) -> io::Result<Sealed> {
-    let packed = compress(content)?;
+    let packed = compress(content, texture)?;
     let associated = associated(tenant, record.id, kind);
     let bytes = stream::seal(&record.key, &associated, &packed)?;
     let (salt, salt_bytes) = manifest::salt();
@@ -53,19 +67,21 @@ pub fn seal(
     Ok(Sealed { bytes, entry })
 }
 
-/// Compresses in one piece. Each thread keeps its context: making one costs more than a short mail.
-fn compress(content: &[u8]) -> io::Result<Vec<u8>> {
+/// Compresses in one piece. Each thread keeps its contexts: making one costs more than a short mail.
+fn compress(content: &[u8], texture: Texture) -> io::Result<Vec<u8>> {
     thread_local! {
-        static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+        static KEPT: RefCell<BTreeMap<i32, Compressor<'static>>> = const { RefCell::new(BTreeMap::new()) };
     }
-    COMPRESSOR.with_borrow_mut(|kept| {
-        let mut compressor = match kept.take() {
-            Some(compressor) => compressor,
-            None => Compressor::new(LEVEL)?,
+    let level = match texture {
+        Texture::Plain => LEVEL,
+        Texture::Ciphertext => CIPHERTEXT_LEVEL,
+    };
+    KEPT.with_borrow_mut(|kept| {
+        let compressor = match kept.entry(level) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(Compressor::new(level)?),
         };
-        let packed = compressor.compress(content);
-        *kept = Some(compressor);
-        packed
+        compressor.compress(content)
     })
 }
 

@@ -48,6 +48,34 @@ pub enum PeopleError {
     UnfitPassword,
 }
 
+/// A password's Argon2id hash with its salt, as a PHC string; empty for a closed account. It is never printed, for a
+/// weak password can be guessed from it.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StoredPassword(String);
+
+impl StoredPassword {
+    /// What statements have in its place: its SHA-256.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.0.as_bytes())
+    }
+
+    fn fits(&self, password: &SecretBytes) -> bool {
+        PasswordHash::new(&self.0).is_ok_and(|hash| {
+            Argon2::default()
+                .verify_password(password.expose(), &hash)
+                .is_ok()
+        })
+    }
+}
+
+impl std::fmt::Debug for StoredPassword {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StoredPassword(..)")
+    }
+}
+
 /// What officers sign about a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PersonSubject {
@@ -57,17 +85,17 @@ pub struct PersonSubject {
     pub tenant: TenantId,
     /// Addresses whose mail the person reads, lower case.
     pub mailboxes: Vec<String>,
-    /// SHA-256 of the password's PHC string, which has a random salt; the string itself is in no statement.
+    /// [`StoredPassword::digest`]: the hash itself is in no statement.
     pub password: Digest,
     /// False to close the account.
     pub active: bool,
 }
 
 impl PersonSubject {
-    /// The person, if `password` (a PHC string) is the one that was signed for.
+    /// The person, if `password` is the one that was signed for.
     #[must_use]
-    pub fn with_password(self, password: String) -> Option<Person> {
-        (Digest::of(password.as_bytes()) == self.password).then_some(Person {
+    pub fn with_password(self, password: StoredPassword) -> Option<Person> {
+        (password.digest() == self.password).then_some(Person {
             name: self.name,
             tenant: self.tenant,
             mailboxes: self.mailboxes,
@@ -86,21 +114,21 @@ pub struct Person {
     pub tenant: TenantId,
     /// Addresses whose mail the person reads, lower case.
     pub mailboxes: Vec<String>,
-    /// Argon2id hash of the password, as a PHC string.
-    pub password: String,
+    /// To compare passwords with.
+    pub password: StoredPassword,
     /// False once officers have closed the account.
     pub active: bool,
 }
 
 /// Hashes a password with Argon2id and a random salt, for a [`Person`].
-pub fn hash_password(password: &SecretBytes) -> Result<String, PeopleError> {
+pub fn hash_password(password: &SecretBytes) -> Result<StoredPassword, PeopleError> {
     if !(8..=1024).contains(&password.expose().len()) {
         return Err(PeopleError::UnfitPassword);
     }
     let hash = Argon2::default()
         .hash_password(password.expose())
         .map_err(|_| PeopleError::UnfitPassword)?;
-    Ok(hash.to_string())
+    Ok(StoredPassword(hash.to_string()))
 }
 
 /// All people and the open sessions.
@@ -203,13 +231,9 @@ impl People {
         // An unknown name costs as much time as a known one.
         const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c3Ryb25ncm9vbXNhbHQ$1X5kKTIZvTtdkEuyzBYYwv0nZtmbYTpQVUU1ibNZcfc";
         let person = self.persons.get(name).filter(|person| person.active);
-        let stored = person.map_or(NOBODY, |person| person.password.as_str());
-        let fits = PasswordHash::new(stored).is_ok_and(|hash| {
-            Argon2::default()
-                .verify_password(password.expose(), &hash)
-                .is_ok()
-        });
-        fits && person.is_some()
+        let nobody = StoredPassword(NOBODY.to_owned());
+        let stored = person.map_or(&nobody, |person| &person.password);
+        stored.fits(password) && person.is_some()
     }
 
     /// The person of a session.
@@ -277,6 +301,7 @@ mod tests {
             .sign_in("anna", &secret("correct horse"), now)
             .expect("sign in");
         assert_eq!(people.person(&token, now).expect("session").name, "anna");
+        assert!(!format!("{:?}", anna()).contains("argon2"), "never printed");
         let later = now.plus_seconds(SESSION_SECONDS);
         assert!(people.person(&token, later).is_err(), "sessions end");
         people

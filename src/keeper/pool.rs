@@ -247,7 +247,7 @@ fn start(setup: &WorkerSetup) -> Result<Process, WorkerFailure> {
     let patience = Patience::default();
     let mut process = Process {
         to: ToChild::new(to, &patience).map_err(WorkerFailure::Start)?,
-        from: BufReader::new(FromChild::new(from, &patience)),
+        from: BufReader::with_capacity(frame::BUFFER, FromChild::new(from, &patience)),
         child,
         patience,
         served: 0,

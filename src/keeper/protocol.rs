@@ -8,7 +8,7 @@ use crate::approval::{Approval, Statement};
 use crate::frame::Limits;
 use crate::id::{CaseId, RecordId, TenantId};
 use crate::keeper::manifest::Arrival;
-use crate::keeper::people::PersonSubject;
+use crate::keeper::people::{PersonSubject, StoredPassword};
 use crate::mail::model::{Layer, Mailbox, Outcome, Signature};
 use crate::secret::SecretBytes;
 use crate::time::Timestamp;
@@ -120,8 +120,8 @@ pub enum Request {
     PersonSet {
         /// "people.set".
         statement: Statement,
-        /// The Argon2id hash whose digest the statement has, as a PHC string; empty where an account is closed.
-        password: String,
+        /// The one whose digest the statement has.
+        password: StoredPassword,
         /// Officers' signatures.
         approvals: Vec<Approval>,
     },

@@ -5,7 +5,7 @@ use super::archiving::commit::append_text;
 use super::archiving::derive;
 use super::core::{Core, CoreError, lock};
 use super::manifest::Manifest;
-use super::packing;
+use super::packing::{self, Texture};
 use super::pool::{Mail, Worker};
 use super::protocol::{Form, Waiting};
 use super::store::NewRecord;
@@ -122,7 +122,8 @@ fn add_rendition(
         .ok_or_else(|| CoreError::NoTenant(meta.tenant.clone()))?;
     let written = (|| {
         store.ensure_segment()?;
-        let sealed = packing::seal(&meta.tenant, &record, PartKind::Rendition, &rendition)
+        let (kind, texture) = (PartKind::Rendition, Texture::Plain);
+        let sealed = packing::seal(&meta.tenant, &record, kind, &rendition, texture)
             .map_err(CoreError::Seal)?;
         let entry = store.append(record.id, PartKind::Rendition, slot, &sealed)?;
         let manifest = Manifest {

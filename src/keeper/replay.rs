@@ -49,7 +49,7 @@ pub fn doc_of(core: &Core, record: RecordId) -> Result<Option<SearchDoc>, CoreEr
     let text = core.text(&meta, &manifest)?;
     Ok(Some(derive::doc(
         &manifest,
-        &text,
+        text,
         &further_owners(&meta.arrivals),
     )))
 }
@@ -163,7 +163,7 @@ fn doc(
         .reader(&manifest.tenant)?
         .record_key(manifest.record, slot_of(slot))?;
     let text = core.text_with(worker, manifest, &key)?;
-    Ok(derive::doc(manifest, &text, &[]))
+    Ok(derive::doc(manifest, text, &[]))
 }
 
 /// The ledger's place in the vault's terms.

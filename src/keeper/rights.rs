@@ -90,6 +90,7 @@ impl Warrant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keeper::people::StoredPassword;
 
     #[test]
     fn a_person_reads_only_own_mailboxes_of_the_own_tenant() {
@@ -97,7 +98,7 @@ mod tests {
             name: "anna".into(),
             tenant: "main".parse().expect("tenant"),
             mailboxes: vec!["Anna@Example.org".into()],
-            password: String::new(),
+            password: StoredPassword::default(),
             active: true,
         };
         let warrant = Warrant::of_person(&person);

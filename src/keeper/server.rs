@@ -5,7 +5,7 @@
 
 use super::core::{Core, CoreError, lock};
 use super::escrowing;
-use super::people::{Person, PersonSubject};
+use super::people::{Person, PersonSubject, StoredPassword};
 use super::protocol::{Answer, FROM_CLIENT, Prepare, Request, Status, Token};
 use super::reopen::NewKeys;
 use super::rights::Warrant;
@@ -293,7 +293,7 @@ impl Connection<'_> {
     fn set_person(
         &self,
         statement: &Statement,
-        password: String,
+        password: StoredPassword,
         approvals: &[Approval],
     ) -> Result<Answer, Refusal> {
         let (box_id, now) = (self.core.box_id(), self.core.clock.now());

@@ -16,7 +16,7 @@ pub fn mailboxes(value: &[u8]) -> Vec<Mailbox> {
     let mut found = Vec::new();
     let mut current = Current::default();
     let (mut quoted, mut escaped, mut comment) = (false, false, 0_u32);
-    for &byte in &value {
+    for &byte in &*value {
         if escaped {
             escaped = false;
             current.push(byte, quoted, comment);

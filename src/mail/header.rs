@@ -211,12 +211,14 @@ fn unquoted(value: &str) -> String {
 
 /// The value on one line, raw bytes otherwise.
 #[must_use]
-pub fn unfolded(value: &[u8]) -> Vec<u8> {
-    value
-        .iter()
-        .copied()
-        .filter(|byte| !matches!(byte, b'\r' | b'\n'))
-        .collect()
+pub fn unfolded(value: &[u8]) -> Cow<'_, [u8]> {
+    let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    if !value.iter().any(is_end) {
+        return Cow::Borrowed(value);
+    }
+    let mut out = Vec::with_capacity(value.len());
+    out.extend(value.iter().filter(|byte| !is_end(byte)));
+    Cow::Owned(out)
 }
 
 /// Unfolds and decodes encoded words (RFC 2047). Bytes that are not UTF-8 are read as Windows-1252.
@@ -224,6 +226,9 @@ pub fn unfolded(value: &[u8]) -> Vec<u8> {
 pub fn decode_words(value: &[u8]) -> String {
     let value = unfolded(&value[..value.len().min(MAX_VALUE)]);
     let text = lossy(&value);
+    if !text.contains("=?") {
+        return text.trim().to_owned();
+    }
     let mut out = String::with_capacity(text.len());
     let mut pending = Pending::default();
     let mut rest: &str = &text;

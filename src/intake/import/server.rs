@@ -22,6 +22,9 @@ const UNDER_WAY: usize = 256;
 /// And their bytes in memory: a mail counts with what the spool keeps of it there, at most a frame.
 const UNDER_WAY_BYTES: usize = 16 << 20;
 
+/// Bytes that are read at once.
+const PIECE: usize = 64 << 10;
+
 type Waiting = JoinHandle<Answer>;
 
 /// Serves one importing client until it is done. When the intake stops, mails that are whole are
@@ -97,7 +100,7 @@ async fn take_text(
         Ok(shared.spool.incoming())
     };
     let mut left = length;
-    let mut buffer = vec![0; 64 << 10];
+    let mut buffer = vec![0; usize::try_from(length).map_or(PIECE, |length| length.min(PIECE))];
     while left > 0 {
         let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
         let read = from.read(&mut buffer[..most]).await?;

@@ -39,8 +39,10 @@ pub struct Again {
 pub struct Prepared {
     /// What it was made from.
     pub task: Task,
-    /// Layers, verdicts and text, without the rendition.
+    /// Layers and verdicts, without the rendition and the text's body.
     pub opened: Opened,
+    /// The text's body, for the search index.
+    pub body: String,
     /// The rendition, for its length and the malware scanners to come.
     pub rendition: Option<Vec<u8>>,
     /// Original (unless too large for memory) and rendition.

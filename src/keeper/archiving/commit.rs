@@ -10,9 +10,10 @@ use crate::id::{Digest, RecordId, TenantId};
 use crate::intake::envelope::{Envelope, Source};
 use crate::keeper::core::{Core, CoreError};
 use crate::keeper::manifest::{self, Arrival, LaterArrival, Manifest, VERSION};
-use crate::keeper::packing;
+use crate::keeper::packing::{self, Texture};
 use crate::keeper::store::{NewRecord, Store, StoreError};
 use crate::ledger::{Event, Place, Slot};
+use crate::mail::model::SearchText;
 use crate::search::SearchDoc;
 use crate::vault::{PartKind, SlotPlace};
 use data_encoding::BASE64;
@@ -134,8 +135,6 @@ fn write_new(
         Some(sealed) => Some(store.append(record.id, PartKind::Rendition, slot, sealed)?),
         None => None,
     };
-    let mut opened = prepared.opened.clone();
-    opened.text.body = String::new();
     let manifest = Manifest {
         version: VERSION,
         salt: manifest::salt().0,
@@ -152,7 +151,7 @@ fn write_new(
         join: Digest(task.join),
         original,
         rendition,
-        opened,
+        opened: prepared.opened.clone(),
     };
     let (place, commitment) = append_text(store, record, PartKind::Manifest, slot, &manifest)?;
     outcome.events.push(Event::Arrival {
@@ -176,9 +175,11 @@ fn write_new(
         .changes
         .opened_by
         .extend(derive::opened_by(&manifest));
-    outcome
-        .docs
-        .push(derive::doc(&manifest, &prepared.opened.text, &[]));
+    let text = SearchText {
+        body: prepared.body.clone(),
+        ..manifest.opened.text.clone()
+    };
+    outcome.docs.push(derive::doc(&manifest, text, &[]));
     let key = NewRecord {
         id: record.id,
         key: record.key.duplicate(),
@@ -252,7 +253,8 @@ pub(in crate::keeper) fn append_text<T: serde::Serialize>(
         record: record.id,
         source,
     })?;
-    let sealed = packing::seal(store.tenant(), record, kind, &text).map_err(CoreError::Seal)?;
+    let sealed = packing::seal(store.tenant(), record, kind, &text, Texture::Plain)
+        .map_err(CoreError::Seal)?;
     let entry = store.append(record.id, kind, slot, &sealed)?;
     let place = Place {
         segment: entry.segment,

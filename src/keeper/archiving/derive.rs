@@ -121,7 +121,7 @@ pub fn opened_by(manifest: &Manifest) -> Vec<String> {
 
 /// What search is given. `text` has the body; `further` are the owners of later arrivals.
 #[must_use]
-pub fn doc(manifest: &Manifest, text: &SearchText, further: &[String]) -> SearchDoc {
+pub fn doc(manifest: &Manifest, text: SearchText, further: &[String]) -> SearchDoc {
     let mut all: BTreeSet<String> = owners(&manifest.arrival).into_iter().collect();
     all.extend(further.iter().cloned());
     let layers = &manifest.opened.layers;
@@ -145,10 +145,10 @@ pub fn doc(manifest: &Manifest, text: &SearchText, further: &[String]) -> Search
         owners: all.into_iter().collect(),
         from: text.from.iter().map(party).collect(),
         to: text.to.iter().map(party).collect(),
-        subject: text.subject.clone(),
-        body: text.body.clone(),
-        attachments: text.attachments.clone(),
+        subject: text.subject,
+        body: text.body,
         has_attachment: !text.attachments.is_empty(),
+        attachments: text.attachments,
         encrypted,
         signed: manifest
             .opened
@@ -156,7 +156,7 @@ pub fn doc(manifest: &Manifest, text: &SearchText, further: &[String]) -> Search
             .iter()
             .map(|signature| judgement(signature.verdict))
             .collect(),
-        message_id: text.message_id.clone(),
+        message_id: text.message_id,
     }
 }
 

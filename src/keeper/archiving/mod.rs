@@ -97,7 +97,10 @@ impl Archiver {
                         return;
                     }
                 }
-                Ok(None) => std::thread::sleep(IDLE),
+                Ok(None) => {
+                    self.core.index_rests();
+                    std::thread::sleep(IDLE);
+                }
                 Err(error) => {
                     tracing::error!(%error, "the spool cannot be read; trying again");
                     std::thread::sleep(RETRY);

@@ -2,7 +2,7 @@
 //! seals what came out, so that committing a batch is only appending.
 
 use super::batch::{Prepared, Task};
-use crate::keeper::packing::{self, Sealed};
+use crate::keeper::packing::{self, Sealed, Texture};
 use crate::keeper::pool::{Mail, Worker, WorkerFailure, WorkerSetup};
 
 use crate::mail::KeyOps;
@@ -107,10 +107,12 @@ fn prepare(worker: &mut Worker, task: Task, keys: &dyn TenantKeys) -> Prepared {
         Err(failure) => unopened(&failure),
     };
     let rendition = opened.rendition.take();
+    let body = std::mem::take(&mut opened.text.body);
     let sealed = seal_parts(&task, rendition.as_deref());
     Prepared {
         task,
         opened,
+        body,
         rendition,
         sealed,
     }
@@ -179,14 +181,14 @@ fn seal_parts(
     task: &Task,
     rendition: Option<&[u8]>,
 ) -> io::Result<(Option<Sealed>, Option<Sealed>)> {
-    let seal = |kind, content| packing::seal(&task.tenant, &task.record, kind, content);
+    let seal =
+        |kind, content, texture| packing::seal(&task.tenant, &task.record, kind, content, texture);
+    let texture = match rendition {
+        Some(_) => Texture::Ciphertext,
+        None => Texture::Plain,
+    };
     let original = task.mail.body.in_memory();
-    Ok((
-        original
-            .map(|bytes| seal(PartKind::Original, bytes))
-            .transpose()?,
-        rendition
-            .map(|bytes| seal(PartKind::Rendition, bytes))
-            .transpose()?,
-    ))
+    let original = original.map(|bytes| seal(PartKind::Original, bytes, texture));
+    let rendition = rendition.map(|bytes| seal(PartKind::Rendition, bytes, Texture::Plain));
+    Ok((original.transpose()?, rendition.transpose()?))
 }
