@@ -8,7 +8,7 @@ use strongroom::intake::smtp::command;
 use strongroom::intake::spool::format::Preamble;
 use strongroom::keeper::protocol::{Answer, Request};
 use strongroom::ledger::{Checkpoint, Entry};
-use strongroom::mail::context::{Budget, Context, OpenPolicy, Trust};
+use strongroom::mail::context::{Budget, Context, OpenPgpCertificate, OpenPolicy, Trust};
 use strongroom::mail::openpgp::{armor, cleartext, packets};
 use strongroom::mail::smime::ber::Element;
 use strongroom::mail::{self, Bounds, address, date, header, journal, mbox, mime, text, tnef};
@@ -62,10 +62,14 @@ fn small() -> OpenPolicy {
 }
 
 fn in_context<T>(open: impl FnOnce(&Context) -> T) -> T {
+    trusting(&Trust::default(), open)
+}
+
+fn trusting<T>(trust: &Trust, open: impl FnOnce(&Context) -> T) -> T {
     let policy = small();
     open(&Context {
         keys: &Keyholder::default(),
-        trust: &Trust::default(),
+        trust,
         policy: &policy,
         arrived: Timestamp::from_seconds(1_800_000_000),
         date: Some(Timestamp::from_seconds(1_700_000_000)),
@@ -126,6 +130,28 @@ fn openpgp(input: &[u8]) {
     let _ = in_context(|context| mail::openpgp::open(input, None, context));
     let _ = in_context(|context| mail::openpgp::open(input, Some(b"signed\r\n"), context));
     let _ = in_context(|context| mail::openpgp::open_clear_signed(input, context));
+    as_certificate(input);
+}
+
+/// The input as the certificate for signatures that name no key: all keys in it are tried.
+fn as_certificate(input: &[u8]) {
+    let armored = armor::blocks(input).next().map(|block| block.bytes);
+    let trust = Trust {
+        openpgp: vec![OpenPgpCertificate {
+            bytes: armored.unwrap_or_else(|| input.to_vec()),
+            source: "directory".to_owned(),
+        }],
+        ..Trust::default()
+    };
+    // Version, kind, algorithm, digest, no subpackets; then numbers.
+    let rsa = [5, 0, 1, 8, 0, 0, 0, 0, 0, 0, 0, 1, 1];
+    let eddsa = [5, 0, 22, 8, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 1, 1];
+    for signature in [&rsa[..], &eddsa] {
+        let signature = packets::framed(packets::tag::SIGNATURE, signature);
+        let _ = trusting(&trust, |context| {
+            mail::openpgp::open(&signature, Some(b"signed\r\n"), context)
+        });
+    }
 }
 
 fn openpgp_armor(input: &[u8]) {

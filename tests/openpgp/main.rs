@@ -7,5 +7,6 @@ mod corpus;
 mod gpg;
 mod hostile;
 mod matrix;
+mod old_keys;
 mod rfc9580;
 mod support;

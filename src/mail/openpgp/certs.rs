@@ -1,9 +1,10 @@
 //! The OpenPGP certificates at hand. Parsing one costs more than checking a signature, so a worker keeps what it parsed.
 
 use super::armor;
+use super::by_hand::{self, Certificate};
 use crate::id::Digest;
 use crate::mail::context::{OpenPgpCertificate, Trust};
-use sequoia_openpgp::{Cert, KeyHandle, KeyID, cert::CertParser, parse::Parse};
+use sequoia_openpgp::{Cert, KeyHandle, cert::CertParser, parse::Parse};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -28,22 +29,53 @@ impl Known {
     }
 }
 
+/// A certificate with a primary key that Sequoia does not read.
+#[derive(Debug, Clone)]
+pub struct KnownByHand {
+    /// The parsed certificate.
+    pub cert: Rc<Certificate>,
+    /// As in [`Known::source`].
+    pub source: String,
+}
+
+/// Certificates by who reads them.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// Versions 4 and 6.
+    pub certs: Vec<Known>,
+    /// Versions 2, 3 and 5.
+    pub by_hand: Vec<KnownByHand>,
+}
+
 /// Most parsed rings that are kept.
 const KEPT: usize = 512;
 
 thread_local! {
-    static PARSED: RefCell<HashMap<Digest, Vec<Rc<Cert>>>> = RefCell::new(HashMap::new());
+    static PARSED: RefCell<HashMap<Digest, Rc<Parsed>>> = RefCell::new(HashMap::new());
+}
+
+/// The certificates of one ring.
+#[derive(Default)]
+struct Parsed {
+    certs: Vec<Rc<Cert>>,
+    by_hand: Vec<Rc<Certificate>>,
 }
 
 /// The certificates of `trust` that may have a key of these issuers; a ring yields several. Copies of one certificate are
 /// merged (a revocation may be in one, a newer expiry in another), but never what is vouched for with what is not.
 #[must_use]
-pub fn known(trust: &Trust, issuers: &[KeyHandle]) -> Vec<Known> {
+pub fn known(trust: &Trust, issuers: &[KeyHandle]) -> Found {
     let mut known: Vec<Known> = Vec::new();
+    let mut by_hand = Vec::new();
     for entry in relevant(&trust.openpgp, issuers) {
-        for cert in parsed(&entry.bytes) {
+        let parsed = parsed(&entry.bytes);
+        by_hand.extend(parsed.by_hand.iter().map(|cert| KnownByHand {
+            cert: Rc::clone(cert),
+            source: entry.source.clone(),
+        }));
+        for cert in &parsed.certs {
             let new = Known {
-                cert,
+                cert: Rc::clone(cert),
                 source: entry.source.clone(),
             };
             let same = |old: &&mut Known| {
@@ -61,7 +93,10 @@ pub fn known(trust: &Trust, issuers: &[KeyHandle]) -> Vec<Known> {
             }
         }
     }
-    known
+    Found {
+        certs: known,
+        by_hand,
+    }
 }
 
 /// With thousands of certificates only a few are worth a look: self-signatures and a signing subkey's own signature have
@@ -70,11 +105,11 @@ fn relevant<'a>(
     entries: &'a [OpenPgpCertificate],
     issuers: &[KeyHandle],
 ) -> Vec<&'a OpenPgpCertificate> {
-    let mut ids: Vec<KeyID> = issuers.iter().map(KeyID::from).collect();
-    let naming = |ids: &[KeyID]| -> Vec<&'a OpenPgpCertificate> {
+    let mut ids: Vec<Vec<u8>> = issuers.iter().map(key_id).collect();
+    let naming = |ids: &[Vec<u8>]| -> Vec<&'a OpenPgpCertificate> {
         let names = |entry: &&OpenPgpCertificate| {
             let mut ids = ids.iter();
-            ids.any(|id| armor::find(&entry.bytes, id.as_bytes()).is_some())
+            ids.any(|id| armor::find(&entry.bytes, id).is_some())
         };
         entries.iter().filter(names).collect()
     };
@@ -84,28 +119,46 @@ fn relevant<'a>(
         return entries.iter().filter(|_| few).collect();
     }
     // Another copy may have no more than the primary key and its revocation.
-    let certs = found.iter().flat_map(|entry| parsed(&entry.bytes));
-    ids.extend(certs.map(|cert| cert.keyid()));
+    for parsed in found.iter().map(|entry| parsed(&entry.bytes)) {
+        let certs = parsed.certs.iter();
+        ids.extend(certs.map(|cert| cert.keyid().as_bytes().to_vec()));
+        let by_hand = parsed.by_hand.iter().flat_map(|cert| cert.keys().next());
+        ids.extend(by_hand.map(|primary| primary.key_id.clone()));
+    }
     naming(&ids)
 }
 
-fn parsed(bytes: &[u8]) -> Vec<Rc<Cert>> {
+/// The key id in an issuer's fingerprint: of version 4 its end, of versions 5 and 6 its front.
+fn key_id(issuer: &KeyHandle) -> Vec<u8> {
+    let bytes = issuer.as_bytes();
+    match bytes.len() {
+        20 => bytes[12..].to_vec(),
+        size => bytes[..size.min(8)].to_vec(),
+    }
+}
+
+fn parsed(bytes: &[u8]) -> Rc<Parsed> {
     let digest = Digest::of(bytes);
     PARSED.with_borrow_mut(|cache| {
-        if let Some(certs) = cache.get(&digest) {
-            return certs.clone();
+        if let Some(parsed) = cache.get(&digest) {
+            return Rc::clone(parsed);
         }
         if cache.len() >= KEPT {
             cache.clear();
         }
-        let certs: Vec<_> = CertParser::from_bytes(bytes)
+        let certs = CertParser::from_bytes(bytes)
             .into_iter()
             .flatten()
             .flatten()
             .map(|cert| Rc::new(cert.strip_secret_key_material()))
             .collect();
-        cache.insert(digest, certs.clone());
-        certs
+        let by_hand = by_hand::certificates(bytes).into_iter().map(Rc::new);
+        let parsed = Rc::new(Parsed {
+            certs,
+            by_hand: by_hand.collect(),
+        });
+        cache.insert(digest, Rc::clone(&parsed));
+        parsed
     })
 }
 
@@ -134,12 +187,12 @@ mod tests {
             ..Trust::default()
         };
         let signing = alice.keys().subkeys().next().unwrap();
-        let found = known(&trust, &[signing.key().key_handle()]);
+        let found = known(&trust, &[signing.key().key_handle()]).certs;
         let [found] = &found[..] else {
             panic!("{} certificates", found.len())
         };
         assert_eq!(found.cert.fingerprint(), alice.fingerprint());
         assert_eq!(found.cert.primary_key().self_revocations().count(), 1);
-        assert_eq!(known(&trust, &[]).len(), 2);
+        assert_eq!(known(&trust, &[]).certs.len(), 2);
     }
 }

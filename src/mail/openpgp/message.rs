@@ -58,13 +58,13 @@ pub fn peel(message: Vec<u8>, ctx: &Context) -> Result<Unwrapped, Unopened> {
         bare: false,
     };
     match peel.reach_literal(message) {
-        Ok(plaintext) => Ok(peel.unwrapped(plaintext)),
+        Ok(literal) => Ok(peel.unwrapped(literal)),
         Err(failure) => Err(peel.unopened(failure)),
     }
 }
 
 impl Peel<'_, '_> {
-    fn reach_literal(&mut self, message: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    fn reach_literal(&mut self, message: Vec<u8>) -> Result<Literal, Failure> {
         let bounds = &self.ctx.policy.bounds;
         let mut bytes = message;
         for _ in 0..bounds.depth {
@@ -75,11 +75,11 @@ impl Peel<'_, '_> {
             read?;
             bytes = match self.next(level)? {
                 Step::Inside(inner) => inner,
-                Step::Literal(plaintext) => {
+                Step::Literal(literal) => {
                     if !self.inflated {
-                        self.ctx.budget.expand(plaintext.len() as u64, bounds)?;
+                        self.ctx.budget.expand(literal.data.len() as u64, bounds)?;
                     }
-                    return Ok(plaintext);
+                    return Ok(literal);
                 }
             };
         }
@@ -117,7 +117,7 @@ impl Peel<'_, '_> {
                 Ok(Step::Inside(inner))
             }
             Some(Content::Literal(body)) => literal(body).map(Step::Literal),
-            None if self.bare => Ok(Step::Literal(Vec::new())),
+            None if self.bare => Ok(Step::Literal(Literal::default())),
             None => Err(Failure::Damaged(
                 "no encrypted, compressed or literal data in it".to_owned(),
             )),
@@ -178,7 +178,11 @@ impl Peel<'_, '_> {
         }
     }
 
-    fn unwrapped(mut self, plaintext: Vec<u8>) -> Unwrapped {
+    fn unwrapped(mut self, literal: Literal) -> Unwrapped {
+        let Literal {
+            header,
+            data: plaintext,
+        } = literal;
         if self.layers.is_empty() {
             self.layers
                 .push(layer("literal", Vec::new(), Integrity::None));
@@ -194,7 +198,12 @@ impl Peel<'_, '_> {
             if self.bare {
                 signature::unjudged(packets, depth, signature::DETACHED, Verdict::UnknownSigner)
             } else {
-                signature::judge(packets, &[Reading::enclosed(&plaintext)], depth, ctx)
+                signature::judge(
+                    packets,
+                    &[Reading::literal(&plaintext, &header)],
+                    depth,
+                    ctx,
+                )
             }
         });
         for signed in &self.signed {
@@ -253,7 +262,14 @@ impl Peel<'_, '_> {
 
 enum Step {
     Inside(Vec<u8>),
-    Literal(Vec<u8>),
+    Literal(Literal),
+}
+
+/// Literal data, and what comes before it in its packet.
+#[derive(Default)]
+struct Literal {
+    header: Vec<u8>,
+    data: Vec<u8>,
 }
 
 impl Level {
@@ -317,12 +333,12 @@ fn is_filler(rest: &[u8]) -> bool {
 }
 
 /// Literal data (RFC 9580 §5.9): format, file name, date, then the data.
-fn literal(mut body: Vec<u8>) -> Result<Vec<u8>, Failure> {
+fn literal(mut body: Vec<u8>) -> Result<Literal, Failure> {
     let header = body.get(1).map(|name| 2 + usize::from(*name) + 4);
     match header {
         Some(header) if header <= body.len() => {
-            body.drain(..header);
-            Ok(body)
+            let header = body.drain(..header).collect();
+            Ok(Literal { header, data: body })
         }
         _ => Err(Failure::Damaged("literal data packet too short".to_owned())),
     }

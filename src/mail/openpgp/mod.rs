@@ -6,6 +6,7 @@
 mod aead;
 pub mod armor;
 mod binding;
+mod by_hand;
 mod certs;
 pub mod cleartext;
 mod compression;

@@ -1,9 +1,9 @@
 //! The bare check of signatures: which key, over which form of the bytes. What a good check is worth is
 //! for [`super::verdict`] to say.
 
-use super::certs::{self, Known};
+use super::by_hand::{self, SignaturePacket};
+use super::certs::{self, FROM_MESSAGE, Known, KnownByHand};
 use super::line_ends::{has_bare_lf, stripped, to_crlf, to_lf};
-use super::packets::{framed, tag};
 use super::session::public_key_name;
 use super::{verdict, verify};
 use crate::mail::context::Context;
@@ -11,16 +11,19 @@ use crate::mail::model::{Format, Signature, Verdict};
 use crate::time::Timestamp;
 use openpgp::crypto::hash::Hash;
 use openpgp::packet::key::{Key, PublicParts, UnspecifiedRole};
-use openpgp::parse::Parse;
 use openpgp::types::{HashAlgorithm, SignatureType};
 use sequoia_openpgp as openpgp;
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Format, file name and date where there is no literal data packet (draft-koch-librepgp §5.2.4).
+const NO_HEADER: &[u8] = &[0; 6];
+
 /// One way to read the signed bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Reading<'a> {
     bytes: &'a [u8],
+    header: &'a [u8],
     form: Form,
 }
 
@@ -40,22 +43,35 @@ impl<'a> Reading<'a> {
     pub fn enclosed(bytes: &'a [u8]) -> Self {
         Self {
             bytes,
+            header: NO_HEADER,
             form: Form::Enclosed,
+        }
+    }
+
+    /// The data of a literal data packet, with what comes before it in the packet: version 5 signatures are over that too.
+    #[must_use]
+    pub fn literal(bytes: &'a [u8], header: &'a [u8]) -> Self {
+        Self {
+            header,
+            ..Self::enclosed(bytes)
         }
     }
 
     /// All ways in which the bytes under a detached signature may have been meant.
     #[must_use]
     pub fn detached(bytes: &'a [u8]) -> [Self; 4] {
-        [Form::Exact, Form::Crlf, Form::Lf, Form::Stripped].map(|form| Self { bytes, form })
+        [Form::Exact, Form::Crlf, Form::Lf, Form::Stripped].map(|form| Self {
+            form,
+            ..Self::enclosed(bytes)
+        })
     }
 
     /// A clear-signed text with its white space at line ends.
     #[must_use]
     pub fn with_blanks(bytes: &'a [u8]) -> Self {
         Self {
-            bytes,
             form: Form::WithBlanks,
+            ..Self::enclosed(bytes)
         }
     }
 
@@ -128,14 +144,16 @@ pub const UNREACHED: &str = "unopened: what was signed could not be read";
 /// Signature packets (bodies) that cannot be checked, with what they say of themselves.
 #[must_use]
 pub fn unjudged(packets: &[Vec<u8>], depth: u32, reason: &str, verdict: Verdict) -> Vec<Signature> {
-    let told = packets.iter().map(|body| match read(body) {
-        Some(signature) => Signature {
-            verdict,
-            reason: reason.to_owned(),
-            ..unchecked(&signature, depth)
-        },
-        None => unread(depth, UNKNOWN),
-    });
+    let told = packets
+        .iter()
+        .map(|body| match SignaturePacket::read(body) {
+            Some(packet) => Signature {
+                verdict,
+                reason: reason.to_owned(),
+                ..unchecked(&packet.fields, depth)
+            },
+            None => unread(depth, UNKNOWN),
+        });
     told.collect()
 }
 
@@ -150,25 +168,47 @@ pub fn missing(depth: u32) -> Signature {
 
 const UNKNOWN: &str = "unsupported: a signature packet of an unknown version or shape";
 
-/// A signature packet by its body.
-fn read(body: &[u8]) -> Option<openpgp::packet::Signature> {
-    match openpgp::Packet::from_bytes(&framed(tag::SIGNATURE, body)) {
-        Ok(openpgp::Packet::Signature(signature)) => Some(signature),
-        _ => None,
-    }
-}
-
-/// A key that the signature may be of, with its certificate.
+/// A key that the signature may be of, with its certificate, both read by Sequoia.
 pub(super) struct Candidate<'a> {
     pub known: &'a Known,
     pub key: Key<PublicParts, UnspecifiedRole>,
 }
 
+/// A key that the signature may be of, by who reads it.
+pub(super) enum Signer<'a> {
+    Parsed(Candidate<'a>),
+    ByHand(by_hand::Candidate<'a>),
+}
+
+impl Signer<'_> {
+    fn key(&self) -> &Key<PublicParts, UnspecifiedRole> {
+        match self {
+            Self::Parsed(candidate) => &candidate.key,
+            Self::ByHand(candidate) => &candidate.key.key,
+        }
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        match self {
+            Self::Parsed(candidate) => candidate.key.fingerprint().as_bytes().to_vec(),
+            Self::ByHand(candidate) => candidate.key.fingerprint.clone(),
+        }
+    }
+
+    fn vouched(&self) -> bool {
+        match self {
+            Self::Parsed(candidate) => candidate.known.vouched(),
+            Self::ByHand(candidate) => candidate.source != FROM_MESSAGE,
+        }
+    }
+}
+
 fn judge_one(body: &[u8], readings: &[Reading], depth: u32, ctx: &Context) -> Signature {
-    let Some(signature) = read(body) else {
+    let Some(packet) = SignaturePacket::read(body) else {
         return unread(depth, UNKNOWN);
     };
-    let mut evidence = unchecked(&signature, depth);
+    let signature = &packet.fields;
+    let mut evidence = unchecked(signature, depth);
     let as_text = match signature.typ() {
         SignatureType::Binary => false,
         SignatureType::Text => true,
@@ -180,16 +220,16 @@ fn judge_one(body: &[u8], readings: &[Reading], depth: u32, ctx: &Context) -> Si
     };
     let issuers = signature.get_issuers();
     let known = certs::known(ctx.trust, &issuers);
-    let candidates = candidates(&signature, &issuers, &known);
+    let candidates = candidates(signature, &issuers, &known);
     let mut checked = false;
     let good = readings.iter().find_map(|reading| {
-        let digest = digest(&signature, &reading.hashed(as_text))?;
+        let digest = digest(&packet, &reading.hashed(as_text), reading.header)?;
         let fits = candidates.iter().find(|candidate| {
-            let fits = check(&signature, &candidate.key, &digest);
+            let fits = check(&packet, candidate.key(), &digest);
             checked |= fits.is_some();
             fits == Some(true)
         })?;
-        Some((fits.key.fingerprint(), reading.reservation(as_text)))
+        Some((fits.fingerprint(), reading.reservation(as_text)))
     });
     let Some((key, reservation)) = good else {
         return match candidates.first() {
@@ -207,8 +247,8 @@ fn judge_one(body: &[u8], readings: &[Reading], depth: u32, ctx: &Context) -> Si
     // Somebody else's certificate may have the same key in it, unproven: that must not spoil a good signature.
     candidates
         .iter()
-        .filter(|candidate| candidate.key.fingerprint() == key)
-        .map(|candidate| verdict::good(evidence.clone(), &signature, candidate, reservation, ctx))
+        .filter(|candidate| candidate.fingerprint() == key)
+        .map(|candidate| verdict::good(evidence.clone(), signature, candidate, reservation, ctx))
         .min_by_key(|judged| rank(judged.verdict))
         .unwrap_or(evidence)
 }
@@ -226,8 +266,8 @@ fn rank(verdict: Verdict) -> u8 {
 fn candidates<'a>(
     signature: &openpgp::packet::Signature,
     issuers: &[openpgp::KeyHandle],
-    known: &'a [Known],
-) -> Vec<Candidate<'a>> {
+    known: &'a certs::Found,
+) -> Vec<Signer<'a>> {
     let fits = |key: &Key<PublicParts, UnspecifiedRole>| {
         key.pk_algo() == signature.pk_algo()
             && (issuers.is_empty()
@@ -235,24 +275,41 @@ fn candidates<'a>(
                     .iter()
                     .any(|issuer| issuer.aliases(key.key_handle())))
     };
-    let of_one = |known: &'a Known| {
+    let parsed = |known: &'a Known| {
         let keys = known.cert.keys().map(|ka| ka.key()).filter(|key| fits(key));
         keys.map(|key| Candidate {
             known,
             key: key.clone(),
         })
+        .map(Signer::Parsed)
         .collect::<Vec<_>>()
     };
-    let (vouched, carried): (Vec<_>, Vec<_>) = known.iter().partition(|k| k.vouched());
-    vouched
-        .into_iter()
-        .chain(carried)
-        .flat_map(of_one)
-        .collect()
+    let named = |key: &by_hand::PublicKey| {
+        issuers.is_empty() || issuers.iter().any(|issuer| key.is_named(issuer.as_bytes()))
+    };
+    let by_hand = |known: &'a KnownByHand| {
+        let keys = known.cert.keys().filter(move |key| named(key));
+        keys.filter(|key| key.key.pk_algo() == signature.pk_algo())
+            .map(|key| by_hand::Candidate {
+                cert: &known.cert,
+                key,
+                source: &known.source,
+            })
+            .map(Signer::ByHand)
+            .collect::<Vec<_>>()
+    };
+    let mut all: Vec<_> = known.certs.iter().flat_map(parsed).collect();
+    all.extend(known.by_hand.iter().flat_map(by_hand));
+    all.sort_by_key(|candidate| !candidate.vouched());
+    all
 }
 
 /// Hashes the bytes as this signature wants it: salt (version 6), data, the signature's own fields.
-fn digest(signature: &openpgp::packet::Signature, bytes: &[u8]) -> Option<Vec<u8>> {
+fn digest(packet: &SignaturePacket, bytes: &[u8], header: &[u8]) -> Option<Vec<u8>> {
+    if matches!(packet.version(), 2 | 5) {
+        return packet.digest(&[bytes], header);
+    }
+    let signature = &packet.fields;
     let mut hash = signature
         .hash_algo()
         .context()
@@ -268,14 +325,14 @@ fn digest(signature: &openpgp::packet::Signature, bytes: &[u8]) -> Option<Vec<u8
 
 /// `None` if the key's algorithm is not known here.
 fn check(
-    signature: &openpgp::packet::Signature,
+    packet: &SignaturePacket,
     key: &Key<PublicParts, UnspecifiedRole>,
     digest: &[u8],
 ) -> Option<bool> {
-    if (signature.version() == 6) != (key.version() == 6) {
+    if (packet.version() == 6) != (key.version() == 6) {
         return Some(false);
     }
-    verify::fits(key, signature.mpis(), signature.hash_algo(), digest)
+    verify::fits(key, packet.fields.mpis(), packet.fields.hash_algo(), digest)
 }
 
 /// What the packet alone says: no key, nothing checked.

@@ -2,16 +2,18 @@
 //! to the From address, and are the algorithms still believed in.
 
 use super::binding::{self, Binding};
+use super::by_hand;
 use super::certs::FROM_MESSAGE;
 use super::policy::EveryAge;
 use super::session::public_key_name;
-use super::signature::{Candidate, timestamp};
+use super::signature::{Candidate, Signer, timestamp};
 use crate::mail::context::{Context, OpenPolicy};
 use crate::mail::model::{Claimed, Revocation, Signature, SignatureMath, Verdict};
 use crate::time::Timestamp;
 use openpgp::Cert;
 use openpgp::cert::ValidCert;
 use openpgp::cert::amalgamation::ValidAmalgamation;
+use openpgp::packet::key::{Key, PublicParts, UnspecifiedRole};
 use openpgp::serialize::SerializeInto;
 use openpgp::types::{KeyFlags, RevocationStatus, RevocationType};
 use sequoia_openpgp as openpgp;
@@ -23,10 +25,18 @@ const POLICY: &EveryAge = &EveryAge;
 const CLOCK_SKEW: u64 = 24 * 3600;
 
 /// The signature fits no key it names.
-pub(super) fn bad(mut evidence: Signature, candidate: &Candidate, ctx: &Context) -> Signature {
-    let signed = evidence.time.unwrap_or(ctx.arrived);
-    let then = self_signed(candidate, &[signed, ctx.arrived.max(signed)]);
-    describe(&mut evidence, candidate, then.as_ref(), ctx);
+pub(super) fn bad(mut evidence: Signature, signer: &Signer, ctx: &Context) -> Signature {
+    match signer {
+        Signer::Parsed(candidate) => {
+            let signed = evidence.time.unwrap_or(ctx.arrived);
+            let then = self_signed(candidate, &[signed, ctx.arrived.max(signed)]);
+            describe(&mut evidence, candidate, then.as_ref(), ctx);
+        }
+        Signer::ByHand(candidate) => {
+            let binding = candidate.cert.binding(candidate.key);
+            describe_by_hand(&mut evidence, candidate, binding.as_ref(), ctx);
+        }
+    }
     evidence.verdict = Verdict::Invalid;
     evidence.math = SignatureMath::Bad;
     evidence.reason = "bad: the signature does not fit the content".to_owned();
@@ -37,22 +47,32 @@ pub(super) fn bad(mut evidence: Signature, candidate: &Candidate, ctx: &Context)
 pub(super) fn good(
     mut evidence: Signature,
     signature: &openpgp::packet::Signature,
-    candidate: &Candidate,
+    signer: &Signer,
     reservation: Option<&str>,
     ctx: &Context,
 ) -> Signature {
     let signed = evidence.time.unwrap_or(ctx.arrived);
-    let then = self_signed(candidate, &[signed, ctx.arrived.max(signed)]);
-    describe(&mut evidence, candidate, then.as_ref(), ctx);
     evidence.math = SignatureMath::Good;
     let mut findings = Findings::default();
     findings.packet(signature, signed, ctx.arrived);
-    findings.signer(&mut evidence, candidate, then, signed, ctx.arrived);
+    match signer {
+        Signer::Parsed(candidate) => {
+            let then = self_signed(candidate, &[signed, ctx.arrived.max(signed)]);
+            describe(&mut evidence, candidate, then.as_ref(), ctx);
+            findings.signer(&mut evidence, candidate, then, signed, ctx.arrived);
+        }
+        Signer::ByHand(candidate) => {
+            let binding = candidate.cert.binding(candidate.key);
+            describe_by_hand(&mut evidence, candidate, binding.as_ref(), ctx);
+            findings.predates(candidate.key.created, signed);
+            findings.bound(&mut evidence, binding, signed, ctx.arrived);
+        }
+    }
     findings.trust(&evidence, ctx);
     findings.algorithms(&evidence.algorithms, ctx.policy);
     findings.reservations.extend(reservation.map(str::to_owned));
     (evidence.verdict, evidence.reason) = findings.verdict();
-    evidence.claimed = claimed(&evidence, signature, candidate, reservation, ctx);
+    evidence.claimed = claimed(&evidence, signature, signer, reservation, ctx);
     evidence
 }
 
@@ -60,7 +80,7 @@ pub(super) fn good(
 fn claimed(
     evidence: &Signature,
     signature: &openpgp::packet::Signature,
-    candidate: &Candidate,
+    signer: &Signer,
     reservation: Option<&str>,
     ctx: &Context,
 ) -> Option<Claimed> {
@@ -75,7 +95,7 @@ fn claimed(
         revocation_source: None,
         ..evidence.clone()
     };
-    let judged = good(evidence, signature, candidate, reservation, &then);
+    let judged = good(evidence, signature, signer, reservation, &then);
     Some(Claimed {
         time,
         source,
@@ -151,17 +171,10 @@ impl Findings {
         arrived: Timestamp,
     ) {
         let cert = &candidate.known.cert;
-        if timestamp(candidate.key.creation_time()) > signed {
-            self.invalid
-                .push("predates: made before its key was".to_owned());
-        }
+        self.predates(timestamp(candidate.key.creation_time()), signed);
         let Some(valid) = then else {
-            match binding::by_hand(cert, &candidate.key) {
-                Some(binding) => self.bound_by_hand(evidence, candidate, &binding, signed, arrived),
-                None => self.invalid.push(
-                    "unbound: the certificate has no valid self-signature for this key".to_owned(),
-                ),
-            }
+            let binding = binding::by_hand(cert, &candidate.key);
+            self.bound(evidence, binding, signed, arrived);
             return;
         };
         let Some(key) = valid
@@ -224,20 +237,32 @@ impl Findings {
         }
     }
 
-    /// The same for a certificate whose self-signatures only we can check.
-    fn bound_by_hand(
+    fn predates(&mut self, created: Timestamp, signed: Timestamp) {
+        if created > signed {
+            self.invalid
+                .push("predates: made before its key was".to_owned());
+        }
+    }
+
+    /// The signing key by what only we could read or check of its certificate.
+    fn bound(
         &mut self,
         evidence: &mut Signature,
-        candidate: &Candidate,
-        binding: &Binding,
+        binding: Option<Binding>,
         signed: Timestamp,
         arrived: Timestamp,
     ) {
-        self.usage(binding.flags.clone());
+        let Some(binding) = binding else {
+            self.invalid.push(
+                "unbound: the certificate has no valid self-signature for this key".to_owned(),
+            );
+            return;
+        };
+        self.usage(binding.flags);
         self.ran_out(binding.expiry, signed, arrived);
         if binding.revoked {
             evidence.revocation = Revocation::Revoked;
-            evidence.revocation_source = Some(candidate.known.source.clone());
+            evidence.revocation_source = evidence.key_source.clone();
             self.invalid.push("revoked: the key is revoked".to_owned());
         }
     }
@@ -369,6 +394,34 @@ fn describe(
         .map(serde_bytes::ByteBuf::from)
         .into_iter()
         .collect();
+    let user_id = candidate.known.cert.userids().next();
+    let user_id = user_id.map(|user_id| user_id.userid().value());
+    name(evidence, &addresses, user_id, ctx);
+    size(evidence, &candidate.key);
+}
+
+/// The same from a certificate that only we can read. Keys of versions 2 and 3 are named for what an MD5 fingerprint is worth.
+fn describe_by_hand(
+    evidence: &mut Signature,
+    candidate: &by_hand::Candidate,
+    binding: Option<&Binding>,
+    ctx: &Context,
+) {
+    evidence.fingerprint =
+        Some(openpgp::fmt::hex::encode(&candidate.key.fingerprint).to_lowercase());
+    evidence.key_source = Some(candidate.source.to_owned());
+    evidence.chain = vec![candidate.cert.bytes().to_vec().into()];
+    let addresses = binding.map_or(&[][..], |binding| &binding.addresses);
+    name(evidence, addresses, candidate.cert.user_id(), ctx);
+    size(evidence, &candidate.key.key);
+    let old = "v3-key".to_owned();
+    if candidate.key.version < 4 && !evidence.algorithms.contains(&old) {
+        evidence.algorithms.push(old);
+    }
+}
+
+/// Names the signer by the addresses that are proven, else by a user id.
+fn name(evidence: &mut Signature, addresses: &[String], user_id: Option<&[u8]>, ctx: &Context) {
     evidence.from_matches = (!ctx.from.is_empty()).then(|| {
         ctx.from
             .iter()
@@ -376,12 +429,15 @@ fn describe(
     });
     if !addresses.is_empty() {
         evidence.signer = addresses.join(", ");
-    } else if let Some(user_id) = candidate.known.cert.userids().next() {
-        evidence.signer = String::from_utf8_lossy(user_id.userid().value()).into_owned();
+    } else if let Some(user_id) = user_id {
+        evidence.signer = String::from_utf8_lossy(user_id).into_owned();
     }
-    let public = public_key_name(candidate.key.pk_algo().into());
-    if let Some(bits) = candidate
-        .key
+}
+
+/// Adds the key's size to its algorithm's name.
+fn size(evidence: &mut Signature, key: &Key<PublicParts, UnspecifiedRole>) {
+    let public = public_key_name(key.pk_algo().into());
+    if let Some(bits) = key
         .mpis()
         .bits()
         .filter(|_| matches!(public.as_str(), "RSA" | "DSA"))
