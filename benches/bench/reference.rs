@@ -22,7 +22,7 @@ pub fn openssl_speed(scale: &Scale, algorithm: &str, cores: usize) -> Speed {
     let cores = cores.to_string();
     let run = Command::new("openssl")
         .args([
-            "speed", "-mr", "-seconds", &seconds, "-multi", &cores, algorithm,
+            "speed", "-mr", "-elapsed", "-seconds", &seconds, "-multi", &cores, algorithm,
         ])
         .output()
         .expect("openssl is installed");

@@ -23,7 +23,8 @@ impl ContentType {
     #[must_use]
     pub fn parse(value: &[u8]) -> Self {
         let value = &value[..value.len().min(MAX_VALUE)];
-        let text = without_comments(&lossy(value));
+        let text = lossy(value);
+        let text = without_comments(&text);
         let mut pieces = split_outside_quotes(&text, ';').into_iter();
         let first = pieces.next().unwrap_or_default();
         let (kind, subtype) = first.split_once('/').unwrap_or((first, ""));
@@ -150,7 +151,10 @@ fn lossy(bytes: &[u8]) -> Cow<'_, str> {
 }
 
 /// Removes `(…)` outside quoted strings, and folds.
-fn without_comments(text: &str) -> String {
+fn without_comments(text: &str) -> Cow<'_, str> {
+    if !text.contains(['(', '\r', '\n']) {
+        return Cow::Borrowed(text);
+    }
     let mut out = String::with_capacity(text.len());
     let (mut depth, mut quoted, mut escaped) = (0_u32, false, false);
     for c in text.chars() {
@@ -170,7 +174,7 @@ fn without_comments(text: &str) -> String {
             out.push(c);
         }
     }
-    out
+    Cow::Owned(out)
 }
 
 fn split_outside_quotes(text: &str, separator: char) -> Vec<&str> {

@@ -1,5 +1,6 @@
 //! The bare check of a digest's signature. Sequoia does most of it; what its OpenSSL backend lacks is done here: DSA of
-//! every size, and the curves that only GnuPG writes (secp256k1, Ed448 in version 4 packets).
+//! every size, and the curves that only GnuPG writes (secp256k1, Ed448 in version 4 packets). So is RSA, for whose keys
+//! it would begin anew with each check.
 
 use super::dsa;
 use openpgp::crypto::mpi;
@@ -9,10 +10,16 @@ use openssl::bn::{BigNum, BigNumContext};
 use openssl::ec::{EcGroup, EcKey, EcPoint};
 use openssl::ecdsa::EcdsaSig;
 use openssl::error::ErrorStack;
+use openssl::md::{Md, MdRef};
 use openssl::nid::Nid;
-use openssl::pkey::{Id, PKey};
+use openssl::pkey::{Id, PKey, Public};
+use openssl::pkey_ctx::PkeyCtx;
+use openssl::rsa::{Padding, Rsa};
 use openssl::sign::Verifier;
 use sequoia_openpgp as openpgp;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
 
 const SECP256K1: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x0a];
 const ED448: &[u8] = &[0x2b, 0x65, 0x71];
@@ -28,6 +35,9 @@ pub fn fits(
     digest: &[u8],
 ) -> Option<bool> {
     match (key.mpis(), signature) {
+        (mpi::PublicKey::RSA { e, n }, mpi::Signature::RSA { s }) if md(algorithm).is_some() => {
+            Some(rsa(n, e, s, algorithm, digest).unwrap_or(false))
+        }
         (mpi::PublicKey::DSA { p, q, g, y }, mpi::Signature::DSA { r, s }) => {
             let key = [p, q, g, y].map(mpi::MPI::value);
             Some(dsa::verifies(key, [r.value(), s.value()], digest))
@@ -58,6 +68,63 @@ pub fn fits(
     }
 }
 
+/// PKCS #1 v1.5 (RFC 9580 §5.2.3.1). `None` if key or signature make no sense.
+fn rsa(
+    n: &mpi::MPI,
+    e: &mpi::MPI,
+    s: &mpi::MPI,
+    algorithm: HashAlgorithm,
+    digest: &[u8],
+) -> Option<bool> {
+    let key = rsa_key(n.value(), e.value()).ok()?;
+    let signature = s.value_padded(key.size()).ok()?;
+    let mut context = PkeyCtx::new(&*key).ok()?;
+    context.verify_init().ok()?;
+    context.set_rsa_padding(Padding::PKCS1).ok()?;
+    context.set_signature_md(md(algorithm)?).ok()?;
+    context.verify(digest, &signature).ok()
+}
+
+/// Most keys that are kept.
+const KEPT: usize = 512;
+
+/// The key with what OpenSSL has computed for its modulus, which costs a third of a check.
+fn rsa_key(n: &[u8], e: &[u8]) -> Result<Rc<PKey<Public>>, ErrorStack> {
+    type Numbers = (Vec<u8>, Vec<u8>);
+    thread_local! {
+        static KEYS: RefCell<HashMap<Numbers, Rc<PKey<Public>>>> = RefCell::new(HashMap::new());
+    }
+    let numbers = (n.to_vec(), e.to_vec());
+    KEYS.with_borrow_mut(|keys| {
+        if let Some(key) = keys.get(&numbers) {
+            return Ok(Rc::clone(key));
+        }
+        if keys.len() >= KEPT {
+            keys.clear();
+        }
+        let (n, e) = (BigNum::from_slice(n)?, BigNum::from_slice(e)?);
+        let key = PKey::from_rsa(Rsa::from_public_components(n, e)?)?;
+        let key = Rc::new(key);
+        keys.insert(numbers, Rc::clone(&key));
+        Ok(key)
+    })
+}
+
+fn md(algorithm: HashAlgorithm) -> Option<&'static MdRef> {
+    Some(match algorithm {
+        HashAlgorithm::MD5 => Md::md5(),
+        HashAlgorithm::SHA1 => Md::sha1(),
+        HashAlgorithm::RipeMD => Md::ripemd160(),
+        HashAlgorithm::SHA224 => Md::sha224(),
+        HashAlgorithm::SHA256 => Md::sha256(),
+        HashAlgorithm::SHA384 => Md::sha384(),
+        HashAlgorithm::SHA512 => Md::sha512(),
+        HashAlgorithm::SHA3_256 => Md::sha3_256(),
+        HashAlgorithm::SHA3_512 => Md::sha3_512(),
+        _ => return None,
+    })
+}
+
 fn secp256k1(point: &[u8], r: &[u8], s: &[u8], digest: &[u8]) -> Result<bool, ErrorStack> {
     let group = EcGroup::from_curve_name(Nid::SECP256K1)?;
     let point = EcPoint::from_bytes(&group, point, &mut *BigNumContext::new()?)?;
@@ -80,6 +147,35 @@ fn ed448(point: &[u8], r: &[u8], s: &[u8], digest: &[u8]) -> Result<bool, ErrorS
 mod tests {
     use super::*;
     use openssl::sign::Signer;
+
+    #[test]
+    fn an_rsa_signature_may_begin_with_zeros() {
+        let key = Rsa::generate(1024).unwrap();
+        let (n, e) = (key.n().to_vec(), key.e().to_vec());
+        let pair = PKey::from_rsa(key).unwrap();
+        let signed = |digest: &[u8]| {
+            let mut context = PkeyCtx::new(&pair).unwrap();
+            context.sign_init().unwrap();
+            context.set_signature_md(Md::sha256()).unwrap();
+            let mut signature = Vec::new();
+            context.sign_to_vec(digest, &mut signature).unwrap();
+            signature
+        };
+        let fits = |signature: &[u8], digest: &[u8]| {
+            let [n, e, s] = [n.as_slice(), e.as_slice(), signature].map(mpi::MPI::new);
+            rsa(&n, &e, &s, HashAlgorithm::SHA256, digest)
+        };
+        let begins_with_zero = (0..10_000_u32).find_map(|number| {
+            let digest = openssl::sha::sha256(&number.to_be_bytes());
+            let signature = signed(&digest);
+            (signature[0] == 0).then_some((digest, signature))
+        });
+        let (digest, signature) = begins_with_zero.unwrap();
+        assert_eq!(fits(&signature, &digest), Some(true));
+        assert_ne!(fits(&signature, &[7; 32]), Some(true));
+        assert_ne!(fits(&[1; 200], &digest), Some(true), "longer than the key");
+        assert_ne!(fits(&[], &digest), Some(true));
+    }
 
     #[test]
     fn ed448_in_version_4_packets_verifies() {

@@ -1,6 +1,8 @@
 //! The object identifiers of CMS and their usual names, in one table.
 
 use const_oid::ObjectIdentifier;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 const fn oid(dotted: &str) -> ObjectIdentifier {
     ObjectIdentifier::new_unwrap(dotted)
@@ -145,9 +147,11 @@ const DIGESTS: &[(&str, &str)] = &[
 /// The digest that `oid` is or names: a digest, an HMAC, or a signature algorithm.
 #[must_use]
 pub fn digest_name(oid: &ObjectIdentifier) -> Option<&'static str> {
-    let dotted = oid.to_string();
-    let found = DIGESTS.iter().find(|(known, _)| *known == dotted);
-    found.map(|(_, name)| *name)
+    static BY_OID: LazyLock<HashMap<ObjectIdentifier, &str>> = LazyLock::new(|| {
+        let parsed = |(dotted, name): &(&str, &'static str)| Some((dotted.parse().ok()?, *name));
+        DIGESTS.iter().filter_map(parsed).collect()
+    });
+    BY_OID.get(oid).copied()
 }
 
 /// Algorithms and types that are only named, never understood here; and KEMs, which name themselves.
