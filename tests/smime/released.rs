@@ -64,3 +64,88 @@ fn a_certificate_that_only_signs_gets_nothing() {
         .to_string();
     assert!(refused.contains("not a readable"), "{refused}");
 }
+
+/// What real CAs issued against RFC 5280 and openssl takes all the same.
+#[test]
+fn a_strange_certificate_is_encrypted_to_all_the_same() {
+    let folder = Folder::new();
+    let long = "0x00f1e2d3c4b5a69788796a5b4c3d2e1f00112233445566";
+    for (name, algorithm, more) in [
+        ("long", "rsa:2048", format!("-set_serial {long}")),
+        (
+            "long-ec",
+            "ec",
+            format!("-pkeyopt ec_paramgen_curve:P-256 -set_serial {long}"),
+        ),
+        ("negative", "rsa:2048", "-set_serial -0x80aa55".to_owned()),
+        ("small-negative", "rsa:2048", "-set_serial -128".to_owned()),
+        ("zero", "rsa:2048", "-set_serial 0".to_owned()),
+        ("nameless", "rsa:2048", "-set_serial 7 -subj /".to_owned()),
+        (
+            "multi",
+            "rsa:2048",
+            "-multivalue-rdn -subj /O=Z+CN=A+UID=q/C=DE".to_owned(),
+        ),
+    ] {
+        folder.identity(name, algorithm, &more);
+        opens(&folder, name, &folder.certificate(name).to_der().unwrap());
+    }
+    // T61String and BMPString names, by the mask of string types.
+    for mask in ["MASK:0x4", "MASK:0x800"] {
+        folder.write(
+            "names.cnf",
+            format!(
+                "[req]\nstring_mask={mask}\ndistinguished_name=dn\nprompt=no\n[dn]\nCN=Caf\\xe9\n"
+            )
+            .as_bytes(),
+        );
+        folder.identity(
+            "old-string",
+            "rsa:2048",
+            "-config names.cnf -subj /CN=J\u{f6}rg",
+        );
+        opens(
+            &folder,
+            "old-string",
+            &folder.certificate("old-string").to_der().unwrap(),
+        );
+    }
+}
+
+/// Octets changed after signing: nobody checks the CA's signature when encrypting, and the CA that erred signed the error.
+#[test]
+fn malformed_octets_in_a_certificate_do_not_hinder() {
+    let folder = Folder::new();
+    folder.identity(
+        "rsa",
+        "rsa:2048",
+        "-addext keyUsage=critical,keyEncipherment",
+    );
+    let der = folder.certificate("rsa").to_der().unwrap();
+    let at = |needle: &[u8]| der.windows(needle.len()).position(|w| w == needle).unwrap();
+    // BOOLEAN TRUE that is not 0xff, UTF-8 in what should be printable, bytes behind the end.
+    let boolean = at(&[0x55, 0x1d, 0x0f, 1, 1, 0xff]) + 5;
+    let string = at(b"\x0c\x03rsa");
+    let mut changed = der.clone();
+    changed[boolean] = 1;
+    opens(&folder, "rsa", &changed);
+    let mut changed = der.clone();
+    changed[string..string + 5].copy_from_slice(b"\x13\x03a\xc3\xa4");
+    let mut behind = der.clone();
+    behind.extend_from_slice(b"\r\n\0");
+    for certificate in [changed, behind] {
+        encrypt_for(&certificate, MAIL).unwrap();
+    }
+}
+
+fn opens(folder: &Folder, name: &str, certificate: &[u8]) {
+    let message = encrypt_for(certificate, MAIL).expect(name);
+    folder.write("encrypted.eml", &message);
+    folder.must(&format!(
+        "cms -decrypt -in encrypted.eml -inkey {name}.key -recip {name}.crt -binary -out opened"
+    ));
+    assert!(folder.read("opened").ends_with(MAIL), "openssl, {name}");
+    let (keys, policy) = (folder.keys(name), OpenPolicy::default());
+    let opened = strongroom::mail::open(&message, &keys, &Trust::default(), &policy, ARRIVED);
+    assert_eq!(opened.outcome, Outcome::Opened, "{name}");
+}

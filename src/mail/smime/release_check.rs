@@ -3,15 +3,15 @@
 //! Neither OpenSSL's writer nor our own reader takes part.
 
 use cms::content_info::{CmsVersion, ContentInfo};
-use cms::enveloped_data::{
-    EnvelopedData, KeyAgreeRecipientIdentifier, RecipientIdentifier, RecipientInfo,
-};
+use cms::enveloped_data::{EncryptedContentInfo, OriginatorInfo, RecipientKeyIdentifier};
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5911::{ID_AES_256_CBC, ID_DATA, ID_ENVELOPED_DATA};
-use der::asn1::OctetString;
-use der::{Decode, Sequence};
-use x509_cert::Certificate;
-use x509_cert::ext::pkix::SubjectKeyIdentifier;
+use der::asn1::{Int, OctetString, SetOfVec};
+use der::{Any, Choice, Decode, Encode, Sequence, Tagged};
+use openssl::bn::BigNum;
+use openssl::error::ErrorStack;
+use openssl::x509::X509;
+use x509_cert::attr::Attributes;
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
 /// `id-oriKEM` (RFC 9629).
@@ -21,13 +21,101 @@ const ORI_KEM: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     /// Not DER of the structure it should be.
-    #[error(
-        "the encrypted message or the certificate is not strict DER ({0}); nothing was released"
-    )]
+    #[error("the encrypted message is not strict DER ({0}); nothing was released")]
     Structure(#[from] der::Error),
+    /// The certificate cannot be read again.
+    #[error("the certificate cannot be compared with the encrypted message; nothing was released")]
+    Certificate(#[from] ErrorStack),
     /// The structure is not what was asked for.
     #[error("the encrypted message {0}; nothing was released, report this as a defect")]
     Mismatch(&'static str),
+}
+
+// The crate's own types for the following want serial numbers and names as RFC 5280 says. Real certificates have longer
+// and negative serials, and names of every kind (RFC 5652 §6 only copies them).
+
+/// `EnvelopedData` (RFC 5652 §6.1).
+#[derive(Sequence)]
+struct EnvelopedData {
+    version: CmsVersion,
+    #[asn1(
+        context_specific = "0",
+        tag_mode = "IMPLICIT",
+        constructed = "true",
+        optional = "true"
+    )]
+    originator_info: Option<OriginatorInfo>,
+    recipients: SetOfVec<Any>,
+    content: EncryptedContentInfo,
+    #[asn1(
+        context_specific = "1",
+        tag_mode = "IMPLICIT",
+        constructed = "true",
+        optional = "true"
+    )]
+    unprotected: Option<Attributes>,
+}
+
+/// `RecipientInfo` (RFC 5652 §6.2), as far as it is for a certificate's key.
+#[derive(Choice)]
+enum RecipientInfo {
+    Transport(KeyTransport),
+    #[asn1(context_specific = "1", tag_mode = "IMPLICIT", constructed = "true")]
+    Agreement(KeyAgreement),
+    #[asn1(context_specific = "4", tag_mode = "IMPLICIT", constructed = "true")]
+    Other(Other),
+}
+
+#[derive(Sequence)]
+struct KeyTransport {
+    version: CmsVersion,
+    rid: RecipientIdentifier,
+    algorithm: AlgorithmIdentifierOwned,
+    encrypted_key: OctetString,
+}
+
+#[derive(Sequence)]
+struct KeyAgreement {
+    version: CmsVersion,
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
+    originator: Any,
+    #[asn1(context_specific = "1", tag_mode = "EXPLICIT", optional = "true")]
+    ukm: Option<OctetString>,
+    algorithm: AlgorithmIdentifierOwned,
+    keys: Vec<AgreedKey>,
+}
+
+#[derive(Sequence)]
+struct AgreedKey {
+    rid: AgreementIdentifier,
+    encrypted_key: OctetString,
+}
+
+#[derive(Sequence)]
+struct Other {
+    kind: ObjectIdentifier,
+    value: Any,
+}
+
+/// A name as it is, and a serial number of any length and sign.
+#[derive(Sequence)]
+struct IssuerAndSerialNumber {
+    issuer: Any,
+    serial: Int,
+}
+
+#[derive(Choice)]
+enum RecipientIdentifier {
+    IssuerAndSerialNumber(IssuerAndSerialNumber),
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT")]
+    SubjectKeyIdentifier(OctetString),
+}
+
+#[derive(Choice)]
+enum AgreementIdentifier {
+    IssuerAndSerialNumber(IssuerAndSerialNumber),
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT", constructed = "true")]
+    KeyIdentifier(RecipientKeyIdentifier),
 }
 
 /// `KEMRecipientInfo` (RFC 9629 §3), which the crate does not have.
@@ -53,7 +141,7 @@ pub fn check(message: &[u8], certificates: &[&[u8]]) -> Result<(), CheckError> {
         return Err(CheckError::Mismatch("is not EnvelopedData"));
     }
     let enveloped: EnvelopedData = info.content.decode_as()?;
-    let content = &enveloped.encrypted_content;
+    let content = &enveloped.content;
     if content.content_type != ID_DATA || content.encrypted_content.is_none() {
         return Err(CheckError::Mismatch("does not hold encrypted data"));
     }
@@ -61,12 +149,17 @@ pub fn check(message: &[u8], certificates: &[&[u8]]) -> Result<(), CheckError> {
         return Err(CheckError::Mismatch("has another cipher than AES-256-CBC"));
     }
     let mut named = Vec::new();
-    for recipient in enveloped.recip_infos.0.iter() {
+    for recipient in enveloped.recipients.iter() {
         named.extend(identifiers(recipient)?);
     }
     for certificate in certificates {
-        let certificate = Certificate::from_der(certificate)?;
-        let found = named.iter().position(|id| names(id, &certificate));
+        let certificate = X509::from_der(certificate)?;
+        let mut found = None;
+        for (at, id) in named.iter().enumerate() {
+            if names(id, &certificate)? {
+                found = Some(at);
+            }
+        }
         let found = found.ok_or(CheckError::Mismatch(
             "is not encrypted to the certificate asked for",
         ))?;
@@ -82,42 +175,59 @@ pub fn check(message: &[u8], certificates: &[&[u8]]) -> Result<(), CheckError> {
 }
 
 /// Whom one `RecipientInfo` is for.
-fn identifiers(recipient: &RecipientInfo) -> Result<Vec<RecipientIdentifier>, CheckError> {
-    Ok(match recipient {
-        RecipientInfo::Ktri(transport) => vec![transport.rid.clone()],
-        RecipientInfo::Kari(agreement) => {
-            let keys = agreement.recipient_enc_keys.iter();
-            keys.map(|key| match &key.rid {
-                KeyAgreeRecipientIdentifier::IssuerAndSerialNumber(id) => {
-                    RecipientIdentifier::IssuerAndSerialNumber(id.clone())
+fn identifiers(recipient: &Any) -> Result<Vec<RecipientIdentifier>, CheckError> {
+    let nobody = CheckError::Mismatch("has a recipient that is no certificate's key");
+    // Those of other kinds are no certificate's, whatever is in them.
+    let known = matches!(recipient.tag().number().value(), 1 | 4 | 16);
+    if !known {
+        return Err(nobody);
+    }
+    Ok(match RecipientInfo::from_der(&recipient.to_der()?)? {
+        RecipientInfo::Transport(transport) => vec![transport.rid],
+        RecipientInfo::Agreement(agreement) => {
+            let keys = agreement.keys.into_iter();
+            keys.map(|key| match key.rid {
+                AgreementIdentifier::IssuerAndSerialNumber(id) => {
+                    RecipientIdentifier::IssuerAndSerialNumber(id)
                 }
-                KeyAgreeRecipientIdentifier::RKeyId(id) => {
-                    RecipientIdentifier::SubjectKeyIdentifier(id.subject_key_identifier.clone())
+                AgreementIdentifier::KeyIdentifier(id) => {
+                    RecipientIdentifier::SubjectKeyIdentifier(id.subject_key_identifier.0)
                 }
             })
             .collect()
         }
-        RecipientInfo::Ori(other) if other.ori_type == ORI_KEM => {
-            vec![other.ori_value.decode_as::<KemRecipientInfo>()?.rid]
+        RecipientInfo::Other(other) if other.kind == ORI_KEM => {
+            vec![other.value.decode_as::<KemRecipientInfo>()?.rid]
         }
-        _ => {
-            return Err(CheckError::Mismatch(
-                "has a recipient that is no certificate's key",
-            ));
-        }
+        RecipientInfo::Other(_) => return Err(nobody),
     })
 }
 
-fn names(id: &RecipientIdentifier, certificate: &Certificate) -> bool {
-    let facts = certificate.tbs_certificate();
-    match id {
+/// Whether it means this certificate, of which OpenSSL's reading counts: it takes what real CAs issued.
+fn names(id: &RecipientIdentifier, certificate: &X509) -> Result<bool, CheckError> {
+    Ok(match id {
         RecipientIdentifier::IssuerAndSerialNumber(id) => {
-            id.issuer == *facts.issuer() && id.serial_number == *facts.serial_number()
+            id.issuer.to_der()? == certificate.issuer_name().to_der()?
+                && number(id.serial.as_bytes())? == certificate.serial_number().to_bn()?
         }
-        RecipientIdentifier::SubjectKeyIdentifier(id) => facts
-            .get_extension::<SubjectKeyIdentifier>()
-            .is_ok_and(|extension| extension.is_some_and(|(_, own)| own == *id)),
+        RecipientIdentifier::SubjectKeyIdentifier(id) => certificate
+            .subject_key_id()
+            .is_some_and(|own| own.as_slice() == id.as_bytes()),
+    })
+}
+
+/// An INTEGER's content octets, two's complement.
+fn number(octets: &[u8]) -> Result<BigNum, ErrorStack> {
+    let unsigned = BigNum::from_slice(octets)?;
+    if octets.first().is_none_or(|first| *first < 0x80) {
+        return Ok(unsigned);
     }
+    let mut whole = BigNum::from_slice(&[1])?;
+    for _ in octets {
+        let shifted = &whole << 8;
+        whole = shifted;
+    }
+    Ok(&unsigned - &whole)
 }
 
 #[cfg(test)]
