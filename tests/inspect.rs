@@ -176,3 +176,37 @@ fn renditions_of_several_messages_go_into_a_folder() {
         "From: b@x\nSubject: 2\n\ntwo\n"
     );
 }
+
+#[test]
+fn signatures_are_rated_by_the_default_policy() {
+    let folder = tempfile::tempdir().unwrap();
+    let openssl = |arguments: &str| {
+        let run = Command::new("openssl")
+            .args(arguments.split_whitespace())
+            .current_dir(folder.path())
+            .output();
+        run.is_ok_and(|output| output.status.success())
+    };
+    std::fs::write(folder.path().join("text"), "hello\n").unwrap();
+    let made = openssl(
+        "req -x509 -newkey rsa:2048 -noenc -keyout key -out cert -days 30 -subj /emailAddress=a@x.example",
+    ) && ["sha1", "sha256"].iter().all(|digest| {
+        openssl(&format!(
+            "cms -sign -md {digest} -from a@x.example -in text -signer cert -inkey key -out {digest}"
+        ))
+    });
+    if !made {
+        eprintln!("SKIPPED: no openssl that signs");
+        return;
+    }
+    let (_, lines) = inspect(folder.path(), &["--certs", "cert", "sha1", "sha256"]);
+    let verdicts: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            let signature = &line["signatures"][0];
+            (signature["verdict"].as_str(), signature["reason"].as_str())
+        })
+        .collect();
+    assert_eq!(verdicts[0], (Some("valid-but"), Some("weak: SHA-1")));
+    assert_eq!(verdicts[1].0, Some("valid"));
+}

@@ -1,11 +1,12 @@
 //! `strongroom inspect`: opens mail files with keys given on the command line. Stateless; the same code as in the
-//! workers.
+//! workers, under the default policy.
 
 use super::keyfiles::{self, KeyFiles};
 use crate::id::Digest;
 use crate::mail::context::OpenPolicy;
 use crate::mail::model::{Claimed, Layer, Opened, Outcome, SearchText, Signature};
 use crate::mail::{self, mbox};
+use crate::policy::{DEFAULT, ValidPolicy};
 use crate::time::{Clock, SystemClock};
 use clap::Args;
 use serde_json::{Value, json};
@@ -67,9 +68,16 @@ impl Inspect {
         for note in &keys.notes {
             eprintln!("strongroom inspect: no key taken from {note}");
         }
+        let policy = match ValidPolicy::parse(DEFAULT, "default.toml") {
+            Ok(policy) => policy,
+            Err(error) => {
+                eprintln!("strongroom inspect: the default policy: {error}");
+                return false;
+            }
+        };
         let mut fine = true;
         for file in &self.files {
-            fine &= self.one_file(file, &keys);
+            fine &= self.one_file(file, &keys, policy.open());
         }
         fine
     }
@@ -82,7 +90,7 @@ impl Inspect {
         keyfiles::read(&self.keys, &self.certs, passphrases)
     }
 
-    fn one_file(&self, path: &Path, keys: &KeyFiles) -> bool {
+    fn one_file(&self, path: &Path, keys: &KeyFiles, policy: &OpenPolicy) -> bool {
         let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -94,8 +102,8 @@ impl Inspect {
         let several = messages.len() > 1 || self.files.len() > 1;
         let mut fine = true;
         for (index, message) in (1..).zip(&messages) {
-            let opened =
-                catch_unwind(AssertUnwindSafe(|| open(message, keys))).unwrap_or_else(|_| {
+            let opened = catch_unwind(AssertUnwindSafe(|| open(message, keys, policy)))
+                .unwrap_or_else(|_| {
                     failed("the parser gave up; please report this message".into())
                 });
             fine &= matches!(opened.outcome, Outcome::Opened | Outcome::NotEncrypted);
@@ -143,14 +151,8 @@ impl Inspect {
     }
 }
 
-fn open(message: &[u8], keys: &KeyFiles) -> Opened {
-    mail::open(
-        message,
-        &keys.keys,
-        &keys.trust,
-        &OpenPolicy::default(),
-        SystemClock.now(),
-    )
+fn open(message: &[u8], keys: &KeyFiles, policy: &OpenPolicy) -> Opened {
+    mail::open(message, &keys.keys, &keys.trust, policy, SystemClock.now())
 }
 
 fn failed(reason: String) -> Opened {

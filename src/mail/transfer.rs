@@ -30,7 +30,8 @@ pub fn beginning<'a>(body: &'a [u8], encoding: &str, most: usize) -> Cow<'a, [u8
 }
 
 /// Decodes base64 with line breaks, missing padding, padding in mid-text and stray characters. Once text has
-/// begun, a line that is clearly something else (a mailing list's footer) ends it.
+/// begun, a line that is clearly something else (a mailing list's footer, the checksum of OpenPGP armor that lost its
+/// frame) ends it.
 #[must_use]
 pub fn base64(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() / 4 * 3 + 3);
@@ -85,13 +86,20 @@ fn flush(group: u32, count: u32, out: &mut Vec<u8>) {
     }
 }
 
-/// A line that nobody would take for base64.
+/// A line that is no base64: nobody would take it for that, or it is the checksum of armor.
 fn is_foreign(line: &[u8]) -> bool {
     let wrong = line
         .iter()
         .filter(|&&byte| sextet(byte).is_none() && byte != b'=')
         .count();
-    line.starts_with(b"--") || wrong * 10 > line.len() && !line.is_empty()
+    line.starts_with(b"--")
+        || is_armor_checksum(line)
+        || wrong * 10 > line.len() && !line.is_empty()
+}
+
+/// `=` and four digits: no padding has data behind it in its line.
+fn is_armor_checksum(line: &[u8]) -> bool {
+    matches!(line, [b'=', digits @ ..] if digits.len() == 4 && digits.iter().all(|&byte| sextet(byte).is_some()))
 }
 
 const fn sextet(byte: u8) -> Option<u8> {
@@ -213,6 +221,8 @@ mod tests {
             b"hello"
         );
         assert_eq!(base64(b"aGU=bGxv"), b"hello");
+        assert_eq!(base64(b"aGVsbG8=\n=zH6Q\n"), b"hello");
+        assert_eq!(base64(b"aGVsbG8\n=\n"), b"hello");
         assert_eq!(
             quoted_printable(b"a=3D b  \r\nc=\r\nd =zz"),
             b"a= b\r\ncd =zz"

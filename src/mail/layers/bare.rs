@@ -59,6 +59,7 @@ fn is_base64_cms(start: &[u8]) -> bool {
 impl Walk<'_> {
     /// Opens a bare object and what is in it. Returns the plaintext, its own layers replaced.
     pub(super) fn bare(&mut self, object: &Object<'_>, place: &Place) -> Option<Vec<u8>> {
+        let before = self.signatures.len();
         let (plaintext, count) = match object {
             Object::Cms(ber) => self.open_cms(ber, place)?,
             Object::OpenPgp(packets) => self.open_pgp(packets.to_vec(), place)?,
@@ -68,6 +69,7 @@ impl Walk<'_> {
                 return None;
             }
         };
+        self.compare_senders(before, &plaintext);
         Some(self.inside_bare(plaintext, &place.inside(count)))
     }
 

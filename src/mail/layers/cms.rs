@@ -43,10 +43,14 @@ impl Walk<'_> {
 
     /// Opens the CMS object that the part holds and puts its content in the part's place.
     pub(super) fn cms_part(&mut self, spot: Spot<'_>, ber: Vec<u8>, edits: &mut Edits) {
+        let before = self.signatures.len();
         let Some((plaintext, count)) = self.open_cms(&ber, spot.place) else {
             return;
         };
         drop(ber);
+        if spot.is_message {
+            self.compare_senders(before, &plaintext);
+        }
         if plaintext.is_empty() {
             return;
         }

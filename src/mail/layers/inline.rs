@@ -20,9 +20,13 @@ impl Walk<'_> {
             return;
         };
         if let Some(packets) = only_block(&text) {
+            let before = self.signatures.len();
             let Some((plaintext, count)) = self.open_pgp(packets, spot.place) else {
                 return;
             };
+            if spot.is_message {
+                self.compare_senders(before, &plaintext);
+            }
             let inside = spot.place.inside(count);
             if sniff::is_entity(&plaintext) {
                 let inner = self.inside_entity(plaintext, &inside);
@@ -82,7 +86,9 @@ impl Walk<'_> {
     }
 
     fn clear_signed(&mut self, text: &[u8], span: Range<usize>, place: &Place) {
-        let place = if is_alone(text, &span) {
+        // What stands behind the dashes of the first line is shown, and signed by nobody.
+        let first = armor::line(text, span.start).0.trim_ascii_end();
+        let place = if is_alone(text, &span) && first.ends_with(b"-----") {
             place.clone()
         } else {
             place.part()

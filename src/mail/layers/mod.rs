@@ -10,13 +10,14 @@ mod multipart;
 mod parts;
 mod pgp;
 mod result;
+mod sender;
 
 use super::context::{Budget, Context, Failure, OpenPolicy, Trust};
 use super::keyops::{KeyHint, KeyOps};
 use super::mime::{self, Part};
 use super::model::{Layer, Opened, Scope, Signature};
 use super::rendition::{Edits, replace_entity};
-use super::{address, date, header, sniff, text, transfer};
+use super::{date, header, sniff, text, transfer};
 use crate::time::Timestamp;
 use std::borrow::Cow;
 
@@ -57,6 +58,7 @@ pub fn open(
             nesting: 0,
             whole: true,
             from: Vec::new(),
+            is_mail: false,
             date: None,
         };
         match bare::find(message) {
@@ -78,8 +80,10 @@ struct Place {
     nesting: u32,
     /// Nothing else of the message is visible beside it.
     whole: bool,
-    /// Addresses in the nearest From, lower case.
+    /// Addresses in From: the mail's own, and those that protected headers put in its place; lower case.
     from: Vec<String>,
+    /// It is in a mail, not only in a MIME entity or a bare object.
+    is_mail: bool,
     /// The nearest Date.
     date: Option<Timestamp>,
 }
@@ -104,6 +108,7 @@ impl Place {
     fn forwarded(&self) -> Self {
         Self {
             from: Vec::new(),
+            is_mail: false,
             date: None,
             ..self.clone()
         }
@@ -175,7 +180,7 @@ impl Walk<'_> {
             trust: &self.trust,
             policy: self.policy,
             arrived: self.arrived,
-            from: place.from.clone(),
+            from: sender::compared(&place.from, place.is_mail),
             date: place.date,
             budget: self.budget,
         }
@@ -202,10 +207,12 @@ impl Walk<'_> {
     /// Looks into the root of a message or of a plaintext entity.
     fn message(&mut self, bytes: &[u8], root: &Part, place: &Place, edits: &mut Edits) {
         let mut place = place.clone();
-        let from = from_addresses(bytes, root);
-        if !from.is_empty() {
-            place.from = from;
-        }
+        place.from.extend(sender::shown(bytes, root));
+        place.from.sort();
+        place.from.dedup();
+        place.is_mail |= sender::is_mail(bytes, root);
+        // Of two types clients show the one or the other.
+        place.whole &= root.all(bytes, "content-type").nth(1).is_none();
         let date = root.first(bytes, "date").map(header::decode_words);
         place.date = date.and_then(|date| date::parse(&date)).or(place.date);
         let spot = Spot {
@@ -244,15 +251,6 @@ fn with_line_feeds(message: &[u8]) -> Cow<'_, [u8]> {
             .map(|&byte| if byte == b'\r' { b'\n' } else { byte })
             .collect(),
     )
-}
-
-/// All addresses of all From fields, lower case.
-fn from_addresses(bytes: &[u8], root: &Part) -> Vec<String> {
-    root.all(bytes, "from")
-        .flat_map(address::mailboxes)
-        .map(|mailbox| mailbox.address.to_lowercase())
-        .filter(|address| !address.is_empty())
-        .collect()
 }
 
 const fn scope(place: &Place) -> Scope {

@@ -1,6 +1,6 @@
 //! `multipart/signed` and `multipart/encrypted`, and what gateways made of them.
 
-use super::{Spot, Walk};
+use super::{Spot, Walk, sender};
 use crate::mail::context::{Failure, Unopened};
 use crate::mail::mime::Part;
 use crate::mail::model::Format;
@@ -20,6 +20,8 @@ impl Walk<'_> {
         } else {
             spot.place.clone()
         };
+        let senders = sender::shown(bytes, content);
+        let before = self.signatures.len();
         let mut layers = 0;
         let mut others = Vec::new();
         for candidate in rest {
@@ -44,6 +46,9 @@ impl Walk<'_> {
         if layers == 0 {
             let failure = Failure::Damaged("multipart/signed without a signature in it".into());
             layers = self.settle_signature(Err(unreadable(failure)), format_of(part), &place);
+        }
+        for signature in &mut self.signatures[before..] {
+            sender::compare(signature, &senders);
         }
         self.part(spot.child(content, &place.inside(layers)), edits);
         for other in others {

@@ -25,9 +25,13 @@ impl Walk<'_> {
 
     /// Opens `packets` and puts the MIME entity inside in the part's place.
     pub(super) fn pgp_entity(&mut self, spot: Spot<'_>, packets: Vec<u8>, edits: &mut Edits) {
+        let before = self.signatures.len();
         let Some((plaintext, count)) = self.open_pgp(packets, spot.place) else {
             return;
         };
+        if spot.is_message {
+            self.compare_senders(before, &plaintext);
+        }
         let inner = self.inside_entity(plaintext, &spot.place.inside(count));
         spot.replace(inner, edits);
     }

@@ -1,6 +1,6 @@
 //! Putting results together: layers and signatures at their depth, and the outcome of the whole mail.
 
-use super::{Place, Walk, scope};
+use super::{Place, Walk, scope, sender};
 use crate::mail::context::{Failure, Unopened, Unwrapped};
 use crate::mail::model::{
     Format, Integrity, Layer, Opened, Outcome, SearchText, Signature, Verdict,
@@ -95,6 +95,14 @@ impl Walk<'_> {
                 self.place_results(layers, signatures, place);
                 count
             }
+        }
+    }
+
+    /// Compares the signers of the signatures since `first` with the From that their content brings along.
+    pub(super) fn compare_senders(&mut self, first: usize, content: &[u8]) {
+        let senders = sender::brought(content);
+        for signature in &mut self.signatures[first..] {
+            sender::compare(signature, &senders);
         }
     }
 

@@ -1,0 +1,150 @@
+//! Whom a reader takes for the sender. Clients show display names, group names, comments and either of two From
+//! fields, so that a signature vouches for a sender only if every address that stands anywhere in From is the signer's
+//! ("Johnny, you are fired", section 4.4).
+
+use crate::mail::header::{decode_words, unfolded};
+use crate::mail::mime::{self, Part};
+use crate::mail::model::{Signature, Verdict};
+use crate::mail::{address, sniff};
+
+/// Stands for the sender of a mail whose From has no address: nobody is that.
+const NOBODY: &str = "nobody (no address in From)";
+/// Bytes of one field that are read.
+const MAX_FIELD: usize = 64 << 10;
+
+/// All addresses that the From fields of `root` show, lower case.
+pub(super) fn shown(bytes: &[u8], root: &Part) -> Vec<String> {
+    let mut all = Vec::new();
+    for value in root.all(bytes, "from") {
+        let value = &value[..value.len().min(MAX_FIELD)];
+        let mailboxes = address::mailboxes(value).into_iter();
+        let named: Vec<String> = mailboxes
+            .map(|mailbox| mailbox.address.to_lowercase())
+            .filter(|address| !address.is_empty())
+            .collect();
+        let text = decode_words(&unfolded(value)).to_lowercase();
+        let others = text
+            .split(|c: char| c.is_whitespace() || c.is_control() || "<>()[],;:\"\\".contains(c))
+            .filter(|word| !named.iter().any(|address| address == word))
+            .map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()))
+            .filter(|word| is_address(word) && !named.iter().any(|address| address == word))
+            .map(str::to_owned);
+        let others: Vec<String> = others.collect();
+        all.extend(named);
+        all.extend(others);
+    }
+    all
+}
+
+/// What signatures are compared with: the addresses shown, or nobody where a mail shows none.
+pub(super) fn compared(from: &[String], is_mail: bool) -> Vec<String> {
+    if from.is_empty() && is_mail {
+        vec![NOBODY.to_owned()]
+    } else {
+        from.to_vec()
+    }
+}
+
+/// True if `root` is a mail's header, with more than the fields of MIME.
+pub(super) fn is_mail(bytes: &[u8], root: &Part) -> bool {
+    root.fields.iter().any(|field| {
+        let name = bytes[field.name.clone()].to_ascii_lowercase();
+        name != b"mime-version" && !name.starts_with(b"content-")
+    })
+}
+
+/// The addresses in the From that a plaintext brings along (protected headers) and that the rendition shows.
+pub(super) fn brought(plaintext: &[u8]) -> Vec<String> {
+    if sniff::is_entity(plaintext) {
+        shown(plaintext, &mime::header_of(plaintext))
+    } else {
+        Vec::new()
+    }
+}
+
+/// Withdraws the verdict of a signature that is not by all of `senders`, whom a reader sees.
+pub(super) fn compare(signature: &mut Signature, senders: &[String]) {
+    let signers: Vec<&str> = signature.signer.split(", ").collect();
+    let is_signer = |sender: &String| signers.iter().any(|s| s.eq_ignore_ascii_case(sender));
+    let Some(other) = senders.iter().find(|sender| !is_signer(sender)) else {
+        return;
+    };
+    let why = format!(
+        "from-mismatch: the content is from {other}, signed by {}",
+        signature.signer
+    );
+    signature.from_matches = Some(false);
+    if matches!(signature.verdict, Verdict::Valid | Verdict::ValidBut) {
+        signature.verdict = Verdict::UnknownSigner;
+        signature.reason.clone_from(&why);
+    }
+    if let Some(claimed) = &mut signature.claimed
+        && matches!(claimed.verdict, Verdict::Valid | Verdict::ValidBut)
+    {
+        claimed.verdict = Verdict::UnknownSigner;
+        claimed.reason = why;
+    }
+}
+
+/// `local@domain.tld`; a nickname like `Max@home` is none.
+fn is_address(word: &str) -> bool {
+    word.rsplit_once('@')
+        .is_some_and(|(local, domain)| !local.is_empty() && domain.contains('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn from(field: &str) -> Vec<String> {
+        let message = format!("From: {field}\r\nSubject: x\r\n\r\n");
+        shown(message.as_bytes(), &mime::header_of(message.as_bytes()))
+    }
+
+    #[test]
+    fn every_address_counts_wherever_it_stands() {
+        for spoof in [
+            "boss@big.example <eve@evil.example>",
+            "\"boss@big.example\" <eve@evil.example>",
+            "=?utf-8?q?boss=40big.example?= <eve@evil.example>",
+            "(boss@big.example) eve@evil.example",
+            "<boss@big.example> <eve@evil.example>",
+            "boss@big.example: eve@evil.example;",
+            "<@boss@big.example:eve@evil.example>",
+            "boss@big.example\0 <eve@evil.example>",
+        ] {
+            let shown = from(spoof);
+            assert!(
+                ["boss@big.example", "eve@evil.example"]
+                    .iter()
+                    .all(|address| shown.iter().any(|s| s == address)),
+                "{spoof:?}: {shown:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_honest_sender_is_shown_once() {
+        for (field, address) in [
+            ("Bob <bob@x.example>", "bob@x.example"),
+            ("\"bob@x.example\" <Bob@X.example>", "bob@x.example"),
+            ("\"'bob@x.example'\" <bob@x.example>", "bob@x.example"),
+            ("Pat O'Brien <o'brien@x.example>", "o'brien@x.example"),
+            ("Max@home <max@x.example>", "max@x.example"),
+            ("_x_@x.example (Ann)", "_x_@x.example"),
+            ("root@localhost", "root@localhost"),
+        ] {
+            assert_eq!(from(field), [address], "{field:?}");
+        }
+        assert!(from("\"The boss\"").is_empty());
+        assert!(from("undisclosed-senders:;").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn any_field_is_survived(field in "[a-z@.<>(),;:\"'= ?é]{0,60}") {
+            let _ = from(&field);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Mail that makes a good signature look like somebody else's or like one of the whole mail ("Johnny, you are fired",
+//! USENIX Security 2019). Signer and victim are both known and vouched for: only what is shown is forged.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use sequoia_openpgp::cert::{Cert, CertBuilder};
+use sequoia_openpgp::policy::StandardPolicy;
+use sequoia_openpgp::serialize::Serialize;
+use sequoia_openpgp::serialize::stream::{LiteralWriter, Message, Signer};
+use sequoia_openpgp::types::HashAlgorithm;
+use std::io::Write;
+use std::sync::LazyLock;
+use strongroom::escrow::keyholder::Keyholder;
+use strongroom::mail::context::{OpenPgpCertificate, OpenPolicy, Trust};
+use strongroom::mail::model::{Scope, Signature, Verdict};
+use strongroom::mail::openpgp::armor;
+use strongroom::mail::{self};
+use strongroom::time::{Clock, SystemClock};
+
+const BOSS: &str = "boss@big.example";
+const EVE: &str = "eve@evil.example";
+
+static KEYS: LazyLock<[Cert; 2]> = LazyLock::new(|| [BOSS, EVE].map(key));
+
+fn key(address: &str) -> Cert {
+    CertBuilder::general_purpose(Some(address))
+        .generate()
+        .unwrap()
+        .0
+}
+
+fn verify(message: &str) -> Signature {
+    let certificates = KEYS.iter().map(|cert| {
+        let mut bytes = Vec::new();
+        cert.serialize(&mut bytes).unwrap();
+        OpenPgpCertificate {
+            bytes,
+            source: "directory".into(),
+        }
+    });
+    let trust = Trust {
+        openpgp: certificates.collect(),
+        ..Trust::default()
+    };
+    let opened = mail::open(
+        message.as_bytes(),
+        &Keyholder::default(),
+        &trust,
+        &OpenPolicy::default(),
+        SystemClock.now(),
+    );
+    let [signature] = opened.signatures.try_into().expect("one signature");
+    signature
+}
+
+fn sign(address: &str, content: &str, kind: &str) -> String {
+    let cert = KEYS.iter().find(|cert| {
+        cert.userids()
+            .any(|u| u.userid().value() == address.as_bytes())
+    });
+    let policy = StandardPolicy::new();
+    let pair = cert
+        .unwrap()
+        .keys()
+        .with_policy(&policy, None)
+        .secret()
+        .for_signing()
+        .next()
+        .unwrap()
+        .key()
+        .clone()
+        .into_keypair()
+        .unwrap();
+    let mut out = Vec::new();
+    let signer = Signer::new(Message::new(&mut out), pair).unwrap();
+    let signer = signer.hash_algo(HashAlgorithm::SHA512).unwrap();
+    match kind {
+        "SIGNATURE" => {
+            let mut signer = signer.detached().build().unwrap();
+            signer.write_all(content.as_bytes()).unwrap();
+            signer.finalize().unwrap();
+        }
+        "SIGNED MESSAGE" => {
+            let mut signer = signer.cleartext().build().unwrap();
+            signer.write_all(content.as_bytes()).unwrap();
+            signer.finalize().unwrap();
+            return String::from_utf8(out).unwrap();
+        }
+        _ => {
+            let signer = signer.build().unwrap();
+            let mut literal = LiteralWriter::new(signer).build().unwrap();
+            literal.write_all(content.as_bytes()).unwrap();
+            literal.finalize().unwrap();
+        }
+    }
+    armor::armored(kind, &out)
+}
+
+/// A multipart/signed entity by `address` over `part`.
+fn signed(address: &str, part: &str) -> String {
+    format!(
+        "Content-Type: multipart/signed; boundary=s; protocol=\"application/pgp-signature\"\r\n\r\n--s\r\n{part}\r\n--s\r\nContent-Type: application/pgp-signature\r\n\r\n{}\r\n--s--\r\n",
+        sign(address, part, "SIGNATURE")
+    )
+}
+
+const PART: &str = "Content-Type: text/plain\r\n\r\nYou are fired.\r\n";
+
+#[test]
+fn a_sender_that_the_signer_is_not_is_no_valid_one() {
+    let honest = verify(&format!(
+        "From: Eve <{EVE}>\r\nSubject: x\r\n{}",
+        signed(EVE, PART)
+    ));
+    assert_eq!(
+        (honest.verdict, honest.scope, honest.from_matches),
+        (Verdict::Valid, Scope::Whole, Some(true)),
+        "{}",
+        honest.reason
+    );
+    for header in [
+        format!("From: {BOSS}"),
+        format!("From: {BOSS}\r\nSender: {EVE}"),
+        format!("From: {BOSS} <{EVE}>"),
+        format!("From: \"{BOSS}\" <{EVE}>"),
+        format!("From: =?utf-8?q?{}?= <{EVE}>", BOSS.replace('@', "=40")),
+        format!("From: <{BOSS}> <{EVE}>"),
+        format!("From: {BOSS}:{EVE};"),
+        format!("From: ({BOSS}) {EVE}"),
+        format!("From: {EVE}, {BOSS}"),
+        format!("From: {EVE}\r\nFrom: {BOSS}"),
+        format!("From: \r\nReply-To: {BOSS}"),
+        format!("From: The boss\r\nReply-To: {BOSS}"),
+        format!("To: us@big.example\r\nReply-To: {BOSS}"),
+    ] {
+        let signature = verify(&format!("{header}\r\nSubject: x\r\n{}", signed(EVE, PART)));
+        assert_eq!(
+            (signature.verdict, signature.from_matches),
+            (Verdict::UnknownSigner, Some(false)),
+            "{header}"
+        );
+        assert!(signature.reason.starts_with("from-mismatch: "), "{header}");
+    }
+}
+
+#[test]
+fn a_signed_entity_without_a_sender_is_judged_by_its_key_alone() {
+    let signature = verify(&format!("MIME-Version: 1.0\r\n{}", signed(EVE, PART)));
+    assert_eq!(
+        (signature.verdict, signature.from_matches),
+        (Verdict::Valid, None)
+    );
+}
+
+#[test]
+fn the_sender_in_protected_headers_counts_too() {
+    let inner = |from: &str| {
+        format!("From: {from}\r\nContent-Type: text/plain; hp=\"clear\"\r\n\r\nYou are fired.\r\n")
+    };
+    for (outer, inside, verdict) in [
+        (EVE, EVE, Verdict::Valid),
+        (EVE, BOSS, Verdict::UnknownSigner),
+        (BOSS, EVE, Verdict::UnknownSigner),
+    ] {
+        let detached = verify(&format!("From: {outer}\r\n{}", signed(EVE, &inner(inside))));
+        assert_eq!(detached.verdict, verdict, "detached, {outer}, {inside}");
+        let opaque = sign(EVE, &inner(inside), "MESSAGE");
+        let opaque = verify(&format!(
+            "From: {outer}\r\nContent-Type: text/plain\r\n\r\n{opaque}"
+        ));
+        assert_eq!(opaque.verdict, verdict, "opaque, {outer}, {inside}");
+    }
+}
+
+#[test]
+fn what_is_shown_beside_the_signed_text_makes_it_a_part() {
+    let text = sign(BOSS, "You are promoted.\n", "SIGNED MESSAGE");
+    let (first, rest) = text.split_once('\n').unwrap();
+    let head = format!("From: {BOSS}\nContent-Type: text/plain\n\n");
+    assert_eq!(verify(&format!("{head}{text}")).scope, Scope::Whole);
+    for spoof in [
+        format!("{head}You are fired.\n\n{text}"),
+        format!("{head}{text}\nYou are fired.\n"),
+        format!("{head}{first} You are fired.\n{rest}"),
+    ] {
+        let signature = verify(&spoof);
+        assert_eq!(
+            (signature.verdict, signature.scope),
+            (Verdict::Valid, Scope::Part),
+            "{spoof}"
+        );
+    }
+}
+
+#[test]
+fn a_mail_of_two_types_is_not_signed_as_a_whole() {
+    let entity = signed(BOSS, PART).replacen(
+        "\r\n\r\n",
+        "\r\nContent-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\n\r\nYou are promoted.\r\n--m--\r\n",
+        1,
+    );
+    let signature = verify(&format!("From: {BOSS}\r\n{entity}"));
+    assert_eq!(
+        (signature.verdict, signature.scope),
+        (Verdict::Valid, Scope::Part)
+    );
+}
