@@ -177,8 +177,9 @@ fn renditions_of_several_messages_go_into_a_folder() {
     );
 }
 
-#[test]
-fn signatures_are_rated_by_the_default_policy() {
+/// A folder with `cert`, self-signed for a@x.example, in several containers, and mails signed with two digests; `None`
+/// without an `openssl` that does this.
+fn signed_folder() -> Option<tempfile::TempDir> {
     let folder = tempfile::tempdir().unwrap();
     let openssl = |arguments: &str| {
         let run = Command::new("openssl")
@@ -188,25 +189,50 @@ fn signatures_are_rated_by_the_default_policy() {
         run.is_ok_and(|output| output.status.success())
     };
     std::fs::write(folder.path().join("text"), "hello\n").unwrap();
-    let made = openssl(
-        "req -x509 -newkey rsa:2048 -noenc -keyout key -out cert -days 30 -subj /emailAddress=a@x.example",
-    ) && ["sha1", "sha256"].iter().all(|digest| {
+    let identity = |name: &str| {
         openssl(&format!(
-            "cms -sign -md {digest} -from a@x.example -in text -signer cert -inkey key -out {digest}"
+            "req -x509 -newkey rsa:2048 -noenc -keyout {name}.key -out {name} -days 30 -subj /emailAddress=a@x.example"
+        )) && openssl(&format!("x509 -in {name} -outform DER -out {name}.der"))
+    };
+    let signed = |digest: &str| {
+        openssl(&format!(
+            "cms -sign -md {digest} -from a@x.example -in text -signer cert -inkey cert.key -nocerts -out {digest}"
         ))
-    });
+    };
+    let made = identity("cert")
+        && identity("other")
+        && signed("sha1")
+        && signed("sha256")
+        && openssl("crl2pkcs7 -nocrl -certfile cert -outform DER -out bundle.p7b");
     if !made {
         eprintln!("SKIPPED: no openssl that signs");
-        return;
+        return None;
     }
+    let ders =
+        ["other.der", "cert.der"].map(|name| std::fs::read(folder.path().join(name)).unwrap());
+    std::fs::write(folder.path().join("both.der"), ders.concat()).unwrap();
+    Some(folder)
+}
+
+#[test]
+fn signatures_are_rated_by_the_default_policy() {
+    let Some(folder) = signed_folder() else {
+        return;
+    };
     let (_, lines) = inspect(folder.path(), &["--certs", "cert", "sha1", "sha256"]);
-    let verdicts: Vec<_> = lines
-        .iter()
-        .map(|line| {
-            let signature = &line["signatures"][0];
-            (signature["verdict"].as_str(), signature["reason"].as_str())
-        })
-        .collect();
-    assert_eq!(verdicts[0], (Some("valid-but"), Some("weak: SHA-1")));
-    assert_eq!(verdicts[1].0, Some("valid"));
+    let [weak, strong] = [0, 1].map(|at: usize| &lines[at]["signatures"][0]);
+    assert_eq!(weak["verdict"], "valid-but");
+    assert_eq!(weak["reason"], "weak: SHA-1");
+    assert_eq!(strong["verdict"], "valid");
+}
+
+#[test]
+fn certificates_come_in_many_containers() {
+    let Some(folder) = signed_folder() else {
+        return;
+    };
+    for container in ["cert", "cert.der", "both.der", "bundle.p7b"] {
+        let (_, lines) = inspect(folder.path(), &["--certs", container, "sha256"]);
+        assert_eq!(lines[0]["signatures"][0]["verdict"], "valid", "{container}");
+    }
 }

@@ -262,6 +262,16 @@ fn an_encrypted_file_becomes_the_file() {
 }
 
 #[test]
+fn a_text_file_names_its_charset() {
+    let label = |content: &[u8]| {
+        let file = strongroom::mail::rendition::as_file(content, "notes.txt");
+        String::from_utf8(file).unwrap()
+    };
+    assert!(label("für\n".as_bytes()).contains("charset=utf-8"));
+    assert!(label(b"f\xfcr\n").contains("charset=windows-1252"));
+}
+
+#[test]
 fn layers_nest_and_count() {
     let innermost = pgp_mime(INNER);
     let opened = open(pgp_mime(&pgp_mime(&innermost)).as_bytes());

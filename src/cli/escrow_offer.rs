@@ -4,7 +4,7 @@
 use super::failure::Failure;
 use super::gnupg;
 use crate::durable::{self, FileError};
-use crate::escrow::openpgp_key::{is_agent_file, joined_agent_files, naming};
+use crate::escrow::openpgp_key::{certificates_in, is_agent_file, joined_agent_files, naming};
 use crate::secret::SecretBytes;
 use std::path::{Path, PathBuf};
 
@@ -102,6 +102,10 @@ fn of_agent_files(path: &Path, files: Vec<(PathBuf, SecretBytes)>) -> KeyOffer {
     let keys = joined_agent_files(files.iter().map(|(_, keys)| keys.expose()));
     let files: Vec<PathBuf> = files.into_iter().map(|(file, _)| file).collect();
     let nearby = gnupg::certificates_near(files.iter().map(PathBuf::as_path));
+    let nearby: Vec<_> = nearby
+        .iter()
+        .flat_map(|bytes| certificates_in(bytes))
+        .collect();
     KeyOffer {
         path: path.to_owned(),
         certificates: naming(keys.expose(), &nearby),

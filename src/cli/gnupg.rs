@@ -1,6 +1,5 @@
 //! Where GnuPG keeps what belongs together: private keys in `private-keys-v1.d`, their certificates in the folder above.
 
-use crate::escrow::openpgp_key::certificates_in;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +8,10 @@ use std::path::{Path, PathBuf};
 const MAX_FILE: u64 = 64 << 20;
 /// Most files that are looked at.
 const MAX_FILES: usize = 1024;
-/// File name endings of OpenPGP certificates and rings.
+/// File name endings of certificates and rings.
 const ENDINGS: [&str; 5] = ["kbx", "gpg", "pgp", "asc", "pub"];
 
-/// OpenPGP certificates that lie near key files of GnuPG's agent: in their folder, the folder above, and the folders
+/// The files with certificates that lie near key files of GnuPG's agent: in their folder, the folder above, and the folders
 /// beside. What cannot be read is passed over.
 pub fn certificates_near<'a>(key_files: impl IntoIterator<Item = &'a Path>) -> Vec<Vec<u8>> {
     let mut folders = BTreeSet::new();
@@ -31,7 +30,6 @@ pub fn certificates_near<'a>(key_files: impl IntoIterator<Item = &'a Path>) -> V
         .filter(|file| is_ring(file))
         .take(MAX_FILES)
         .filter_map(|file| fs::read(file).ok())
-        .flat_map(|bytes| certificates_in(&bytes))
         .collect()
 }
 

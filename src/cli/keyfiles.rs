@@ -1,11 +1,15 @@
 //! Keys, certificates and passphrases from files and directories, for commands that take them as paths.
 
 use super::gnupg;
-use crate::escrow::openpgp_key::{certificates_in, is_agent_file, joined_agent_files};
+use crate::escrow::openpgp_key::{
+    certificates_in, is_agent_file, joined_agent_files, x509_in_keybox,
+};
 use crate::escrow::{self, Certificates, Loaded, keyholder::Keyholder};
 use crate::mail::context::{OpenPgpCertificate, Trust};
+use crate::mail::smime::ber::Element;
 use crate::secret::SecretBytes;
 use openssl::ocsp::OcspResponse;
+use openssl::pkcs7::Pkcs7;
 use openssl::x509::{X509, X509Crl};
 use serde_bytes::ByteBuf;
 use std::fs;
@@ -118,7 +122,12 @@ fn load_agent_files(
     mut certificates: Certificates,
 ) -> Loaded {
     let nearby = gnupg::certificates_near(files.iter().map(|(file, ..)| file.as_path()));
-    certificates.openpgp.extend(nearby);
+    certificates
+        .openpgp
+        .extend(nearby.iter().flat_map(|bytes| certificates_in(bytes)));
+    certificates
+        .x509
+        .extend(nearby.iter().flat_map(|bytes| x509_in(bytes)));
     let joined = joined_agent_files(files.iter().map(|(_, _, bytes)| bytes.as_slice()));
     escrow::load(joined.expose(), passphrases, &certificates)
 }
@@ -215,11 +224,45 @@ fn add_certificates(bytes: &[u8], trust: &mut Trust) {
     }
 }
 
+/// The certificates in a file: DER (one, or several end to end as gpgsm exports them), PKCS#7 bundles, GnuPG's keybox,
+/// PEM.
 fn x509_in(bytes: &[u8]) -> Vec<X509> {
-    match X509::from_der(bytes) {
-        Ok(certificate) => vec![certificate],
-        Err(_) => X509::stack_from_pem(bytes).unwrap_or_default(),
+    let ways: [fn(&[u8]) -> Vec<X509>; 4] = [x509_in_der, x509_in_bundle, x509_boxed, |pem| {
+        X509::stack_from_pem(pem).unwrap_or_default()
+    }];
+    let found = ways.iter().map(|way| way(bytes));
+    found
+        .into_iter()
+        .find(|found| !found.is_empty())
+        .unwrap_or_default()
+}
+
+fn x509_in_bundle(bytes: &[u8]) -> Vec<X509> {
+    let bundle = Pkcs7::from_der(bytes).or_else(|_| Pkcs7::from_pem(bytes));
+    let bundle = bundle.ok();
+    let certificates = bundle.as_ref().and_then(|bundle| {
+        let signed = bundle.signed()?;
+        signed.certificates()
+    });
+    let certificates = certificates.into_iter().flatten();
+    certificates.map(ToOwned::to_owned).collect()
+}
+
+fn x509_boxed(bytes: &[u8]) -> Vec<X509> {
+    let keybox = x509_in_keybox(bytes).into_iter();
+    keybox.filter_map(|der| X509::from_der(&der).ok()).collect()
+}
+
+fn x509_in_der(mut bytes: &[u8]) -> Vec<X509> {
+    let mut found = Vec::new();
+    while let Ok((element, rest)) = Element::split(bytes) {
+        let Ok(certificate) = X509::from_der(element.raw) else {
+            break;
+        };
+        found.push(certificate);
+        bytes = rest;
     }
+    found
 }
 
 fn crls_in(bytes: &[u8]) -> Vec<Vec<u8>> {

@@ -112,7 +112,13 @@ pub struct Certificates {
 #[must_use]
 pub fn load(bytes: &[u8], passphrases: &[SecretBytes], certificates: &Certificates) -> Loaded {
     if openpgp_key::is_agent_file(bytes) {
-        return openpgp_key::load_agent_file(bytes, passphrases, &certificates.openpgp);
+        let mut loaded = openpgp_key::load_agent_file(bytes, passphrases, &certificates.openpgp);
+        if !certificates.x509.is_empty() {
+            let keys = openpgp_key::agent_pkeys(bytes, passphrases);
+            let named = smime_load::named(&keys, &certificates.x509);
+            loaded.keys.extend(named);
+        }
+        return loaded;
     }
     let certificates = &certificates.x509;
     let openpgp = is_openpgp(bytes);

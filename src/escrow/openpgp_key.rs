@@ -11,6 +11,7 @@ mod keybox;
 mod kyber;
 mod nameless;
 mod pairing;
+mod pkey;
 mod private;
 mod public_body;
 mod ring;
@@ -26,6 +27,7 @@ use agent::State;
 use data_encoding::HEXLOWER;
 use facts::{PublicFacts, Usages, describe, facts_of, public_facts, public_part};
 use nameless::Nameless;
+use openssl::pkey::{PKey, Private};
 use pairing::{Paired, Pairing};
 use private::{Decrypting, rsa, take_mpi};
 use ring::{RingPacket, Unlocked, old_public_size, unlock};
@@ -137,6 +139,16 @@ pub fn load_agent_file_for_escrow(
     boxed(results)
 }
 
+/// The unlocked keys in a file of GnuPG's agent, as S/MIME has them: gpgsm's lie among gpg's.
+#[must_use]
+pub(super) fn agent_pkeys(bytes: &[u8], passphrases: &[SecretBytes]) -> Vec<PKey<Private>> {
+    let unlocked = agent::keys(bytes).into_iter();
+    unlocked
+        .filter_map(|key| key.unlocked(passphrases))
+        .filter_map(|key| pkey::pkey(&key))
+        .collect()
+}
+
 fn paired(bytes: &[u8], passphrases: &[SecretBytes], certificates: &[Vec<u8>]) -> Pairing {
     let rings = certificates.iter().flat_map(|bytes| ring::keys(bytes));
     pairing::pair(agent::keys(bytes), rings.collect(), passphrases)
@@ -178,6 +190,12 @@ pub fn certificates_in(bytes: &[u8]) -> Vec<Vec<u8>> {
         return vec![bytes.to_vec()];
     }
     armored
+}
+
+/// The X.509 certificates in GnuPG's keybox, DER.
+#[must_use]
+pub fn x509_in_keybox(bytes: &[u8]) -> Vec<Vec<u8>> {
+    keybox::x509_certificates(bytes)
 }
 
 /// The public facts of every secret key in `bytes`, locked or not, so that mail to a locked key can be told from

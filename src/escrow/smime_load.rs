@@ -44,6 +44,15 @@ pub fn load(
         .collect()
 }
 
+/// Those of `keys` whose certificate is among `certificates`.
+#[must_use]
+pub(super) fn named(keys: &[PKey<Private>], certificates: &[X509]) -> Vec<Box<dyn UserKey>> {
+    keys.iter()
+        .flat_map(|key| with_certificates(key, certificates))
+        .filter_map(Result::ok)
+        .collect()
+}
+
 /// The keys in `bytes` that [`load`] refuses because no certificate is theirs. They have no hints, and answer for any
 /// recipient: of use to `inspect`, never taken into escrow.
 #[must_use]

@@ -284,9 +284,12 @@ fn type_of(name: &str, content: &[u8]) -> &'static str {
         .rsplit_once('.')
         .map(|(_, extension)| extension.to_ascii_lowercase())
         .unwrap_or_default();
+    let is_utf8 = std::str::from_utf8(content).is_ok();
     match extension.as_str() {
-        "txt" | "text" | "log" | "md" => "text/plain; charset=utf-8",
-        "csv" => "text/csv; charset=utf-8",
+        "txt" | "text" | "log" | "md" if is_utf8 => "text/plain; charset=utf-8",
+        "txt" | "text" | "log" | "md" => "text/plain; charset=windows-1252",
+        "csv" if is_utf8 => "text/csv; charset=utf-8",
+        "csv" => "text/csv; charset=windows-1252",
         "htm" | "html" => "text/html",
         "xml" => "application/xml",
         "json" => "application/json",

@@ -2,6 +2,7 @@
 
 use crate::support::gpgsm::{Gpgsm, knows_curves};
 use crate::support::{Folder, MESSAGE, open, opens, passphrases};
+use std::process::Command;
 use strongroom::mail::model::{SignatureMath, Verdict};
 use strongroom::mail::smime::decode_container;
 
@@ -62,6 +63,32 @@ fn every_cipher_key_and_form() {
                 opens(&keys, &written, &format!("{name} {cipher} {form}"));
             }
         }
+    }
+}
+
+#[test]
+fn its_home_is_all_that_inspect_needs() {
+    let folder = folder();
+    let Some(gpgsm) = Gpgsm::with(&folder, names()) else {
+        return;
+    };
+    for &name in names() {
+        let user = format!("{name}@example.org");
+        let written = gpgsm.run(&["--encrypt", "-r", &user], MESSAGE).unwrap();
+        folder.write("mail", &written);
+        let home = gpgsm.home();
+        std::fs::write(home.join("passphrases"), "x\n").unwrap();
+        // The keybox lies beside the folder of keys, where it is looked for.
+        let output = Command::new(env!("CARGO_BIN_EXE_strongroom"))
+            .args(["inspect", "--json", "--passphrase-file"])
+            .arg(home.join("passphrases"))
+            .arg("--keys")
+            .arg(home.join("private-keys-v1.d"))
+            .arg(folder.path().join("mail"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("\"outcome\":\"opened\""), "{name}: {said}");
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Folder;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Whether this gpgsm takes keys on elliptic curves: 2.2 crashes as it imports one.
@@ -50,6 +51,11 @@ impl Gpgsm {
             gpgsm.run(&["--import"], &folder.read(&format!("{name}.p12")));
         }
         Some(gpgsm)
+    }
+
+    /// Its home folder.
+    pub fn home(&self) -> &Path {
+        self.0.path()
     }
 
     /// Runs it on `input`; `None` if it refuses.
