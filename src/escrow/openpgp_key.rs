@@ -10,6 +10,7 @@ mod facts;
 mod keybox;
 mod kyber;
 mod nameless;
+mod native;
 mod pairing;
 mod pkey;
 mod private;

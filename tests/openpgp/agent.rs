@@ -3,6 +3,8 @@
 use crate::support::gpg::Gpg;
 use crate::support::pgp::context;
 use proptest::prelude::*;
+use sequoia_openpgp::cert::CertBuilder;
+use sequoia_openpgp::serialize::SerializeInto;
 use std::path::PathBuf;
 use strongroom::escrow::keyholder::Keyholder;
 use strongroom::escrow::{self, Certificates, KeyProblem, Loaded, offer, openpgp_key};
@@ -142,6 +144,66 @@ fn without_a_certificate_a_key_opens_what_it_can() {
     let unopened = open(load(&bare, "geheim", Vec::new()), &message);
     let failure = unopened.expect_err("ECDH needs the fingerprint").failure;
     assert!(matches!(failure, Failure::NoKey { .. }), "{failure:?}");
+}
+
+/// `gpg --batch --import` of a protected key cannot ask for the passphrase: the agent keeps it as it came.
+#[test]
+fn imported_keys_that_are_still_protected_as_in_openpgp_open_mail() {
+    for algorithm in ["cv25519", "rsa2048", "elg", "nistp384", "brainpoolP512r1"] {
+        let origin = Gpg::new();
+        origin.make_key("Alice <alice@example.org>", algorithm, "never");
+        let export = [
+            "--pinentry-mode",
+            "loopback",
+            "--passphrase",
+            "geheim",
+            "--export-secret-keys",
+        ];
+        let secret = origin.run(&export, b"");
+        let message = origin.encrypt(&["-r", "alice@example.org"], TEXT);
+
+        let gpg = Gpg::new();
+        gpg.run(&["--import"], &secret);
+        let keys = key_files(&gpg);
+        let text = String::from_utf8_lossy(keys.expose()).into_owned();
+        assert!(text.contains("openpgp-native"), "{algorithm}");
+        let certificates = openpgp_key::certificates_in(&keybox(&gpg));
+        let loaded = load(&gpg, "geheim", certificates.clone());
+        assert_eq!(loaded.keys.len(), 1, "{algorithm}: {:?}", loaded.problems);
+        let opened = open(loaded, &message).unwrap_or_else(|e| panic!("{algorithm}: {e:?}"));
+        assert_eq!(opened.plaintext, TEXT, "{algorithm}");
+        let loaded = load(&gpg, "falsch", certificates);
+        assert_eq!(
+            loaded.problems,
+            [KeyProblem::WrongPassphrase],
+            "{algorithm}"
+        );
+    }
+}
+
+/// Keys that GnuPG wrote in 1999 (Blowfish, RIPEMD-160, a sum for a check), and one without a passphrase.
+#[test]
+fn old_and_clear_keys_are_read_as_gpg_imported_them() {
+    let (cert, _) = CertBuilder::general_purpose(Some("Bob <bob@example.org>"))
+        .generate()
+        .unwrap();
+    let mut imports = vec![(cert.as_tsk().to_vec().unwrap(), "none", 1)];
+    if let Some(corpus) = std::env::var_os("STRONGROOM_CORPUS") {
+        let file = "gnupg-openpgp/orig/tests/openpgp/secdemo.asc";
+        let secdemo = std::fs::read(PathBuf::from(corpus).join(file)).expect(file);
+        imports.push((secdemo, "BLOWFISH", 26));
+    } else {
+        println!("without the old keys: STRONGROOM_CORPUS does not name the corpus");
+    }
+    for (secret, protection, count) in imports {
+        let gpg = Gpg::new();
+        gpg.run(&["--import"], &secret);
+        let keys = key_files(&gpg);
+        assert!(String::from_utf8_lossy(keys.expose()).contains(protection));
+        let loaded = load(&gpg, "abc", openpgp_key::certificates_in(&keybox(&gpg)));
+        assert_eq!(loaded.problems, [], "{protection}");
+        assert_eq!(loaded.keys.len(), count, "{protection}");
+    }
 }
 
 /// `inspect` with a GnuPG home, and with one key file that lies in it.

@@ -1,6 +1,7 @@
 //! Passphrase protection in the agent's key files: `openpgp-s2k3-sha1-aes-cbc` and `openpgp-s2k3-ocb-aes`
-//! (agent/keyformat.txt in GnuPG).
+//! (agent/keyformat.txt in GnuPG); for `openpgp-native` see [`super::native`].
 
+use super::native;
 use super::sexp::{Sexp, parse};
 use crate::secret::SecretBytes;
 use openssl::hash::{Hasher, MessageDigest, hash};
@@ -23,7 +24,13 @@ struct Protected<'a> {
 /// The parameter list with the secret numbers in the place of the `protected` list; `None` if the passphrase does not
 /// fit or the protection is unknown.
 pub(super) fn unprotected(numbers: &Sexp, passphrase: &SecretBytes) -> Option<Sexp> {
-    let protected = Protected::of(numbers.list("protected")?)?;
+    let list = numbers.list("protected")?;
+    if let [_, mode, key] = list.items()
+        && mode.atom() == Some(b"openpgp-native")
+    {
+        return native::unprotected(key, passphrase).map(|secret| merged(numbers, &secret));
+    }
+    let protected = Protected::of(list)?;
     match protected.mode {
         b"openpgp-s2k3-sha1-aes-cbc" => {
             protected.opened_cbc(numbers, passphrase, Cipher::aes_128_cbc())
