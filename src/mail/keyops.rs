@@ -123,6 +123,8 @@ pub enum KeyWrap {
     Seed,
     /// 3DES key wrap (RFC 3217), always 24 bytes.
     TripleDes,
+    /// RC2 key wrap (RFC 3217), always 16 bytes, all of them effective.
+    Rc2,
 }
 
 impl KeyWrap {
@@ -131,7 +133,7 @@ impl KeyWrap {
     pub const fn kek_bytes(self) -> u8 {
         match self {
             Self::Aes(bytes) | Self::AesPadded(bytes) | Self::Camellia(bytes) => bytes,
-            Self::Seed => 16,
+            Self::Seed | Self::Rc2 => 16,
             Self::TripleDes => 24,
         }
     }

@@ -175,6 +175,21 @@ fn passwords_and_pre_shared_keys() {
             opens(&keys, &folder.read("out"), cipher);
         }
     }
+    for cipher in [
+        "rc2-40",
+        "rc2-64",
+        "rc2-128",
+        "bf-cbc",
+        "cast5-cbc",
+        "des",
+        "seed",
+    ] {
+        folder.must(&format!(
+            "cms -encrypt -{cipher} -provider legacy -provider default -binary -in message -outform DER -out out \
+             -pwri_password geheim"
+        ));
+        opens(&keys, &folder.read("out"), cipher);
+    }
     for (cipher, hex) in ["aes-128-cbc", "aes-192-cbc", "aes-256-cbc"]
         .iter()
         .zip(hexes)

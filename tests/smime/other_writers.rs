@@ -1,5 +1,5 @@
 //! Messages of writers that cannot be run in the tests, made once for this: PKI.js 3 (a GCM tag of 16 bytes behind the
-//! ciphertext of EnvelopedData, AES key wrap under a password) and Bouncy Castle 1.72 (Ed448 with id-shake256-len).
+//! ciphertext of EnvelopedData, AES key wrap under a password) and Bouncy Castle 1.72 (Ed448 with id-shake256-len, RC2 key wrap).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,6 +36,20 @@ fn pki_js_is_opened_by_key_and_by_password() {
         "pkijs-password.eml",
     );
     assert_eq!(opened["outcome"], "opened", "{opened}");
+}
+
+#[test]
+fn bouncy_castles_rc2_wrap_is_opened_by_the_pre_shared_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let passphrases = folder.path().join("passphrases");
+    std::fs::write(&passphrases, "wrong\nkkkkkkkkkkkkkkkk\n").expect("a file");
+    let opened = inspect(
+        &["--passphrase-file".as_ref(), &passphrases],
+        "bouncycastle-rc2-wrap.eml",
+    );
+    assert_eq!(opened["outcome"], "opened", "{opened}");
+    let algorithms = &opened["layers"][0]["algorithms"];
+    assert_eq!(algorithms[0], "RC2-WRAP", "{algorithms}");
 }
 
 #[test]

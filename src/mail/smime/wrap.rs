@@ -1,5 +1,5 @@
 //! Key wraps and key derivations of CMS: AES key wrap (RFC 3394, RFC 5649) and its like with other ciphers, 3DES
-//! wrap (RFC 3217), the password wrap (RFC 3211), the KDFs of X9.42, X9.44 and X9.63, and HKDF (RFC 5869). Shared by
+//! and RC2 wraps (RFC 3217), the password wrap (RFC 3211), the KDFs of X9.42, X9.44 and X9.63, and HKDF (RFC 5869). Shared by
 //! the openers here and by escrowed keys.
 
 use super::algorithm;
@@ -32,7 +32,26 @@ pub fn unwrap(wrap: KeyWrap, kek: &[u8], wrapped: &[u8]) -> Option<SecretBytes> 
         KeyWrap::TripleDes => unwrap_with("DES3-WRAP", kek, wrapped),
         KeyWrap::Camellia(_) => unwrap_blocks(&format!("CAMELLIA-{bits}-ECB"), kek, wrapped),
         KeyWrap::Seed => unwrap_blocks("SEED-ECB", kek, wrapped),
+        KeyWrap::Rc2 => unwrap_rc2(kek, wrapped),
     }
+}
+
+/// RFC 3217 §4.2: CBC, all reversed, CBC again; then length, key, padding, and a SHA-1 as check.
+fn unwrap_rc2(kek: &[u8], wrapped: &[u8]) -> Option<SecretBytes> {
+    const BLOCK: usize = 8;
+    const OUTER_IV: [u8; BLOCK] = [0x4a, 0xdd, 0xa2, 0x2c, 0x79, 0xe8, 0x21, 0x05];
+    legacy::enable();
+    let cipher = Cipher::fetch(None, "RC2-CBC", None).ok()?;
+    let mut reversed = zeroize::Zeroizing::new(cbc_decrypt(&cipher, kek, &OUTER_IV, wrapped)?);
+    reversed.reverse();
+    let (iv, inner) = reversed.split_at_checked(BLOCK)?;
+    let plain = zeroize::Zeroizing::new(cbc_decrypt(&cipher, kek, iv, inner)?);
+    let (padded, check) = plain.split_at_checked(plain.len().checked_sub(BLOCK)?)?;
+    let right = openssl::memcmp::eq(&openssl::sha::sha1(padded)[..BLOCK], check);
+    let (length, rest) = padded.split_first()?;
+    let key = rest.get(..usize::from(*length))?;
+    (right && !key.is_empty() && rest.len() - key.len() < BLOCK)
+        .then(|| SecretBytes::new(key.to_vec()))
 }
 
 /// The unwrap of RFC 3394 §2.2.2 over any cipher with blocks of 16 bytes, for those OpenSSL has no wrap of.
@@ -168,4 +187,36 @@ fn cbc_decrypt(cipher: &Cipher, key: &[u8], iv: &[u8], ciphertext: &[u8]) -> Opt
     context.cipher_update_vec(ciphertext, &mut plaintext).ok()?;
     context.cipher_final_vec(&mut plaintext).ok()?;
     Some(plaintext)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Wrapped by Bouncy Castle 1.72. (The example in RFC 3217 has a key of 40 effective bits, which OpenSSL cannot do.)
+    #[test]
+    fn bouncy_castles_rc2_wrap_is_undone_only_whole() {
+        let kek = [b'k'; 16];
+        let wrapped =
+            "c04aaeef8f79801a8db454b5a0ea293e35246dbdb0e8dc9a90e4fb6c9af59243573fcaacfd395ddb";
+        let wrapped = data_encoding::HEXLOWER.decode(wrapped.as_bytes()).unwrap();
+        let key = unwrap(KeyWrap::Rc2, &kek, &wrapped).unwrap();
+        assert_eq!(key.expose().len(), 16);
+        for at in 0..wrapped.len() {
+            let mut changed = wrapped.clone();
+            changed[at] ^= 1;
+            assert!(unwrap(KeyWrap::Rc2, &kek, &changed).is_none(), "octet {at}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_wrapped_key_is_survived(wrapped in proptest::collection::vec(any::<u8>(), 0..80)) {
+            for wrap in [KeyWrap::Rc2, KeyWrap::TripleDes, KeyWrap::Aes(16), KeyWrap::AesPadded(16), KeyWrap::Seed] {
+                let kek = vec![7; usize::from(wrap.kek_bytes())];
+                prop_assert!(unwrap(wrap, &kek, &wrapped).is_none());
+            }
+        }
+    }
 }

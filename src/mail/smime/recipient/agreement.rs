@@ -91,7 +91,7 @@ impl Agreement {
         };
         let wrap = algorithm.real_parameters();
         let wrap = Algorithm::of(wrap.ok_or(algorithm.element.unexpected("a key wrap"))?)?;
-        let Some((kind, wrap_name)) = key_wrap(&wrap.oid) else {
+        let Some((kind, wrap_name)) = key_wrap(&wrap) else {
             return Ok(Self::Unknown("key wrap", wrap.oid));
         };
         let readings = match kdf {

@@ -34,7 +34,7 @@ pub(super) fn read(inside: &mut Reader<'_>) -> Result<Recipient, RecipientError>
         infos.push([fixed, untagged].concat());
     }
     let mut algorithms = vec![oids::name(&kem.oid)];
-    let way = match (kdf(&derivation)?, key_wrap(&wrap.oid)) {
+    let way = match (kdf(&derivation)?, key_wrap(&wrap)) {
         _ if !is_known(&kem) => unknown("key encapsulation", &kem.oid).1,
         (Some(kdf), Some((wrap, name))) => {
             algorithms.push(name.to_owned());

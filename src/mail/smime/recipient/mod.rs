@@ -171,9 +171,12 @@ fn unknown(role: &str, algorithm: &ObjectIdentifier) -> (String, Way) {
     (oids::name(algorithm), Way::Unknown(why))
 }
 
+/// RC2 with 128 effective bits (RFC 2268 §6).
+const RC2_128: u32 = 58;
+
 /// The key wrap of that identifier, and its name.
-fn key_wrap(algorithm: &ObjectIdentifier) -> Option<(KeyWrap, &'static str)> {
-    Some(match algorithm.to_string().as_str() {
+fn key_wrap(algorithm: &Algorithm<'_>) -> Option<(KeyWrap, &'static str)> {
+    Some(match algorithm.oid.to_string().as_str() {
         "2.16.840.1.101.3.4.1.5" => (KeyWrap::Aes(16), "AES-128-WRAP"),
         "2.16.840.1.101.3.4.1.25" => (KeyWrap::Aes(24), "AES-192-WRAP"),
         "2.16.840.1.101.3.4.1.45" => (KeyWrap::Aes(32), "AES-256-WRAP"),
@@ -185,6 +188,12 @@ fn key_wrap(algorithm: &ObjectIdentifier) -> Option<(KeyWrap, &'static str)> {
         "1.2.392.200011.61.1.1.3.4" => (KeyWrap::Camellia(32), "Camellia-256-WRAP"),
         "1.2.410.200004.7.1.1.1" => (KeyWrap::Seed, "SEED-WRAP"),
         "1.2.840.113549.1.9.16.3.6" => (KeyWrap::TripleDes, "3DES-WRAP"),
+        "1.2.840.113549.1.9.16.3.7" => {
+            // The parameter says how many bits of the key are effective (RFC 3370 §4.3.2).
+            let version = algorithm.real_parameters();
+            let all = version.is_none_or(|version| version.small() == Ok(RC2_128));
+            all.then_some((KeyWrap::Rc2, "RC2-WRAP"))?
+        }
         _ => return None,
     })
 }
@@ -200,7 +209,7 @@ fn kek(element: &Element<'_>) -> Result<Recipient, RecipientError> {
         .octet_string()?
         .into_owned();
     let shown = format!("pre-shared key {}", data_encoding::HEXUPPER.encode(&id));
-    let (name, way) = match key_wrap(&algorithm.oid) {
+    let (name, way) = match key_wrap(&algorithm) {
         Some((wrap, name)) => (name.to_owned(), Way::Kek { wrapped, wrap }),
         None => unknown("key wrap", &algorithm.oid),
     };

@@ -104,21 +104,39 @@ fn wrapping(
     algorithm: &Algorithm<'_>,
     element: &Element<'_>,
 ) -> Result<Option<(Wrapping, usize, String)>, RecipientError> {
-    if let Some((wrap, name)) = super::key_wrap(&algorithm.oid) {
+    if let Some((wrap, name)) = super::key_wrap(algorithm) {
         let bytes = usize::from(wrap.kek_bytes());
         return Ok(Some((Wrapping::KeyWrap(wrap), bytes, name.to_owned())));
     }
     let nested = nested(algorithm)?;
-    let Some((cipher, key_bytes)) = password_cipher(&nested.oid) else {
+    let (known, iv) = if nested.oid.to_string() == RC2_CBC {
+        let parameters = nested.real_parameters();
+        let parameters = parameters.ok_or(element.unexpected("an IV"))?;
+        let mut inside = parameters.inside();
+        let version = inside.value("RC2's effective key bits")?.small()?;
+        (rc2(version), inside.next().transpose()?)
+    } else {
+        (password_cipher(&nested.oid), nested.real_parameters())
+    };
+    let Some((cipher, key_bytes)) = known else {
         return Ok(None);
     };
-    let iv = nested
-        .real_parameters()
-        .ok_or(element.unexpected("an IV"))?
-        .octet_string()?
-        .into_owned();
+    let iv = iv.ok_or(element.unexpected("an IV"))?;
+    let iv = iv.octet_string()?.into_owned();
     let name = format!("PWRI-{}", ContentCipher::name_of(&nested));
     Ok(Some((Wrapping::Pwri { cipher, iv }, key_bytes, name)))
+}
+
+const RC2_CBC: &str = "1.2.840.113549.3.2";
+
+/// RC2 by its effective key bits, in RFC 2268's code.
+fn rc2(version: u32) -> Option<(&'static str, usize)> {
+    Some(match version {
+        160 => ("RC2-40-CBC", 5),
+        120 => ("RC2-64-CBC", 8),
+        super::RC2_128 => ("RC2-CBC", 16),
+        _ => return None,
+    })
 }
 
 /// Ciphers of password wraps: OpenSSL's name and the key length.
@@ -134,6 +152,7 @@ fn password_cipher(oid: &ObjectIdentifier) -> Option<(&'static str, usize)> {
         "1.2.392.200011.61.1.1.1.4" => ("CAMELLIA-256-CBC", 32),
         "1.2.840.113533.7.66.10" => ("CAST5-CBC", 16),
         "1.2.410.200004.1.4" => ("SEED-CBC", 16),
+        "1.3.6.1.4.1.3029.1.2" => ("BF-CBC", 16),
         _ => return None,
     })
 }
