@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use strongroom::escrow::{keyholder::Keyholder, openpgp_key};
 use strongroom::id::Digest;
 use strongroom::mail::context::{OpenPolicy, Trust};
-use strongroom::mail::model::Outcome;
+use strongroom::mail::model::{Format, Outcome};
 use strongroom::mail::openpgp::armor;
 use strongroom::mail::{self, Opened};
 use strongroom::time::Timestamp;
@@ -171,6 +171,14 @@ fn what_gateways_and_lists_make_of_a_message_opens_too() {
         ),
         ("inline without MIME", format!("Subject: s\n\n{armor}")),
         (
+            "inline on one line",
+            format!("Content-Type: text/plain\n\n{}", armor.replace('\n', " ")),
+        ),
+        (
+            "inline, quoted-printable that nobody declares",
+            format!("Content-Type: text/plain\n\n{}", armor.replace('=', "=3D")),
+        ),
+        (
             "a single pgp part",
             format!("Content-Type: application/pgp; x-action=encrypt\n\n{armor}"),
         ),
@@ -224,6 +232,22 @@ fn what_gateways_and_lists_make_of_a_message_opens_too() {
     }
     let carriage_returns = format!("From: a@x\n{}", pgp_mime(INNER)).replace('\n', "\r");
     assert_eq!(open(carriage_returns.as_bytes()).outcome, Outcome::Opened);
+}
+
+#[test]
+fn smime_is_found_in_text_that_lost_its_type() {
+    let stub = b"\x30\x80\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03\xa0\x80";
+    let base64 = data_encoding::BASE64.encode(stub);
+    for head in [
+        "Subject: s\n",
+        "Content-Type: text/plain\n",
+        "Content-Type: text/plain\nContent-Transfer-Encoding: base64\n",
+        "Content-Type: application/pkcs7-mime\nContent-Transfer-Encoding: quoted-printable\n",
+    ] {
+        let opened = open(format!("{head}\n{base64}\n").as_bytes());
+        let formats: Vec<_> = opened.layers.iter().map(|layer| layer.format).collect();
+        assert_eq!(formats, [Format::Smime], "{head}");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use strongroom::escrow::keyholder::Keyholder;
 use strongroom::mail::context::{OpenPgpCertificate, OpenPolicy, Trust};
 use strongroom::mail::model::{Scope, Signature, Verdict};
 use strongroom::mail::openpgp::armor;
-use strongroom::mail::{self};
+use strongroom::mail::{self, Opened};
 use strongroom::time::{Clock, SystemClock};
 
 const BOSS: &str = "boss@big.example";
@@ -30,6 +30,15 @@ fn key(address: &str) -> Cert {
 }
 
 fn verify(message: &str) -> Signature {
+    let [signature] = open(message).signatures.try_into().expect("one signature");
+    signature
+}
+
+fn open(message: &str) -> Opened {
+    open_bytes(message.as_bytes())
+}
+
+fn open_bytes(message: &[u8]) -> Opened {
     let certificates = KEYS.iter().map(|cert| {
         let mut bytes = Vec::new();
         cert.serialize(&mut bytes).unwrap();
@@ -42,15 +51,13 @@ fn verify(message: &str) -> Signature {
         openpgp: certificates.collect(),
         ..Trust::default()
     };
-    let opened = mail::open(
-        message.as_bytes(),
+    mail::open(
+        message,
         &Keyholder::default(),
         &trust,
         &OpenPolicy::default(),
         SystemClock.now(),
-    );
-    let [signature] = opened.signatures.try_into().expect("one signature");
-    signature
+    )
 }
 
 fn sign(address: &str, content: &str, kind: &str) -> String {
@@ -203,5 +210,46 @@ fn a_mail_of_two_types_is_not_signed_as_a_whole() {
     assert_eq!(
         (signature.verdict, signature.scope),
         (Verdict::Valid, Scope::Part)
+    );
+}
+
+#[test]
+fn a_signed_multipart_that_became_mixed_is_verified() {
+    let entity = signed(BOSS, PART).replacen("multipart/signed", "multipart/mixed", 1);
+    let head = format!("From: {BOSS}\r\n");
+    assert_eq!(verify(&format!("{head}{entity}")).verdict, Verdict::Valid);
+    // Over another content it may be the signature of an attached file.
+    let opened = open(&format!("{head}{}", entity.replacen("fired", "hired", 1)));
+    assert!(opened.signatures.is_empty(), "{:?}", opened.signatures);
+}
+
+#[test]
+fn clear_signed_text_in_another_charset_or_under_the_old_type() {
+    let text = sign(BOSS, "für dich\n", "SIGNED MESSAGE");
+    let head = format!("From: {BOSS}\nContent-Type: text/plain; charset=iso-8859-1\n\n");
+    let latin: Vec<u8> = format!("{head}{text}")
+        .chars()
+        .map(|c| u8::try_from(u32::from(c)).unwrap())
+        .collect();
+    let old = format!("From: {BOSS}\nContent-Type: application/pgp; x-action=sign\n\n{text}");
+    for mail in [latin.as_slice(), old.as_bytes()] {
+        let [signature] = open_bytes(mail).signatures.try_into().unwrap();
+        assert_eq!(
+            (signature.verdict, signature.scope),
+            (Verdict::Valid, Scope::Whole),
+            "{}",
+            signature.reason
+        );
+    }
+}
+
+#[test]
+fn a_quoted_signature_is_nobodys() {
+    let text = sign(BOSS, "You are promoted.\n", "SIGNED MESSAGE").replace('\n', "\n> ");
+    let head = format!("From: {EVE}\nContent-Type: text/plain\n\n");
+    assert!(
+        open(&format!("{head}Boss wrote:\n> {text}"))
+            .signatures
+            .is_empty()
     );
 }

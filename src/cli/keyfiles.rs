@@ -227,14 +227,16 @@ fn add_certificates(bytes: &[u8], trust: &mut Trust) {
 /// The certificates in a file: DER (one, or several end to end as gpgsm exports them), PKCS#7 bundles, GnuPG's keybox,
 /// PEM.
 fn x509_in(bytes: &[u8]) -> Vec<X509> {
-    let ways: [fn(&[u8]) -> Vec<X509>; 4] = [x509_in_der, x509_in_bundle, x509_boxed, |pem| {
-        X509::stack_from_pem(pem).unwrap_or_default()
-    }];
+    let ways = [x509_in_der, x509_in_bundle, x509_boxed, x509_in_pem];
     let found = ways.iter().map(|way| way(bytes));
     found
         .into_iter()
         .find(|found| !found.is_empty())
         .unwrap_or_default()
+}
+
+fn x509_in_pem(bytes: &[u8]) -> Vec<X509> {
+    X509::stack_from_pem(bytes).unwrap_or_default()
 }
 
 fn x509_in_bundle(bytes: &[u8]) -> Vec<X509> {

@@ -2,7 +2,7 @@
 
 use super::bounds::Bounds;
 use super::keyops::{KeyHint, KeyOps};
-use super::model::{ClaimSource, Layer, Signature};
+use super::model::{ClaimSource, Layer, Signature, SignatureMath};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
@@ -168,6 +168,15 @@ pub struct Unwrapped {
     pub layers: Vec<Layer>,
     /// Signatures found in these layers, `depth` as above.
     pub signatures: Vec<Signature>,
+}
+
+impl Unwrapped {
+    /// True if a signature fits the content, whoever made it.
+    #[must_use]
+    pub fn is_well_signed(&self) -> bool {
+        let mut checks = self.signatures.iter().map(|signature| signature.math);
+        checks.any(|math| math == SignatureMath::Good)
+    }
 }
 
 /// An object that did not open. The layers that are known all the same (recipients, algorithms) are kept.

@@ -32,6 +32,12 @@ pub fn cms_in(body: &[u8], encoding: &str) -> Option<Vec<u8>> {
     if is_cms(&declared) {
         return Some(declared.into_owned());
     }
+    if encoding == "quoted-printable" {
+        let twice = transfer::base64(&declared);
+        if is_cms(&twice) {
+            return Some(twice);
+        }
+    }
     let start = &body[..body.len().min(WINDOW)];
     if is_cms(body) {
         return Some(body.to_vec());
@@ -52,6 +58,14 @@ pub fn cms_in(body: &[u8], encoding: &str) -> Option<Vec<u8>> {
         .find(|bytes| is_cms(bytes))
         .or_else(pem)
         .filter(|bytes| is_cms(bytes))
+}
+
+/// True if the text of a part is CMS in base64, as it is where a gateway took the content type away.
+#[must_use]
+pub fn is_cms_text(body: &[u8], encoding: &str) -> bool {
+    let start = transfer::beginning(body, encoding, 400);
+    let digits = start.trim_ascii_start();
+    is_cms(&start) || digits.starts_with(b"M") && is_cms(&transfer::base64(digits))
 }
 
 /// True if `bytes` begin with an OpenPGP packet that may begin a message or a signature, with a sane header.

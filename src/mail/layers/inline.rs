@@ -1,6 +1,7 @@
 //! OpenPGP armor inside text: the oldest way to send it, and what copies and gateways leave of the newer ones.
 
 use super::{Place, Spot, Walk};
+use crate::mail::context::Unwrapped;
 use crate::mail::model::Format;
 use crate::mail::openpgp::{self, armor};
 use crate::mail::rendition::{Edits, as_entity, replace_text};
@@ -62,7 +63,10 @@ impl Walk<'_> {
         let mut signed_from = None;
         for block in armor::blocks(text) {
             match block.label.as_str() {
-                armor::SIGNED_MESSAGE => signed_from = Some(block.span.start),
+                // What a reply quotes is nobody's signature any more.
+                armor::SIGNED_MESSAGE if !is_quoted(text, block.span.start) => {
+                    signed_from = Some(block.span.start);
+                }
                 "SIGNATURE" => {
                     if let Some(start) = signed_from.take() {
                         self.clear_signed(text, start..block.span.end, place);
@@ -93,7 +97,18 @@ impl Walk<'_> {
         } else {
             place.part()
         };
-        let result = openpgp::open_clear_signed(&text[span], &self.context(&place));
+        let text = &text[span];
+        let mut result = openpgp::open_clear_signed(text, &self.context(&place));
+        if std::str::from_utf8(text).is_err()
+            && !result.as_ref().is_ok_and(Unwrapped::is_well_signed)
+        {
+            // Signed as UTF-8, which a gateway made Latin-1 of.
+            let utf8 = charset::decode(text, Some("windows-1252"));
+            let again = openpgp::open_clear_signed(utf8.as_bytes(), &self.context(&place));
+            if again.as_ref().is_ok_and(Unwrapped::is_well_signed) {
+                result = again;
+            }
+        }
         self.settle_signature(result, Format::Openpgp, &place);
     }
 }
@@ -115,6 +130,12 @@ fn only_block(text: &[u8]) -> Option<Vec<u8>> {
         && is_alone(text, &block.span)
         && sniff::is_openpgp(&block.bytes);
     fits.then_some(block.bytes)
+}
+
+/// Something stands before `at` in its line.
+fn is_quoted(text: &[u8], at: usize) -> bool {
+    let before = text[..at].rsplit(|byte| *byte == b'\n').next();
+    before.is_some_and(|before| !before.trim_ascii().is_empty())
 }
 
 fn is_alone(text: &[u8], span: &Range<usize>) -> bool {

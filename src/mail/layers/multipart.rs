@@ -1,7 +1,7 @@
 //! `multipart/signed` and `multipart/encrypted`, and what gateways made of them.
 
-use super::{Spot, Walk, sender};
-use crate::mail::context::{Failure, Unopened};
+use super::{Place, Spot, Walk, sender};
+use crate::mail::context::{Failure, Unopened, Unwrapped};
 use crate::mail::mime::Part;
 use crate::mail::model::Format;
 use crate::mail::rendition::Edits;
@@ -32,12 +32,8 @@ impl Walk<'_> {
             };
             match found {
                 Some((format, signature)) => {
-                    let signed = Some(&bytes[content.span.clone()]);
-                    let context = self.context(&place);
-                    let result = match format {
-                        Format::Smime => smime::open(&signature, signed, &context),
-                        Format::Openpgp => openpgp::open(&signature, signed, &context),
-                    };
+                    let signed = &bytes[content.span.clone()];
+                    let result = self.detached(format, &signature, signed, &place);
                     layers = self.settle_signature(result, format, &place);
                 }
                 None => others.push(candidate),
@@ -47,13 +43,51 @@ impl Walk<'_> {
             let failure = Failure::Damaged("multipart/signed without a signature in it".into());
             layers = self.settle_signature(Err(unreadable(failure)), format_of(part), &place);
         }
-        for signature in &mut self.signatures[before..] {
-            sender::compare(signature, &senders);
-        }
+        self.compare_with(before, &senders);
         self.part(spot.child(content, &place.inside(layers)), edits);
         for other in others {
             self.part(spot.child(other, &place.part()), edits);
         }
+    }
+
+    fn detached(
+        &self,
+        format: Format,
+        signature: &[u8],
+        signed: &[u8],
+        place: &Place,
+    ) -> Result<Unwrapped, Unopened> {
+        let context = self.context(place);
+        match format {
+            Format::Smime => smime::open(signature, Some(signed), &context),
+            Format::Openpgp => openpgp::open(signature, Some(signed), &context),
+        }
+    }
+
+    /// Exchange and mailing lists make `multipart/mixed` of `multipart/signed`. True if the part's second half is a
+    /// signature that fits the first: else it may be one over an attached file, or the content was changed with the type.
+    pub(super) fn signed_mixed(&mut self, spot: Spot<'_>, edits: &mut Edits) -> bool {
+        let Spot {
+            bytes, part, place, ..
+        } = spot;
+        let [content, candidate] = part.children.as_slice() else {
+            return false;
+        };
+        if !candidate.content_type.subtype.ends_with("-signature") {
+            return false;
+        }
+        let Some((format, signature)) = signature_in(bytes, candidate, part) else {
+            return false;
+        };
+        let result = self.detached(format, &signature, &bytes[content.span.clone()], place);
+        if !result.as_ref().is_ok_and(Unwrapped::is_well_signed) {
+            return false;
+        }
+        let before = self.signatures.len();
+        let layers = self.settle_signature(result, format, place);
+        self.compare_with(before, &sender::shown(bytes, content));
+        self.part(spot.child(content, &place.inside(layers)), edits);
+        true
     }
 
     /// Opens a `multipart/encrypted` (RFC 3156), or the `multipart/mixed` that Exchange makes of one. False if no

@@ -2,6 +2,7 @@
 
 use super::multipart::is_encrypted;
 use super::{Place, Spot, Walk};
+use crate::mail::openpgp::armor;
 use crate::mail::rendition::{Edits, replace_attachment, replace_entity};
 use crate::mail::{sniff, tnef, transfer};
 
@@ -12,6 +13,9 @@ impl Walk<'_> {
         if part.is_multipart() && !part.children.is_empty() {
             if part.content_type.subtype == "signed" {
                 return self.signed_multipart(spot, edits);
+            }
+            if part.content_type.subtype == "mixed" && self.signed_mixed(spot, edits) {
+                return;
             }
             if is_encrypted(spot.bytes, part) && self.encrypted_multipart(spot, edits) {
                 return;
@@ -59,6 +63,12 @@ impl Walk<'_> {
                 };
             }
         }
+        if essence == "text/plain"
+            && sniff::is_cms_text(body, &encoding)
+            && let Some(ber) = sniff::cms_in(body, &encoding)
+        {
+            return self.cms_part(spot, ber, edits);
+        }
         let is_tnef = matches!(
             essence.as_str(),
             "application/ms-tnef" | "application/vnd.ms-tnef"
@@ -71,6 +81,10 @@ impl Walk<'_> {
         }
         if is_key_or_signature(&essence) {
             return;
+        }
+        if essence == "application/pgp" && armor::next_block(&spot.decoded(), 0).is_some() {
+            // From before RFC 2015: armored text, signed or encrypted.
+            return self.inline_part(spot, edits);
         }
         if ends_with(&[".gpg", ".pgp", ".asc"]) || essence.starts_with("application/pgp") {
             if let Some(packets) = sniff::openpgp_in(body, &encoding, "MESSAGE") {

@@ -100,9 +100,13 @@ impl Walk<'_> {
 
     /// Compares the signers of the signatures since `first` with the From that their content brings along.
     pub(super) fn compare_senders(&mut self, first: usize, content: &[u8]) {
-        let senders = sender::brought(content);
+        self.compare_with(first, &sender::brought(content));
+    }
+
+    /// Compares the signers of the signatures since `first` with `senders`.
+    pub(super) fn compare_with(&mut self, first: usize, senders: &[String]) {
         for signature in &mut self.signatures[first..] {
-            sender::compare(signature, &senders);
+            sender::compare(signature, senders);
         }
     }
 

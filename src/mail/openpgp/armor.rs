@@ -36,6 +36,13 @@ pub fn next_block(text: &[u8], from: usize) -> Option<Block> {
             span: begin..at,
         });
     }
+    if let Some(digits) = on_one_line(header) {
+        return Some(Block {
+            label,
+            bytes: decode(&digits),
+            span: begin..at,
+        });
+    }
     let (mut bytes, mut digits) = (Vec::new(), Vec::new());
     let mut in_headers = true;
     while at < text.len() {
@@ -51,8 +58,8 @@ pub fn next_block(text: &[u8], from: usize) -> Option<Block> {
             break;
         }
         in_headers = in_headers && (digits.is_empty() && is_header(current));
-        if !in_headers && !is_checksum(current) {
-            digits.extend(current.iter().copied().filter(|c| is_digit(*c)));
+        if !in_headers {
+            digits.extend(data(current));
         }
         if digits.len() >= BATCH {
             let whole = digits.len() / 4 * 4;
@@ -123,21 +130,27 @@ fn label_of(rest: &[u8]) -> Option<String> {
     (!label.is_empty()).then(|| label.to_owned())
 }
 
-/// Armor headers are `Key: value`; an empty line, however decorated, ends them by not being base64.
+/// Armor headers are `Key: value`, and what a client broke off from one; an empty line, however decorated, ends them by
+/// not being base64.
 fn is_header(line: &[u8]) -> bool {
-    !line.iter().any(|c| is_digit(*c))
-        || find(line, b": ").is_some()
-        || line.trim_ascii_end().ends_with(b":")
+    !line.iter().any(|c| is_digit(*c)) || line.iter().any(|c| matches!(c, b':' | b'.' | b'@'))
 }
 
-/// `=` and four digits: the CRC-24 of old armor.
-fn is_checksum(line: &[u8]) -> bool {
-    let start = line
-        .iter()
-        .position(|c| is_digit(*c) || *c == b'=')
-        .unwrap_or(0);
-    let rest = line[start..].trim_ascii_end();
-    rest.first() == Some(&b'=') && rest.len() <= 5
+/// The digits in a line up to the padding or the CRC-24: nothing is data behind an equals sign.
+fn data(line: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    let until_padding = line.iter().copied().take_while(|c| *c != b'=');
+    until_padding.filter(|c| is_digit(*c))
+}
+
+/// The digits of a block whose line ends were all lost; words that are too short to be lines of it are armor headers.
+fn on_one_line(header: &[u8]) -> Option<Vec<u8>> {
+    const SHORTEST: usize = 40;
+    let inside = &header[..find(header, END)?];
+    let words = inside.split(u8::is_ascii_whitespace);
+    let lines =
+        words.skip_while(|word| word.len() < SHORTEST || !word.iter().all(|c| is_digit(*c)));
+    let text: Vec<u8> = lines.flatten().copied().collect();
+    Some(data(&text).collect())
 }
 
 fn is_digit(c: u8) -> bool {
@@ -188,6 +201,10 @@ mod tests {
             "Hi!\r\n-----BEGIN PGP MESSAGE-----\r\nVersion: 1\r\nComment:\r\n\r\naGVs\r\nbG8=\r\n-----END PGP MESSAGE-----",
             "> -----BEGIN PGP MESSAGE-----\n> Version: x\n> \n> aGVsbG8=\n> =abcd\n> -----END PGP MESSAGE-----\n",
             "-----BEGIN PGP MESSAGE-----\naGVsbG8\n-----END PGP MESSAGE-----\n",
+            "-----BEGIN PGP MESSAGE-----\n\naGVsbG8==abcd\n-----END PGP MESSAGE-----\n",
+            "-----BEGIN PGP MESSAGE-----\n\naGVsbG8=3D\n=3Dabcd\n-----END PGP MESSAGE-----\n",
+            "-----BEGIN PGP MESSAGE-----\n\naGVsbG8=\u{a0}\n=abcd\u{a0}\n-----END PGP MESSAGE-----\n",
+            "-----BEGIN PGP MESSAGE-----\nComment: see\nhttps://x.example/\n\naGVsbG8=\n-----END PGP MESSAGE-----\n",
             "-----BEGIN PGP MESSAGE-----  \n \t\n  aGVs \n bG8=\n",
         ] {
             let block = next_block(text.as_bytes(), 0).expect("a block");
@@ -197,6 +214,17 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_block_on_one_line_is_read() {
+        let bytes = [7; 100];
+        let text = armored("MESSAGE", &bytes)
+            .replace("\r\n", " ")
+            .replace('\n', " ");
+        let text = text.replacen("-----  ", "----- Version: 1  ", 1);
+        assert!(text.contains("Version"), "{text}");
+        assert_eq!(next_block(text.as_bytes(), 0).unwrap().bytes, bytes);
     }
 
     proptest! {
