@@ -33,6 +33,48 @@ TcIYl5/Uyoi+FOvPLcNw4hOv2nwUzSSVAw==
 -----END PGP PRIVATE KEY BLOCK-----
 ";
 
+/// By OpenPGP.js 6.3 with Emma's key: text "Hello\nEmma" in a literal packet with a file's name and date.
+const ENCLOSED: &str = "-----BEGIN PGP MESSAGE-----
+
+xA0DAQoWGTR7yYckZAIByxZ1BWEudHh0ZjIuwEhlbGxvDQpFbW1hwr0FARYK
+AG8FgmYyLsBFFAAAAAAAHAAgc2FsdEBub3RhdGlvbnMub3BlbnBncGpzLm9y
+Z/2lmeX1jtfCEXMqTpi2Zh91CtsBZMEVRtrN+FHWlLpCIqEFGTR7yYckZAJf
+md8+wuAADtmISJLh97PqTJQAkVlWm1QAANr0AQCW9ajQ4erHaRYFK0Tpz6/a
+tXLFIqk//17siJixBA1/SAEArS+De/a/nAwnSlptpd+H6lap3Yv6QoiOdOPr
+MGsO2gg=
+=rhZZ
+-----END PGP MESSAGE-----
+";
+
+/// The same text, detached.
+const DETACHED: &str = "-----BEGIN PGP SIGNATURE-----
+
+wr0FARYKAG8FgmYyLsBFFAAAAAAAHAAgc2FsdEBub3RhdGlvbnMub3BlbnBn
+cGpzLm9yZ/XhGIZV0A8pgibCnpar+pfCtbFIdu2f88sOIWlIKOviIqEFGTR7
+yYckZAJfmd8+wuAADtmISJLh97PqTJQAkVlWm1QAADbHAP4m4d9oEbOvCJ3E
+j3/MjpjCSYTNPBvY2fg9/cEmy9+lzQD+PN4NOAyHdro3R3UKqWg16qKT1Wyh
+iV9ad/SIsjFYvAM=
+=Llrp
+-----END PGP SIGNATURE-----
+";
+
+/// The same text, in the clear.
+const CLEAR: &str = "-----BEGIN PGP SIGNED MESSAGE-----
+Hash: SHA512
+
+Hello
+Emma
+-----BEGIN PGP SIGNATURE-----
+
+wr0FARYKAG8FgmYyLsBFFAAAAAAAHAAgc2FsdEBub3RhdGlvbnMub3BlbnBn
+cGpzLm9yZ4rxbtKG99qOiayIcAscyV7zh8YAj3Uqe+qfoMbZqBsPIqEFGTR7
+yYckZAJfmd8+wuAADtmISJLh97PqTJQAkVlWm1QAAOBAAQDXETva871DEXgV
+6PcB+7K11E8U2uJ9Sxo/TgXSCVuxNQEAn1KpaJUO+9MhWGH0ZImYNxnAGAB0
+9mIGvvilet+H4wA=
+=DIm8
+-----END PGP SIGNATURE-----
+";
+
 /// The signatures of a message or of a detached signature, with this certificate from the directory.
 fn checked(certificate: &[u8], from: &str, message: &[u8], detached: Option<&[u8]>) -> Signature {
     checked_from("directory", certificate, from, message, detached)
@@ -61,7 +103,7 @@ fn checked_from(
         keys: &keys,
         trust: &trust,
         policy: &policy,
-        arrived: Timestamp::from_seconds(1_700_000_000),
+        arrived: Timestamp::from_seconds(1_750_000_000),
         date: None,
         from: vec![from.to_owned()],
         budget: &Budget::default(),
@@ -229,6 +271,32 @@ fn a_version_5_key_signs_clear_text() {
         "{}",
         good.reason
     );
+}
+
+#[test]
+fn version_5_signatures_of_another_program_are_good() {
+    let (_, ring) = emma();
+    for (message, detached) in [
+        (ENCLOSED, None),
+        (DETACHED, Some(&b"Hello\nEmma"[..])),
+        (CLEAR, None),
+    ] {
+        let judged = checked(
+            &ring,
+            "emma.goldman@example.net",
+            message.as_bytes(),
+            detached,
+        );
+        assert_eq!(
+            (judged.verdict, judged.math),
+            (Verdict::Valid, SignatureMath::Good),
+            "{}",
+            judged.reason
+        );
+    }
+    let changed = CLEAR.replace("Hello", "Hallo");
+    let judged = checked(&ring, "emma.goldman@example.net", changed.as_bytes(), None);
+    assert_eq!(judged.math, SignatureMath::Bad);
 }
 
 #[test]
