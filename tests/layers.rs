@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use proptest::prelude::*;
-use sequoia_openpgp::cert::{Cert, CertBuilder};
+use sequoia_openpgp::cert::{Cert, CertBuilder, CipherSuite};
 use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::serialize::Serialize;
 use sequoia_openpgp::serialize::stream::{Encryptor, LiteralWriter, Message};
@@ -36,8 +36,12 @@ static OURS: LazyLock<Pair> = LazyLock::new(|| pair("ours@example.org"));
 static THEIRS: LazyLock<Pair> = LazyLock::new(|| pair("theirs@example.org"));
 
 fn open(message: &[u8]) -> Opened {
+    open_with(&OURS.secret, message)
+}
+
+fn open_with(secret: &[u8], message: &[u8]) -> Opened {
     let mut keys = Keyholder::default();
-    for key in openpgp_key::load(&OURS.secret, &[]) {
+    for key in openpgp_key::load(secret, &[]) {
         keys.add(key.unwrap());
     }
     mail::open(
@@ -264,6 +268,22 @@ fn a_list_footer_around_the_encrypted_part_stays() {
 }
 
 #[test]
+fn armor_says_what_charset_is_in_it() {
+    // 日本 in ISO-2022-JP, which is ASCII by its bytes.
+    let armor = armored("\x1b$BF|K\\\x1b(B\n");
+    let named = armor.replacen('\n', "\nCharset: ISO-2022-JP\n", 1);
+    for (charset, armor) in [
+        ("utf-8", &named),
+        ("utf-8", &armor),
+        ("iso-2022-jp", &armor),
+    ] {
+        let head = format!("Content-Type: text/plain; charset={charset}\n\n");
+        let opened = open(format!("{head}{armor}").as_bytes());
+        assert!(opened.text.body.contains("日本"), "{:?}", opened.text.body);
+    }
+}
+
+#[test]
 fn text_around_an_inline_message_stays() {
     let opened = open(format!("Subject: s\n\nhello\n{}\nbye\n", armored("größe\n")).as_bytes());
     assert_eq!(opened.outcome, Outcome::Opened);
@@ -293,6 +313,26 @@ fn a_text_file_names_its_charset() {
     };
     assert!(label("für\n".as_bytes()).contains("charset=utf-8"));
     assert!(label(b"f\xfcr\n").contains("charset=windows-1252"));
+}
+
+#[test]
+fn a_message_that_names_the_primary_key_is_opened_by_the_subkey() {
+    let (cert, _) = CertBuilder::general_purpose(Some("rsa@example.org"))
+        .set_cipher_suite(CipherSuite::RSA2k)
+        .generate()
+        .unwrap();
+    let mut secret = Vec::new();
+    cert.as_tsk().serialize(&mut secret).unwrap();
+    let mut message = encrypted(&cert, INNER);
+    let primary = cert.primary_key().key().keyid();
+    for id in cert.keys().subkeys().map(|key| key.key().keyid()) {
+        let at = message.windows(8).position(|bytes| bytes == id.as_bytes());
+        if let Some(at) = at {
+            message[at..at + 8].copy_from_slice(primary.as_bytes());
+        }
+    }
+    let opened = open_with(&secret, &message);
+    assert_eq!(opened.outcome, Outcome::Opened, "{:?}", opened.reason);
 }
 
 #[test]

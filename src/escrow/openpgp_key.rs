@@ -272,15 +272,16 @@ impl UserKey for OpenPgpKey {
             return Err(KeyRefusal::NoKey);
         };
         let named = named_key(body);
-        let mut fitting = self
-            .decrypting
-            .iter()
-            .filter(|k| named.is_none_or(|id| k.public.is_named(id)))
-            .peekable();
-        if fitting.peek().is_none() {
+        let is_named = |key: &&DecryptingKey| named.is_none_or(|id| key.public.is_named(id));
+        if self.decrypting.is_empty() {
             return Err(KeyRefusal::NoKey);
         }
-        fitting
+        // Some senders name the primary key and encrypt to a subkey: the others are tried after the named one.
+        let others = self.decrypting.iter().filter(|key| !is_named(key));
+        self.decrypting
+            .iter()
+            .filter(is_named)
+            .chain(others)
             .find_map(|key| {
                 let (session_key, cipher) = key.private.unwrap(body, *cipher_inside)?;
                 let opened_by = HEXLOWER.encode(&key.public.fingerprint);

@@ -2,6 +2,7 @@
 
 use super::{Place, Spot, Walk};
 use crate::mail::context::Unwrapped;
+use crate::mail::mime::Part;
 use crate::mail::model::Format;
 use crate::mail::openpgp::{self, armor};
 use crate::mail::rendition::{Edits, as_entity, replace_text};
@@ -34,6 +35,7 @@ impl Walk<'_> {
                 spot.replace(inner, edits);
             } else {
                 let plaintext = self.inline_text(&plaintext, &inside).unwrap_or(plaintext);
+                let plaintext = in_known_charset(plaintext, &text, spot.part);
                 replace_text(spot.bytes, spot.part, &plaintext, edits);
             }
         } else if let Some(changed) = self.inline_text(&text, spot.place) {
@@ -130,6 +132,20 @@ fn only_block(text: &[u8]) -> Option<Vec<u8>> {
         && is_alone(text, &block.span)
         && sniff::is_openpgp(&block.bytes);
     fits.then_some(block.bytes)
+}
+
+/// The plaintext of the armor in `text` as UTF-8 where the armor names another charset than the part, or where it is
+/// plainly ISO-2022-JP; else as it is.
+fn in_known_charset(plaintext: Vec<u8>, text: &[u8], part: &Part) -> Vec<u8> {
+    let declared = part.content_type.parameter("charset").unwrap_or_default();
+    let named = armor::charset(text).filter(|named| !named.eq_ignore_ascii_case(declared));
+    let is_japanese = armor::find(&plaintext, b"\x1b$").is_some()
+        && !declared.to_ascii_lowercase().starts_with("iso-2022");
+    if named.is_some() || is_japanese {
+        charset::decode(&plaintext, named.as_deref()).into_bytes()
+    } else {
+        plaintext
+    }
 }
 
 /// Something stands before `at` in its line.

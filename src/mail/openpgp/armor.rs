@@ -121,6 +121,25 @@ fn crc24(bytes: &[u8]) -> u32 {
     })
 }
 
+/// The charset that the headers of the first armor name for what is in it (RFC 4880 §6.2).
+pub(crate) fn charset(text: &[u8]) -> Option<String> {
+    const NAME: &[u8] = b"Charset:";
+    const MOST_HEADERS: usize = 16;
+    let mut at = find(text, BEGIN)?;
+    for _ in 0..MOST_HEADERS {
+        at = line(text, at).1;
+        let header = line(text.get(at..)?, 0).0;
+        if header.trim_ascii().is_empty() {
+            return None;
+        }
+        if let Some(start) = find(header, NAME) {
+            let value = header[start + NAME.len()..].trim_ascii();
+            return std::str::from_utf8(value).ok().map(str::to_owned);
+        }
+    }
+    None
+}
+
 /// `MESSAGE-----` (or `MESSAGE, PART 1/2-----`) → `MESSAGE`.
 fn label_of(rest: &[u8]) -> Option<String> {
     let end = rest
