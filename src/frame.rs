@@ -18,6 +18,8 @@ pub struct Limits {
 
 /// A reader's buffer: most mails come in one piece.
 pub const BUFFER: usize = 64 << 10;
+/// Room that is made for a frame before any of it is there.
+const PIECE: u64 = 1 << 20;
 /// Raw bytes that are written together with the head.
 const TOGETHER: u64 = 32 << 10;
 
@@ -103,12 +105,18 @@ pub fn read<T: DeserializeOwned>(
 }
 
 fn exactly(from: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(usize::try_from(length.min(1 << 20)).unwrap_or(0));
-    from.take(length).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 == length {
-        Ok(bytes)
-    } else {
-        Err(io::ErrorKind::UnexpectedEof.into())
+    let mut bytes: Vec<u8> = Vec::new();
+    loop {
+        // Room for what is to come, but for no more than has come: a length alone costs the other side nothing.
+        let left = length - bytes.len() as u64;
+        let room = left.min(PIECE.max(bytes.len() as u64));
+        if room == 0 {
+            return Ok(bytes);
+        }
+        bytes.reserve_exact(usize::try_from(room).unwrap_or(usize::MAX));
+        if (&mut *from).take(room).read_to_end(&mut bytes)? as u64 != room {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
     }
 }
 

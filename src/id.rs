@@ -207,6 +207,20 @@ impl Digest {
         use sha2::Digest as _;
         Self(sha2::Sha256::digest(bytes).into())
     }
+
+    /// SHA-256 of `bytes` after CRLF → LF.
+    #[must_use]
+    pub fn of_lf(bytes: &[u8]) -> Self {
+        use sha2::Digest as _;
+        let mut sum = sha2::Sha256::new();
+        let mut written = 0;
+        for at in memchr::memmem::find_iter(bytes, b"\r\n") {
+            sum.update(&bytes[written..at]);
+            written = at + 1;
+        }
+        sum.update(&bytes[written..]);
+        Self(sum.finalize().into())
+    }
 }
 
 impl fmt::Display for Digest {
@@ -259,6 +273,7 @@ mod tests {
             number: 7,
         };
         assert_eq!(queue.to_string().parse(), Ok(queue));
+        assert_eq!(Digest::of_lf(b"\r\na\r\n\rb\r"), Digest::of(b"\na\n\rb\r"));
         let digest = Digest::of(b"x");
         assert_eq!(digest.to_string().parse(), Ok(digest));
     }

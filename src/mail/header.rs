@@ -89,7 +89,8 @@ fn joined_parameters(raw: Vec<(String, String)>) -> Vec<(String, String)> {
     let mut pieces: Vec<(String, u32, bool, String)> = Vec::new();
     for (name, value) in raw {
         match name.split_once('*') {
-            None => plain.push((name, decode_words(value.as_bytes()))),
+            None if value.contains("=?") => plain.push((name, decode_words(value.as_bytes()))),
+            None => plain.push((name, value.trim().to_owned())),
             Some((base, rest)) => {
                 let extended = rest.is_empty() || rest.ends_with('*');
                 let number = rest.trim_end_matches('*').parse().unwrap_or(0);

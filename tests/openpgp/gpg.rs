@@ -372,7 +372,7 @@ fn a_signature_that_cannot_be_checked_is_told_all_the_same() {
     let signed = gpg.run(&["--sign", "--compress-algo", "none"], TEXT);
     let parts: Vec<Vec<u8>> = openpgp::packets::packets(&signed)
         .flatten()
-        .map(|packet| openpgp::packets::framed(packet.tag, &packet.body))
+        .map(|packet| openpgp::packets::framed(packet.tag, &packet.body()))
         .collect();
     let [one_pass, literal, signature] = &parts[..] else {
         panic!("{} packets", parts.len())

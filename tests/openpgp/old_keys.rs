@@ -120,7 +120,7 @@ fn detached(key: &OldKey, version: u8, digest: u8) -> Vec<u8> {
 fn emma() -> (OldKey, Vec<u8>) {
     let ring = armor::blocks(EMMA.as_bytes()).next().unwrap().bytes;
     let secret = packets(&ring).next().unwrap().unwrap();
-    (OldKey::from_secret(&secret.body), ring)
+    (OldKey::from_secret(&secret.body()), ring)
 }
 
 fn anna_3() -> (OldKey, Vec<u8>) {
@@ -358,8 +358,8 @@ fn self_signatures_of_real_old_keys_hold() {
         let (secret, ring) = (ring(secret), ring(public));
         let all: Vec<_> = packets(&ring).flatten().collect();
         let secret = packets(&secret).next().unwrap().unwrap();
-        let key = OldKey::from_secret(&secret.body);
-        let user_id = String::from_utf8_lossy(&all[1].body).into_owned();
+        let key = OldKey::from_secret(&secret.body());
+        let user_id = String::from_utf8_lossy(&all[1].body()).into_owned();
         let address = user_id.rsplit('<').next().unwrap().trim_end_matches('>');
         let time = 1_690_000_000 + 1_000_000;
         let message = framed(2, &key.sign(Making::new(version, 0, digest, time), TEXT));

@@ -322,11 +322,11 @@ fn what_is_not_supported_is_named() {
             agreement(
                 &originator,
                 "1.3.132.1.11.1",
-                "1.2.840.113549.1.9.16.3.7",
+                "2.16.840.1.101.2.1.1.24",
                 b"id",
                 &[1; 24],
             ),
-            "RC2-WRAP",
+            "Skipjack wrap",
         ),
         (
             kem("1.2.3.5", b"id", &[1; 64], &kdf, AES_128_WRAP, &[1; 24]),

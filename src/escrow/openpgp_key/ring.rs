@@ -59,7 +59,7 @@ pub(super) fn keys(bytes: &[u8]) -> Vec<Vec<RingPacket>> {
     );
     let mut keys: Vec<Vec<RingPacket>> = Vec::new();
     for packet in packets(if armored.is_empty() { bytes } else { &armored }).flatten() {
-        let packet = RingPacket::new(packet.tag, packet.body.into_owned());
+        let packet = RingPacket::new(packet.tag, packet.body().into_owned());
         if matches!(packet.tag, tag::SECRET_KEY | tag::PUBLIC_KEY) {
             keys.push(vec![packet]);
         } else if let Some(key) = keys.last_mut()
@@ -228,7 +228,7 @@ pub(super) fn repacked(
         Packet::SecretSubkey(key.clone().role_into_subordinate())
     };
     let bytes = Zeroizing::new(packet_now.to_vec().ok()?);
-    let body = packets(&bytes).next()?.ok()?.body.into_owned();
+    let body = packets(&bytes).next()?.ok()?.body().into_owned();
     Some(RingPacket::new(packet.tag, body))
 }
 
@@ -255,7 +255,7 @@ pub(super) fn public_key(packet: &RingPacket) -> Option<Key<PublicParts, Unspeci
 pub(super) fn public_body(packet: &RingPacket) -> Option<Vec<u8>> {
     let public = Packet::PublicSubkey(public_key(packet)?.role_into_subordinate());
     let bytes = public.to_vec().ok()?;
-    Some(packets(&bytes).next()?.ok()?.body.into_owned())
+    Some(packets(&bytes).next()?.ok()?.body().into_owned())
 }
 
 /// The curve's name for ECDH, ECDSA and EdDSA keys.

@@ -46,28 +46,27 @@ pub fn open(
         message_keys: 0,
     };
     let limit = policy.bounds.message_bytes;
-    let rendition = if message.len() as u64 > limit {
+    if message.len() as u64 > limit {
         walk.failures.push(Failure::OverBound {
             bound: "message_bytes",
             limit,
         });
-        None
-    } else {
-        let place = Place {
-            depth: 0,
-            nesting: 0,
-            whole: true,
-            from: Vec::new(),
-            is_mail: false,
-            date: None,
-        };
-        match bare::find(message) {
-            Some(object) => walk.bare(&object, &place),
-            None => walk.entity(&with_line_feeds(message), &place),
-        }
+        return walk.into_opened(None, text::search_text(message, &policy.bounds));
+    }
+    let place = Place::default();
+    if let Some(object) = bare::find(message) {
+        let rendition = walk.bare(&object, &place);
+        let readable = rendition.as_deref().unwrap_or(message);
+        let text = text::search_text(readable, &policy.bounds);
+        return walk.into_opened(rendition, text);
+    }
+    let message = with_line_feeds(message);
+    let root = walk.parsed(&message, &place);
+    let rendition = walk.parsed_entity(&message, &root, &place);
+    let text = match &rendition {
+        Some(changed) => text::search_text(changed, &policy.bounds),
+        None => text::search_text_of(&message, &root, &policy.bounds),
     };
-    let readable = rendition.as_deref().unwrap_or(message);
-    let text = text::search_text(readable, &policy.bounds);
     walk.into_opened(rendition, text)
 }
 
@@ -86,6 +85,20 @@ struct Place {
     is_mail: bool,
     /// The nearest Date.
     date: Option<Timestamp>,
+}
+
+impl Default for Place {
+    /// The whole message.
+    fn default() -> Self {
+        Self {
+            depth: 0,
+            nesting: 0,
+            whole: true,
+            from: Vec::new(),
+            is_mail: false,
+            date: None,
+        }
+    }
 }
 
 impl Place {
@@ -196,11 +209,21 @@ impl Walk<'_> {
             });
             return None;
         }
-        let (root, over) = mime::parse(bytes, place.nesting, bounds, self.budget);
+        let root = self.parsed(bytes, place);
+        self.parsed_entity(bytes, &root, place)
+    }
+
+    fn parsed(&mut self, bytes: &[u8], place: &Place) -> Part {
+        let (root, over) = mime::parse(bytes, place.nesting, &self.policy.bounds, self.budget);
         self.failures.extend(over);
-        self.collect_keys(bytes, &root);
+        root
+    }
+
+    /// As [`Walk::entity`], of one that is parsed already.
+    fn parsed_entity(&mut self, bytes: &[u8], root: &Part, place: &Place) -> Option<Vec<u8>> {
+        self.collect_keys(bytes, root);
         let mut edits = Edits::default();
-        self.message(bytes, &root, place, &mut edits);
+        self.message(bytes, root, place, &mut edits);
         edits.apply(bytes)
     }
 

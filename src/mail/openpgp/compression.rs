@@ -2,7 +2,10 @@
 
 use crate::mail::bounds::Bounds;
 use crate::mail::context::{Budget, Failure};
-use std::io::{BufReader, Read};
+use std::io::{BufReader, ErrorKind, Read};
+
+/// Bytes that are inflated at once.
+const PIECE: usize = 64 << 10;
 
 /// Inflates the body of a compressed data packet and counts what comes out. The name of the algorithm comes with it.
 pub fn inflate(
@@ -70,11 +73,19 @@ impl Limit {
         }
     }
 
+    /// In pieces: `read_to_end` would write over all the memory that it has in reserve.
     fn read(self, from: impl Read) -> Result<Vec<u8>, Failure> {
         let mut plain = Vec::new();
-        from.take(self.bytes.saturating_add(1))
-            .read_to_end(&mut plain)
-            .map_err(|e| Failure::Damaged(format!("compressed data: {e}")))?;
+        let mut from = from.take(self.bytes.saturating_add(1));
+        let mut piece = vec![0; PIECE];
+        loop {
+            match from.read(&mut piece) {
+                Ok(0) => break,
+                Ok(read) => plain.extend_from_slice(&piece[..read]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Failure::Damaged(format!("compressed data: {error}"))),
+            }
+        }
         if plain.len() as u64 > self.bytes {
             return Err(Failure::OverBound {
                 bound: self.over.0,

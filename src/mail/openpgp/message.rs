@@ -3,12 +3,13 @@
 
 use super::compression::inflate;
 use super::container::{Container, NotOpened};
-use super::packets::{Framing, packets, tag};
+use super::packets::{Framing, Packet, only, packets, tag};
 use super::session::SessionKeys;
 use super::signature::{self, Reading};
 use crate::id::Digest;
 use crate::mail::context::{Context, Failure, Unopened, Unwrapped};
 use crate::mail::model::{Format, Integrity, Layer, Outcome, Signature, Verdict};
+use std::ops::Range;
 
 /// The packets of one level, sorted.
 #[derive(Default)]
@@ -20,10 +21,10 @@ struct Level {
     content: Option<Content>,
 }
 
-enum Content {
-    Encrypted(u8, Vec<u8>),
-    Compressed(Vec<u8>),
-    Literal(Vec<u8>),
+/// The packet that holds what is inside: its tag, and where its body lies.
+struct Content {
+    tag: u8,
+    pieces: Vec<Range<usize>>,
 }
 
 /// The layers met so far, and the signatures that wait for the literal data.
@@ -70,10 +71,9 @@ impl Peel<'_, '_> {
         for _ in 0..bounds.depth {
             let mut level = Level::default();
             let read = level.read(&bytes, bounds.recipients);
-            drop(bytes);
             self.note_signatures(&mut level);
             read?;
-            bytes = match self.next(level)? {
+            bytes = match self.next(level, bytes)? {
                 Step::Inside(inner) => inner,
                 Step::Literal(literal) => {
                     if !self.inflated {
@@ -104,19 +104,21 @@ impl Peel<'_, '_> {
         self.layers.push(layer(kind, Vec::new(), Integrity::None));
     }
 
-    fn next(&mut self, level: Level) -> Result<Step, Failure> {
-        match level.content {
-            Some(Content::Encrypted(packet_tag, body)) => self
-                .decrypt(level.session_keys, packet_tag, body)
-                .map(Step::Inside),
-            Some(Content::Compressed(body)) => {
+    fn next(&mut self, level: Level, bytes: Vec<u8>) -> Result<Step, Failure> {
+        let content = level.content.as_ref();
+        let body = content.map_or_else(Vec::new, |content| only(bytes, &content.pieces));
+        match content.map(|content| content.tag) {
+            Some(tag::LITERAL) => literal(body).map(Step::Literal),
+            Some(tag::COMPRESSED) => {
                 let (inner, name) = inflate(&body, self.ctx.budget, &self.ctx.policy.bounds)?;
                 self.inflated = true;
                 self.layers
                     .push(layer("compressed", vec![name.to_owned()], Integrity::None));
                 Ok(Step::Inside(inner))
             }
-            Some(Content::Literal(body)) => literal(body).map(Step::Literal),
+            Some(packet_tag) => self
+                .decrypt(level.session_keys, packet_tag, body)
+                .map(Step::Inside),
             None if self.bare => Ok(Step::Literal(Literal::default())),
             None => Err(Failure::Damaged(
                 "no encrypted, compressed or literal data in it".to_owned(),
@@ -284,7 +286,7 @@ impl Level {
                 }
                 Err(error) => return Err(Failure::Damaged(error.to_string())),
             };
-            self.sort(packet.tag, packet.body.into_owned())?;
+            self.sort(packet)?;
             if self.session_keys.len() > recipients as usize {
                 return Err(Failure::OverBound {
                     bound: "recipients",
@@ -295,19 +297,19 @@ impl Level {
         Ok(())
     }
 
-    fn sort(&mut self, packet_tag: u8, body: Vec<u8>) -> Result<(), Failure> {
-        match packet_tag {
-            tag::PKESK | tag::SKESK if self.content.is_none() => {
-                self.session_keys.push(packet_tag, body)
-            }
+    fn sort(&mut self, packet: Packet) -> Result<(), Failure> {
+        match packet.tag {
+            tag::PKESK | tag::SKESK if self.content.is_none() => self
+                .session_keys
+                .push(packet.tag, packet.body().into_owned()),
             tag::ONE_PASS if self.content.is_none() => self.announced += 1,
             tag::SIGNATURE if self.signatures.len() == super::MOST_SIGNATURES => {}
-            tag::SIGNATURE => self.signatures.push(body),
-            tag::SED | tag::SEIPD | tag::GNUPG_AEAD => {
-                self.content(Content::Encrypted(packet_tag, body))?
-            }
-            tag::COMPRESSED => self.content(Content::Compressed(body))?,
-            tag::LITERAL => self.content(Content::Literal(body))?,
+            tag::SIGNATURE => self.signatures.push(packet.body().into_owned()),
+            tag::SED | tag::SEIPD | tag::GNUPG_AEAD | tag::COMPRESSED | tag::LITERAL => self
+                .content(Content {
+                    tag: packet.tag,
+                    pieces: packet.pieces,
+                })?,
             tag::MARKER | tag::PADDING | tag::TRUST | 40.. => {}
             other => {
                 return Err(Failure::Damaged(format!(
@@ -363,10 +365,7 @@ pub(super) fn layer(kind: &str, algorithms: Vec<String>, integrity: Integrity) -
 
 /// SHA-256 of the bytes, and of the bytes after CRLF → LF.
 pub(super) fn digests(plaintext: &[u8]) -> (Digest, Digest) {
-    (
-        Digest::of(plaintext),
-        Digest::of(&super::line_ends::to_lf(plaintext)),
-    )
+    (Digest::of(plaintext), Digest::of_lf(plaintext))
 }
 
 fn outcome(failure: &Failure) -> Outcome {

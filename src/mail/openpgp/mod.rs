@@ -141,7 +141,7 @@ fn signatures_in(bytes: &[u8]) -> Vec<Vec<u8>> {
         .flatten()
         .filter(|packet| packet.tag == tag::SIGNATURE);
     signatures
-        .map(|packet| packet.body.into_owned())
+        .map(|packet| packet.body().into_owned())
         .take(MOST_SIGNATURES)
         .collect()
 }

@@ -1,6 +1,7 @@
 //! Packet framing (RFC 9580 §4.2): tag and body, nothing more. What is inside a body is for others to say.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// Packet types by their numbers (RFC 9580 §5).
 pub mod tag {
@@ -47,10 +48,37 @@ pub mod tag {
 pub struct Packet<'a> {
     /// See [`tag`].
     pub tag: u8,
-    /// The body; borrowed unless it came in partial lengths.
-    pub body: Cow<'a, [u8]>,
+    /// Where the body lies in the data; in several pieces if it came in partial lengths.
+    pub pieces: Vec<Range<usize>>,
+    data: &'a [u8],
     /// Whether the body went on to the end of the data, its length being nowhere stated.
     pub indeterminate: bool,
+}
+
+impl<'a> Packet<'a> {
+    /// The body; borrowed unless it came in partial lengths.
+    #[must_use]
+    pub fn body(&self) -> Cow<'a, [u8]> {
+        match self.pieces.as_slice() {
+            [whole] => Cow::Borrowed(&self.data[whole.clone()]),
+            pieces => {
+                let pieces = pieces.iter().map(|piece| &self.data[piece.clone()]);
+                Cow::Owned(pieces.collect::<Vec<_>>().concat())
+            }
+        }
+    }
+}
+
+/// The body of a packet in `data`, in the memory of that: there may be no room for a second copy.
+#[must_use]
+pub fn only(mut data: Vec<u8>, pieces: &[Range<usize>]) -> Vec<u8> {
+    let mut end = 0;
+    for piece in pieces {
+        data.copy_within(piece.clone(), end);
+        end += piece.len();
+    }
+    data.truncate(end);
+    data
 }
 
 /// Why a packet sequence cannot be read on.
@@ -140,22 +168,28 @@ impl<'a> Packets<'a> {
             self.old_length(head & 3)
         };
         let mut indeterminate = false;
-        let body = match length.ok_or(cut)? {
-            Length::Fixed(length) => Cow::Borrowed(self.take(length).ok_or(cut)?),
+        let pieces = match length.ok_or(cut)? {
+            Length::Fixed(length) => vec![self.piece(length).ok_or(cut)?],
             Length::ToTheEnd => {
                 indeterminate = true;
-                Cow::Borrowed(self.take(self.data.len() - self.at).ok_or(cut)?)
+                vec![self.piece(self.data.len() - self.at).ok_or(cut)?]
             }
-            Length::Partial(first) => Cow::Owned(self.parts(start, tag, first)?),
+            Length::Partial(first) => self.parts(start, tag, first)?,
         };
         Ok(Packet {
             tag,
-            body,
+            pieces,
+            data: self.data,
             indeterminate,
         })
     }
 
-    fn parts(&mut self, start: usize, tag: u8, first: usize) -> Result<Vec<u8>, Framing> {
+    fn piece(&mut self, bytes: usize) -> Option<Range<usize>> {
+        let start = self.at;
+        self.take(bytes).map(|_| start..self.at)
+    }
+
+    fn parts(&mut self, start: usize, tag: u8, first: usize) -> Result<Vec<Range<usize>>, Framing> {
         let data_packet = matches!(
             tag,
             tag::COMPRESSED | tag::SED | tag::LITERAL | tag::SEIPD | tag::GNUPG_AEAD
@@ -164,13 +198,13 @@ impl<'a> Packets<'a> {
             return Err(Framing::Partial(start));
         }
         let cut = Framing::Truncated(start);
-        let mut body = self.take(first).ok_or(cut)?.to_vec();
+        let mut pieces = vec![self.piece(first).ok_or(cut)?];
         loop {
             match self.new_length().ok_or(cut)? {
-                Length::Partial(more) => body.extend_from_slice(self.take(more).ok_or(cut)?),
+                Length::Partial(more) => pieces.push(self.piece(more).ok_or(cut)?),
                 Length::Fixed(last) => {
-                    body.extend_from_slice(self.take(last).ok_or(cut)?);
-                    return Ok(body);
+                    pieces.push(self.piece(last).ok_or(cut)?);
+                    return Ok(pieces);
                 }
                 Length::ToTheEnd => return Err(cut),
             }
@@ -218,15 +252,19 @@ mod tests {
             .collect::<Result<_, _>>()
             .expect("well formed");
         assert_eq!(
-            (all[0].tag, all[0].body.len(), all[1].tag),
+            (all[0].tag, all[0].body().len(), all[1].tag),
             (tag::LITERAL, 514, 20)
         );
+        let body = all[0].body().into_owned();
+        let pieces = all[0].pieces.clone();
+        assert_eq!(body[511..], [7, 8, 9]);
+        assert_eq!(only(data, &pieces), body);
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_survived(data in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let read: usize = packets(&data).flatten().map(|p| p.body.len()).sum();
+            let read: usize = packets(&data).flatten().map(|p| p.body().len()).sum();
             prop_assert!(read <= data.len());
         }
 
@@ -234,7 +272,7 @@ mod tests {
         fn a_framed_packet_comes_back(tag in 1u8..64, body in proptest::collection::vec(any::<u8>(), 0..300)) {
             let data = framed(tag, &body);
             let packet = packets(&data).next().unwrap().unwrap();
-            prop_assert_eq!((packet.tag, packet.body.as_ref()), (tag, body.as_slice()));
+            prop_assert_eq!((packet.tag, packet.body().into_owned()), (tag, body));
         }
     }
 }

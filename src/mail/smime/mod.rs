@@ -33,7 +33,6 @@ use super::model::{Format, Integrity, Layer, Outcome, Signature};
 use crate::id::Digest;
 use ber::Element;
 use const_oid::ObjectIdentifier;
-use sha2::Digest as _;
 use std::io::Read;
 use structure::ContentInfo;
 
@@ -282,7 +281,7 @@ fn unwrapped(
     signatures: Vec<Signature>,
 ) -> Unwrapped {
     layer.plaintext_sha256 = Some(Digest::of(&plaintext));
-    layer.plaintext_lf_sha256 = Some(lf_digest(&plaintext));
+    layer.plaintext_lf_sha256 = Some(Digest::of_lf(&plaintext));
     let is_whole = is_content_info(&plaintext);
     let bare = oids::CMS_TYPES.contains(content_type) && !is_whole;
     let plaintext = if bare {
@@ -302,16 +301,4 @@ fn content_info(content_type: &ObjectIdentifier, content: &[u8]) -> Vec<u8> {
     let kind = ber::der(ber::tag::OID, content_type.as_bytes());
     let content = ber::der(ber::tag::context(0), content);
     ber::der(ber::tag::SEQUENCE, &[kind, content].concat())
-}
-
-/// SHA-256 after CRLF → LF.
-fn lf_digest(bytes: &[u8]) -> Digest {
-    let mut hasher = sha2::Sha256::new();
-    let mut rest = bytes;
-    while let Some(at) = memchr::memmem::find(rest, b"\r\n") {
-        hasher.update(&rest[..at]);
-        rest = &rest[at + 1..];
-    }
-    hasher.update(rest);
-    Digest(hasher.finalize().into())
 }

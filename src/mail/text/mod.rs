@@ -18,18 +18,22 @@ use std::borrow::Cow;
 /// `bounds.text_bytes`. Never fails: a part whose text cannot be taken is named in the notes.
 #[must_use]
 pub fn search_text(message: &[u8], bounds: &Bounds) -> SearchText {
-    let budget = Budget::default();
-    let (root, over) = mime::parse(message, 0, bounds, &budget);
-    let room = usize::try_from(bounds.text_bytes).unwrap_or(usize::MAX);
-    let mut found = headers(message, &root);
+    let (root, over) = mime::parse(message, 0, bounds, &Budget::default());
+    let mut found = search_text_of(message, &root, bounds);
     found.notes.extend(over.map(|failure| failure.to_string()));
+    found
+}
+
+/// As [`search_text`], of a message that is parsed already.
+#[must_use]
+pub fn search_text_of(message: &[u8], root: &Part, bounds: &Bounds) -> SearchText {
     let mut collector = Collector {
         bounds,
-        budget: &budget,
-        room,
-        found,
+        budget: &Budget::default(),
+        room: usize::try_from(bounds.text_bytes).unwrap_or(usize::MAX),
+        found: headers(message, root),
     };
-    collector.part(message, &root, 0);
+    collector.part(message, root, 0);
     collector.found
 }
 

@@ -48,7 +48,7 @@ pub fn certificates(ring: &[u8]) -> Vec<Certificate> {
     for packet in packets(ring).flatten() {
         if matches!(packet.tag, tag::PUBLIC_KEY | tag::SECRET_KEY) {
             found.extend(current.take());
-            current = PublicKey::read(&packet.body).map(Certificate::new);
+            current = PublicKey::read(&packet.body()).map(Certificate::new);
         } else if let Some(cert) = &mut current {
             cert.add(&packet);
         }
@@ -67,7 +67,7 @@ impl Certificate {
     }
 
     fn add(&mut self, packet: &Packet) {
-        let body: &[u8] = &packet.body;
+        let body: &[u8] = &packet.body();
         let about = match packet.tag {
             tag::SIGNATURE => {
                 self.add_signature(body);
