@@ -4,6 +4,7 @@ use super::{Place, Spot, Walk};
 use crate::mail::context::OpenPgpCertificate;
 use crate::mail::mime::Part;
 use crate::mail::model::Format;
+use crate::mail::openpgp::packets::{packets, tag};
 use crate::mail::openpgp::{self, armor};
 use crate::mail::rendition::{Edits, as_file};
 use crate::mail::{sniff, transfer};
@@ -12,6 +13,8 @@ use crate::mail::{sniff, transfer};
 const MAX_MESSAGE_KEYS: usize = 16;
 /// Largest key taken from a message, in bytes.
 const MAX_KEY_BYTES: usize = 1 << 20;
+/// Most signatures in one of them.
+const MAX_KEY_SIGNATURES: usize = 200;
 
 impl Walk<'_> {
     /// Opens an OpenPGP message. Returns its literal data and how many layers it had; nothing for a detached signature,
@@ -96,7 +99,8 @@ impl Walk<'_> {
         }
     }
 
-    fn remember_key(&mut self, key: Vec<u8>) {
+    fn remember_key(&mut self, mut key: Vec<u8>) {
+        key.truncate(checkable(&key));
         let is_key = matches!(key.first(), Some(0x98..=0x9b | 0xc6));
         if is_key && key.len() <= MAX_KEY_BYTES && self.message_keys < MAX_MESSAGE_KEYS {
             self.message_keys += 1;
@@ -108,6 +112,21 @@ impl Walk<'_> {
     }
 }
 
+/// How much of a key that came with a mail is looked at: as far as a number of signatures, each of which costs a check.
+fn checkable(key: &[u8]) -> usize {
+    let mut all = packets(key);
+    let mut signatures = 0;
+    let mut end = 0;
+    while let Some(Ok(packet)) = all.next() {
+        signatures += usize::from(packet.tag == tag::SIGNATURE);
+        if signatures > MAX_KEY_SIGNATURES {
+            break;
+        }
+        end = key.len() - all.rest().len();
+    }
+    end
+}
+
 /// The name without the ending that encryption added.
 fn stripped(name: &str) -> &str {
     let lower = name.to_ascii_lowercase();
@@ -115,4 +134,27 @@ fn stripped(name: &str) -> &str {
         .into_iter()
         .find(|ending| lower.ends_with(ending));
     ending.map_or(name, |ending| &name[..name.len() - ending.len()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::openpgp::packets::framed;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_key_is_cut_before_one_signature_too_many() {
+        let signature = framed(tag::SIGNATURE, b"x");
+        let key = framed(tag::PUBLIC_KEY, b"key");
+        let all = [&key[..], &signature.repeat(MAX_KEY_SIGNATURES)].concat();
+        assert_eq!(checkable(&all), all.len());
+        assert_eq!(checkable(&[&all[..], &signature, &key].concat()), all.len());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(key in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(checkable(&key) <= key.len());
+        }
+    }
 }

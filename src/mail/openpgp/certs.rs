@@ -2,6 +2,7 @@
 
 use super::armor;
 use super::by_hand::{self, Certificate};
+use super::verify;
 use crate::id::Digest;
 use crate::mail::context::{OpenPgpCertificate, Trust};
 use sequoia_openpgp::{Cert, KeyHandle, cert::CertParser, parse::Parse};
@@ -150,6 +151,10 @@ fn parsed(bytes: &[u8]) -> Rc<Parsed> {
             .into_iter()
             .flatten()
             .flatten()
+            .filter(|cert| {
+                let mut keys = cert.keys();
+                keys.all(|key| verify::is_affordable(key.key().mpis()))
+            })
             .map(|cert| Rc::new(cert.strip_secret_key_material()))
             .collect();
         let by_hand = by_hand::certificates(bytes).into_iter().map(Rc::new);

@@ -26,6 +26,22 @@ const ED448: &[u8] = &[0x2b, 0x65, 0x71];
 /// Octets of a point or scalar on Ed448.
 const ED448_BYTES: usize = 57;
 
+/// Most octets of an RSA exponent; Windows takes four.
+const MOST_EXPONENT: usize = 5;
+/// Most octets of a DSA subgroup's order, which is the exponent's size there; GnuPG makes no larger ones.
+const MOST_ORDER: usize = 64;
+
+/// Whether a check costs no more than usual: an exponent as long as the modulus makes it a hundred times dearer, and who
+/// sends such a key with many signatures wants only that.
+#[must_use]
+pub fn is_affordable(key: &mpi::PublicKey) -> bool {
+    match key {
+        mpi::PublicKey::RSA { e, .. } => e.value().len() <= MOST_EXPONENT,
+        mpi::PublicKey::DSA { q, .. } => q.value().len() <= MOST_ORDER,
+        _ => true,
+    }
+}
+
 /// Whether the signature over a digest is by the key; `None` if its algorithm is not known here.
 #[must_use]
 pub fn fits(
@@ -189,5 +205,15 @@ mod tests {
         let point = key.raw_public_key().unwrap();
         assert!(ed448(&point, r, s, &digest).unwrap());
         assert!(!ed448(&point, r, s, &[8; 64]).unwrap());
+    }
+
+    #[test]
+    fn a_forgers_exponent_is_not_paid_for() {
+        let rsa = |octets: usize| mpi::PublicKey::RSA {
+            e: vec![1; octets].into(),
+            n: vec![0xc1; 256].into(),
+        };
+        assert!(is_affordable(&rsa(3)));
+        assert!(!is_affordable(&rsa(256)));
     }
 }

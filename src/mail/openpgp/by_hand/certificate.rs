@@ -9,6 +9,7 @@ use crate::time::Timestamp;
 use openpgp::packet::UserID;
 use openpgp::types::SignatureType;
 use sequoia_openpgp as openpgp;
+use std::cell::OnceCell;
 
 const CERTIFICATIONS: [SignatureType; 4] = [
     SignatureType::GenericCertification,
@@ -28,7 +29,14 @@ pub struct Certificate {
 #[derive(Debug, Clone)]
 struct Part {
     about: About,
-    signatures: Vec<SignaturePacket>,
+    signatures: Vec<Own>,
+}
+
+/// A signature that claims to be by the primary key; whether it is, is found out once.
+#[derive(Debug, Clone)]
+struct Own {
+    packet: SignaturePacket,
+    holds: OnceCell<bool>,
 }
 
 #[derive(Debug, Clone)]
@@ -105,7 +113,10 @@ impl Certificate {
         });
         if let Some(own) = own {
             self.bytes.extend(framed(tag::SIGNATURE, body));
-            part.signatures.push(own);
+            part.signatures.push(Own {
+                packet: own,
+                holds: OnceCell::new(),
+            });
         }
     }
 
@@ -193,9 +204,11 @@ impl Certificate {
 
     /// The newest signature of these kinds that the primary key made over a part.
     fn newest<'a>(&self, part: &'a Part, kinds: &[SignatureType]) -> Option<&'a SignaturePacket> {
-        let of_kind = |s: &&SignaturePacket| kinds.contains(&s.fields.typ());
-        let signatures = part.signatures.iter().filter(of_kind);
-        newest(signatures.filter(|s| self.is_by(&self.primary, s, &part.about)))
+        let holds = |own: &&Own| {
+            let check = || self.is_by(&self.primary, &own.packet, &part.about);
+            kinds.contains(&own.packet.fields.typ()) && *own.holds.get_or_init(check)
+        };
+        newest(part.signatures.iter().filter(holds).map(|own| &own.packet))
     }
 
     /// Whether a subkey that signs says itself that it belongs here: else somebody else's key could be claimed.

@@ -1,5 +1,6 @@
 //! Public keys of versions 2, 3 (RFC 9580 §5.5.2.1) and 5 (draft-koch-librepgp §5.5.2).
 
+use crate::mail::openpgp::verify;
 use crate::time::Timestamp;
 use openpgp::crypto::mpi;
 use openpgp::packet::key::{Key, Key4, PublicParts, UnspecifiedRole};
@@ -53,6 +54,7 @@ impl PublicKey {
         let (fingerprint, key_id) = names(version, body)?;
         let algorithm = PublicKeyAlgorithm::from(algorithm);
         let numbers = mpi::PublicKey::parse(algorithm, material).ok()?;
+        verify::is_affordable(&numbers).then_some(())?;
         let made = UNIX_EPOCH + Duration::from_secs(u64::from(seconds));
         let runs_out = created.seconds() + u64::from(days) * DAY;
         Some(Self {
