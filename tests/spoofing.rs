@@ -180,6 +180,40 @@ fn the_sender_in_protected_headers_counts_too() {
 }
 
 #[test]
+fn the_sender_of_a_wrapped_message_counts_too() {
+    let wrapped = |forwarded: &str| {
+        format!(
+            "Content-Type: message/rfc822{forwarded}\r\n\r\nFrom: {BOSS}\r\nSubject: x\r\n\r\nYou are fired.\r\n"
+        )
+    };
+    for (kind, verdict) in [
+        ("; forwarded=no", Verdict::UnknownSigner),
+        ("", Verdict::Valid),
+    ] {
+        let signature = verify(&format!("From: {EVE}\r\n{}", signed(EVE, &wrapped(kind))));
+        assert_eq!(signature.verdict, verdict, "{kind}");
+    }
+}
+
+#[test]
+fn certificates_alone_are_no_signature() {
+    // SignedData without content, certificates and signers (RFC 5652, section 5.2).
+    let nobody =
+        b"\x30\x23\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02\xa0\x16\x30\x14\x02\x01\x01\x31\x00\
+        \x30\x0b\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01\x31\x00";
+    let base64 = data_encoding::BASE64.encode(nobody);
+    let signature = verify(&format!(
+        "From: {BOSS}\r\nContent-Type: multipart/signed; boundary=s; protocol=\"application/pkcs7-signature\"\r\n\r\n--s\r\n{PART}\r\n--s\r\nContent-Type: application/pkcs7-signature\r\nContent-Transfer-Encoding: base64\r\n\r\n{base64}\r\n--s--\r\n"
+    ));
+    assert_eq!(signature.verdict, Verdict::Invalid);
+    assert!(
+        signature.reason.starts_with("missing: "),
+        "{}",
+        signature.reason
+    );
+}
+
+#[test]
 fn what_is_shown_beside_the_signed_text_makes_it_a_part() {
     let text = sign(BOSS, "You are promoted.\n", "SIGNED MESSAGE");
     let (first, rest) = text.split_once('\n').unwrap();

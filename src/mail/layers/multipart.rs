@@ -43,6 +43,9 @@ impl Walk<'_> {
             let failure = Failure::Damaged("multipart/signed without a signature in it".into());
             layers = self.settle_signature(Err(unreadable(failure)), format_of(part), &place);
         }
+        if self.signatures.len() == before {
+            self.nobody_signed(format_of(part), &place);
+        }
         self.compare_with(before, &senders);
         self.part(spot.child(content, &place.inside(layers)), edits);
         for other in others {

@@ -98,6 +98,13 @@ impl Walk<'_> {
         }
     }
 
+    /// Notes that what was announced as a signature is one of nobody: certificates alone, for one.
+    pub(super) fn nobody_signed(&mut self, format: Format, place: &Place) {
+        let reason = "missing: nobody signed it".to_owned();
+        let signature = Signature::bare(format, Verdict::Invalid, reason);
+        self.place_results(Vec::new(), vec![signature], place);
+    }
+
     /// Compares the signers of the signatures since `first` with the From that their content brings along.
     pub(super) fn compare_senders(&mut self, first: usize, content: &[u8]) {
         self.compare_with(first, &sender::brought(content));

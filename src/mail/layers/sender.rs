@@ -12,8 +12,19 @@ const NOBODY: &str = "nobody (no address in From)";
 /// Bytes of one field that are read.
 const MAX_FIELD: usize = 64 << 10;
 
-/// All addresses that the From fields of `root` show, lower case.
+/// All addresses that the From fields of `root` show, lower case; with those of the message that it wraps to protect its
+/// header (RFC 8551, section 3.1).
 pub(super) fn shown(bytes: &[u8], root: &Part) -> Vec<String> {
+    let mut all = in_fields(bytes, root);
+    let forwarded = root.content_type.parameter("forwarded");
+    if root.content_type.is_message() && forwarded == Some("no") {
+        let wrapped = &bytes[root.body.clone()];
+        all.extend(in_fields(wrapped, &mime::header_of(wrapped)));
+    }
+    all
+}
+
+fn in_fields(bytes: &[u8], root: &Part) -> Vec<String> {
     let mut all = Vec::new();
     for value in root.all(bytes, "from") {
         let value = &value[..value.len().min(MAX_FIELD)];
