@@ -102,10 +102,10 @@ pub fn run(data: &Path) -> Result<(), CoreError> {
     Ok(())
 }
 
-/// Ends the process where catalog or search did not take what the ledger has: both are derived, and the next keeper
-/// catches up from the ledger. The parent starts it.
+/// Ends the process where catalog or search did not take what the ledger has (both are derived, and the next keeper
+/// catches up from the ledger), or where no worker can be started. The parent starts the next one.
 fn begin_anew(data: &Path, error: &dyn std::fmt::Display) -> ! {
-    tracing::error!(%error, "catalog or search cannot be written; the keeper begins anew");
+    tracing::error!(%error, "the keeper cannot go on and begins anew");
     let _ = durable::replace(&data.join(FAILURE), error.to_string().as_bytes());
     std::process::exit(1)
 }
@@ -136,7 +136,7 @@ fn archive(core: Arc<Core>, stop: Arc<AtomicBool>) {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let count = config.workers.count.map_or(cores, usize::from);
     let keys: Arc<dyn archiving::opener::TenantKeys> = Arc::clone(&core) as _;
-    let openers = Openers::start(count, &core.setup, &keys);
+    let openers = Openers::start(count, &core.setup, &keys, core.data.path());
     Archiver::new(core, openers, stop).run(SpoolReader::new(folders));
 }
 

@@ -21,7 +21,7 @@ const MAILS_PER_WORKER: u32 = 2000;
 const LARGE_MAIL: u64 = 8 << 20;
 
 /// Where a worker process cannot be started, it is tried so often again, after this time.
-const MOST_STARTS: u32 = 30;
+const MOST_STARTS: u32 = 10;
 const START_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a mail came back unopened from its worker.

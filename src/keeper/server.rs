@@ -83,15 +83,34 @@ pub fn listen(core: &Arc<Core>, path: &Path, new_keys: &Sender<NewKeys>) -> io::
             while open.load(Ordering::SeqCst) >= MOST_CONNECTIONS {
                 std::thread::sleep(Duration::from_millis(10));
             }
-            open.fetch_add(1, Ordering::SeqCst);
-            let (core, open, new_keys) = (Arc::clone(&core), Arc::clone(&open), new_keys.clone());
-            std::thread::spawn(move || {
+            let one = One::of(&open);
+            let (core, new_keys) = (Arc::clone(&core), new_keys.clone());
+            let started = std::thread::Builder::new().spawn(move || {
                 serve(&core, &stream, &new_keys);
-                open.fetch_sub(1, Ordering::SeqCst);
+                drop(one);
             });
+            if let Err(error) = started {
+                tracing::error!(%error, "no thread can be started for a request; it is dropped");
+            }
         }
     });
     Ok(())
+}
+
+/// One of the connections that are counted.
+struct One(Arc<AtomicUsize>);
+
+impl One {
+    fn of(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for One {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 fn serve(core: &Core, stream: &UnixStream, new_keys: &Sender<NewKeys>) {

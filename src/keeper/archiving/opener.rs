@@ -9,6 +9,7 @@ use crate::mail::KeyOps;
 use crate::mail::model::{Opened, Outcome, SearchText};
 use crate::vault::PartKind;
 use std::io::{self, Read};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -26,15 +27,21 @@ pub struct Openers {
 }
 
 impl Openers {
-    /// Starts `count` threads.
-    pub fn start(count: usize, setup: &Arc<WorkerSetup>, keys: &Arc<dyn TenantKeys>) -> Self {
+    /// Starts `count` threads. `data` is the data folder.
+    pub fn start(
+        count: usize,
+        setup: &Arc<WorkerSetup>,
+        keys: &Arc<dyn TenantKeys>,
+        data: &Path,
+    ) -> Self {
         let (tasks, inbox) = channel::<(Task, Sender<Prepared>)>();
         let inbox = Arc::new(Mutex::new(inbox));
         let threads = (0..count.max(1))
             .map(|_| {
                 let (inbox, setup, keys) =
                     (Arc::clone(&inbox), Arc::clone(setup), Arc::clone(keys));
-                std::thread::spawn(move || work(&inbox, setup, &*keys))
+                let data = data.to_owned();
+                std::thread::spawn(move || work(&inbox, setup, &*keys, &data))
             })
             .collect();
         Self {
@@ -91,19 +98,22 @@ fn work(
     inbox: &Mutex<Receiver<(Task, Sender<Prepared>)>>,
     setup: Arc<WorkerSetup>,
     keys: &dyn TenantKeys,
+    data: &Path,
 ) {
     let mut worker = Worker::new(setup);
     loop {
         let received = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((task, done)) = received else { return };
-        let _ = done.send(prepare(&mut worker, task, keys));
+        let _ = done.send(prepare(&mut worker, task, keys, data));
     }
 }
 
-fn prepare(worker: &mut Worker, task: Task, keys: &dyn TenantKeys) -> Prepared {
+fn prepare(worker: &mut Worker, task: Task, keys: &dyn TenantKeys, data: &Path) -> Prepared {
     let keys = keys.of(&task.tenant);
     let mut opened = match open(worker, &task, &*keys) {
         Ok(opened) => opened,
+        // Not the mail's fault: it stays in the spool until the machine can start processes again.
+        Err(failure @ WorkerFailure::Start(_)) => crate::keeper::begin_anew(data, &failure),
         Err(failure) => unopened(&failure),
     };
     let rendition = opened.rendition.take();

@@ -4,6 +4,7 @@ pub mod big;
 pub mod disk;
 pub mod hostile;
 pub mod smtp;
+pub mod tasks;
 
 use hsm_sim::Sim;
 use serde_json::Value;
