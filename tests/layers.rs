@@ -316,6 +316,17 @@ fn a_text_file_names_its_charset() {
 }
 
 #[test]
+fn a_message_that_breaks_off_is_told_with_its_recipients() {
+    let message = packets(INNER);
+    let opened = open(&message[..message.len() - 20]);
+    let layer = &opened.layers[0];
+    assert_eq!(
+        (opened.outcome, layer.kind.as_str(), layer.recipients.len()),
+        (Outcome::Damaged, "encrypted", 1)
+    );
+}
+
+#[test]
 fn a_message_that_names_the_primary_key_is_opened_by_the_subkey() {
     let (cert, _) = CertBuilder::general_purpose(Some("rsa@example.org"))
         .set_cipher_suite(CipherSuite::RSA2k)

@@ -72,6 +72,9 @@ impl Peel<'_, '_> {
             let mut level = Level::default();
             let read = level.read(&bytes, bounds.recipients);
             self.note_signatures(&mut level);
+            if read.is_err() {
+                self.note_recipients(&level);
+            }
             read?;
             bytes = match self.next(level, bytes)? {
                 Step::Inside(inner) => inner,
@@ -87,6 +90,19 @@ impl Peel<'_, '_> {
             bound: "depth",
             limit: u64::from(bounds.depth),
         })
+    }
+
+    /// An encrypted message that breaks off is told as one, with its recipients.
+    fn note_recipients(&mut self, level: &Level) {
+        if level.session_keys.len() > 0 {
+            let mut layer = layer(
+                "encrypted",
+                level.session_keys.algorithms(),
+                Integrity::Broken,
+            );
+            layer.recipients = level.session_keys.recipients();
+            self.layers.push(layer);
+        }
     }
 
     fn note_signatures(&mut self, level: &mut Level) {
