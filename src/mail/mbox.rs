@@ -71,7 +71,10 @@ pub fn messages(file: &[u8]) -> Vec<&[u8]> {
     let first = file.split_inclusive(|byte| *byte == b'\n').next();
     let rest = &file[first.map_or(0, <[u8]>::len)..];
     let separated = first.is_some_and(|line| {
+        // `From : …` is a field, as old senders wrote it.
+        let is_field = line.starts_with(b"From :");
         line.starts_with(b"From ")
+            && !is_field
             && (has_date(line) || is_header(rest) || rest.starts_with(b">From "))
     });
     if !separated {
@@ -247,6 +250,12 @@ mod tests {
             .into_iter()
             .map(|mail| std::str::from_utf8(mail).unwrap())
             .collect()
+    }
+
+    #[test]
+    fn a_field_with_a_blank_is_no_separator() {
+        let mail = b"From : a@x.example\nFrom: b@x.example\nSubject: s\n\nhi\n";
+        assert_eq!(messages(mail), [&mail[..]]);
     }
 
     #[test]
