@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// New mail is findable after at most this, and a commit's own time.
 const COMMIT_AFTER: Duration = Duration::from_secs(2);
 /// With nothing more to come it is committed at once, but not more often than this: each commit makes a segment.
-const APART: Duration = Duration::from_secs(1);
+const APART: Duration = Duration::from_millis(300);
 /// Batches that may wait; then archiving waits too, which bounds memory.
 const QUEUE: usize = 4;
 
