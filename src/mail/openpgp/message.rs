@@ -126,7 +126,7 @@ impl Peel<'_, '_> {
         match content.map(|content| content.tag) {
             Some(tag::LITERAL) => literal(body).map(Step::Literal),
             Some(tag::COMPRESSED) => {
-                let (inner, name) = inflate(&body, self.ctx.budget, &self.ctx.policy.bounds)?;
+                let (inner, name) = inflate(body, self.ctx.budget, &self.ctx.policy.bounds)?;
                 self.inflated = true;
                 self.layers
                     .push(layer("compressed", vec![name.to_owned()], Integrity::None));

@@ -10,6 +10,7 @@ mod by_hand;
 mod certs;
 pub mod cleartext;
 mod compression;
+mod consumed;
 mod container;
 mod dsa;
 mod encrypt;
