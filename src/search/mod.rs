@@ -10,6 +10,7 @@ mod directory;
 mod doc;
 mod error;
 mod negation;
+mod pages;
 mod parse;
 pub mod query;
 mod recent;
