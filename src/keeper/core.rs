@@ -1,13 +1,14 @@
 //! The opened box: everything the keeper's threads share, and how it is put together at start.
 
 use super::cases::Cases;
+use super::error::StoreError;
 use super::escrow_store::EscrowStore;
 use super::indexer::Indexer;
 use super::manifest::{LaterArrival, Manifest};
 use super::people::People;
 use super::pool::{Worker, WorkerSetup};
 use super::rollback;
-use super::store::{Store, StoreError, StoreReader};
+use super::store::{Store, StoreReader};
 use super::{archiving, escrowing, opening, replay};
 use crate::boxfiles::{DataFolder, LEDGER};
 use crate::catalog::{Catalog, RecordMeta};

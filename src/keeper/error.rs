@@ -1,12 +1,12 @@
-//! What can go wrong in the keeper, and which of it must keep the box from starting.
+//! What can go wrong in the keeper and its store, and which of it must keep the box from starting.
 
 use super::cases::CaseError;
 use super::escrow_store::EscrowError;
 use super::people::PeopleError;
 use super::rollback::RolledBack;
-use super::store::StoreError;
 use crate::boxfiles::BoxFileError;
 use crate::catalog::CatalogError;
+use crate::crypto::stream::StreamError;
 use crate::durable::FileError;
 use crate::id::{RecordId, TenantId};
 use crate::intake::spool::SpoolError;
@@ -14,8 +14,72 @@ use crate::keyring::KeyringError;
 use crate::ledger::LedgerError;
 use crate::search::SearchError;
 use crate::tpm_link::LinkError;
+use crate::vault::{SegmentNo, VaultError};
 use std::io;
 use std::path::PathBuf;
+
+/// Why a record could not be stored or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The vault's files.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// A key in the key table or a slot does not open.
+    #[error(
+        "the {what} of segment {segment} does not open with this box's keys: altered, or of another box"
+    )]
+    Key {
+        /// "segment key" or "record key".
+        what: &'static str,
+        /// The segment.
+        segment: SegmentNo,
+    },
+    /// The keyring lacks the epoch.
+    #[error("the keyring has no archive key of epoch {0} for this tenant")]
+    Epoch(u32),
+    /// A part does not open.
+    #[error("record {record}, segment {segment}, offset {offset}: {source}")]
+    Part {
+        /// The record.
+        record: RecordId,
+        /// Its segment.
+        segment: u32,
+        /// Its offset there.
+        offset: u64,
+        /// What is wrong.
+        #[source]
+        source: StreamError,
+    },
+    /// A part is not the one that the ledger committed to.
+    #[error(
+        "record {record}, segment {segment}, offset {offset}: opens, but is not what the ledger committed to"
+    )]
+    Commitment {
+        /// The record.
+        record: RecordId,
+        /// Its segment.
+        segment: u32,
+        /// Its offset there.
+        offset: u64,
+    },
+    /// A manifest or arrival that does not parse.
+    #[error("record {record}: its manifest is not understood: {source}")]
+    Manifest {
+        /// The record.
+        record: RecordId,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl StoreError {
+    /// True where the disk is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Vault(error) if error.is_full())
+    }
+}
 
 /// What can go wrong in the keeper. Each inner error names its place.
 #[derive(Debug, thiserror::Error)]

@@ -2,10 +2,11 @@
 //!
 //! tenant archive key (epoch) → segment key (key table) → record key (slot) → part key (stream).
 
+use super::error::StoreError;
 use super::manifest::{self, Committer, PartEntry};
 use super::packing::{Sealed, associated, pack};
 use crate::crypto::kdf::{Label, derive, framed};
-use crate::crypto::stream::{self, Opener, StreamError};
+use crate::crypto::stream::{self, Opener};
 use crate::crypto::{random, wrap};
 use crate::id::{RecordId, TenantId};
 use crate::keyring::TenantKeys;
@@ -18,69 +19,6 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
-
-/// Why a record could not be stored or opened.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The vault's files.
-    #[error(transparent)]
-    Vault(#[from] VaultError),
-    /// A key in the key table or a slot does not open.
-    #[error(
-        "the {what} of segment {segment} does not open with this box's keys: altered, or of another box"
-    )]
-    Key {
-        /// "segment key" or "record key".
-        what: &'static str,
-        /// The segment.
-        segment: SegmentNo,
-    },
-    /// The keyring lacks the epoch.
-    #[error("the keyring has no archive key of epoch {0} for this tenant")]
-    Epoch(u32),
-    /// A part does not open.
-    #[error("record {record}, segment {segment}, offset {offset}: {source}")]
-    Part {
-        /// The record.
-        record: RecordId,
-        /// Its segment.
-        segment: u32,
-        /// Its offset there.
-        offset: u64,
-        /// What is wrong.
-        #[source]
-        source: StreamError,
-    },
-    /// A part is not the one that the ledger committed to.
-    #[error(
-        "record {record}, segment {segment}, offset {offset}: opens, but is not what the ledger committed to"
-    )]
-    Commitment {
-        /// The record.
-        record: RecordId,
-        /// Its segment.
-        segment: u32,
-        /// Its offset there.
-        offset: u64,
-    },
-    /// A manifest or arrival that does not parse.
-    #[error("record {record}: its manifest is not understood: {source}")]
-    Manifest {
-        /// The record.
-        record: RecordId,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
-    },
-}
-
-impl StoreError {
-    /// True where the disk is full.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        matches!(self, Self::Vault(error) if error.is_full())
-    }
-}
 
 /// The largest manifest or arrival part.
 pub const LARGEST_MANIFEST: u64 = 64 << 20;

@@ -2,10 +2,11 @@
 //! segment and offset, and verification goes on behind it.
 
 use super::core::{Core, CoreError, lock};
+use super::error::StoreError;
 use super::manifest::{LaterArrival, Manifest};
 use super::protocol::Verified;
 use super::replay::{place_of, slot_of};
-use super::store::{StoreError, StoreReader};
+use super::store::StoreReader;
 use crate::crypto::note::NoteVerifier;
 use crate::id::{Digest, EscrowId, RecordId, TenantId};
 use crate::ledger::{Checkpoint, Event, Place, Slot, Tree};
