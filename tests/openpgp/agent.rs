@@ -57,6 +57,33 @@ fn open(loaded: Loaded, message: &[u8]) -> Result<Unwrapped, Unopened> {
     })
 }
 
+/// The agent's key opens the message with its passphrase; with another it is told as locked.
+fn opens_with_the_passphrase_alone(
+    gpg: &Gpg,
+    algorithm: &str,
+    certificates: &[Vec<u8>],
+    message: &[u8],
+) {
+    let loaded = load(gpg, "geheim", certificates.to_vec());
+    assert_eq!(
+        (loaded.keys.len(), loaded.nameless.len()),
+        (1, 0),
+        "{algorithm}: {:?}",
+        loaded.problems
+    );
+    let opened = open(loaded, message).unwrap_or_else(|e| panic!("{algorithm}: {e:?}"));
+    assert_eq!(opened.plaintext, TEXT, "{algorithm}");
+
+    let loaded = load(gpg, "falsch", certificates.to_vec());
+    assert_eq!(
+        loaded.problems,
+        [KeyProblem::WrongPassphrase],
+        "{algorithm}"
+    );
+    let failure = open(loaded, message).expect_err("locked").failure;
+    assert_eq!(failure, Failure::Locked, "{algorithm}");
+}
+
 #[test]
 fn keys_in_the_agents_files_open_mail_and_go_into_escrow() {
     let (extended, canonical) = (Gpg::new as fn() -> Gpg, canonical as fn() -> Gpg);
@@ -76,23 +103,7 @@ fn keys_in_the_agents_files_open_mail_and_go_into_escrow() {
         let certificates = openpgp_key::certificates_in(&keybox(&gpg));
         assert_eq!(certificates.len(), 1, "{algorithm}");
 
-        let loaded = load(&gpg, "geheim", certificates.clone());
-        assert_eq!(
-            (loaded.keys.len(), loaded.nameless.len()),
-            (1, 0),
-            "{algorithm}"
-        );
-        let opened = open(loaded, &message).unwrap_or_else(|e| panic!("{algorithm}: {e:?}"));
-        assert_eq!(opened.plaintext, TEXT, "{algorithm}");
-
-        let loaded = load(&gpg, "falsch", certificates);
-        assert_eq!(
-            loaded.problems,
-            [KeyProblem::WrongPassphrase],
-            "{algorithm}"
-        );
-        let failure = open(loaded, &message).expect_err("locked").failure;
-        assert_eq!(failure, Failure::Locked, "{algorithm}");
+        opens_with_the_passphrase_alone(&gpg, algorithm, &certificates, &message);
 
         let keys = key_files(&gpg);
         let passphrases = [SecretBytes::from("geheim".to_owned())];
@@ -168,16 +179,7 @@ fn imported_keys_that_are_still_protected_as_in_openpgp_open_mail() {
         let text = String::from_utf8_lossy(keys.expose()).into_owned();
         assert!(text.contains("openpgp-native"), "{algorithm}");
         let certificates = openpgp_key::certificates_in(&keybox(&gpg));
-        let loaded = load(&gpg, "geheim", certificates.clone());
-        assert_eq!(loaded.keys.len(), 1, "{algorithm}: {:?}", loaded.problems);
-        let opened = open(loaded, &message).unwrap_or_else(|e| panic!("{algorithm}: {e:?}"));
-        assert_eq!(opened.plaintext, TEXT, "{algorithm}");
-        let loaded = load(&gpg, "falsch", certificates);
-        assert_eq!(
-            loaded.problems,
-            [KeyProblem::WrongPassphrase],
-            "{algorithm}"
-        );
+        opens_with_the_passphrase_alone(&gpg, algorithm, &certificates, &message);
     }
 }
 
