@@ -8,6 +8,10 @@ use bench::{BENCHES, Scale, table};
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: strongroom::allocator::Allocator = strongroom::allocator::Allocator;
+
 const USAGE: &str = "usage: ./dev bench [--json] [--quick] [NAME]...";
 
 /// What the targets are about.

@@ -3,6 +3,7 @@
 //! Start with `docs/architecture.md`. Arrows between the modules point one way only, and
 //! `tests/architecture.rs` checks them.
 
+pub mod allocator;
 pub mod approval;
 pub mod boxfiles;
 pub mod catalog;

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: strongroom::allocator::Allocator = strongroom::allocator::Allocator;
+
 fn main() -> ExitCode {
     strongroom::cli::run()
 }
