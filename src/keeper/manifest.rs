@@ -122,6 +122,20 @@ impl Committer {
 }
 
 impl PartEntry {
+    /// That of a part which is not in the vault yet.
+    #[must_use]
+    pub const fn to_come() -> Self {
+        Self {
+            segment: 0,
+            offset: 0,
+            sealed_length: 0,
+            length: 0,
+            compression: String::new(),
+            commitment: Digest([0; 32]),
+            salt: String::new(),
+        }
+    }
+
     /// The salt's bytes, if the text form is intact.
     #[must_use]
     pub fn salt_bytes(&self) -> Option<[u8; 32]> {

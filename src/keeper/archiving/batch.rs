@@ -2,9 +2,9 @@
 
 use crate::id::{SpoolFileId, TenantId};
 use crate::intake::spool::SpooledMail;
+use crate::keeper::manifest::Manifest;
 use crate::keeper::packing::Sealed;
 use crate::keeper::store::NewRecord;
-use crate::mail::model::Opened;
 use std::io;
 
 /// A mail whose content is new: to be opened and sealed.
@@ -39,12 +39,10 @@ pub struct Again {
 pub struct Prepared {
     /// What it was made from.
     pub task: Task,
-    /// Layers and verdicts, without the rendition and the text's body.
-    pub opened: Opened,
-    /// The text's body, for the search index.
+    /// The record's manifest; where its parts lie is filled in as they are appended.
+    pub manifest: Manifest,
+    /// The text's body, for the search index: no manifest has it.
     pub body: String,
-    /// The rendition, for its length and the malware scanners to come.
-    pub rendition: Option<Vec<u8>>,
     /// Original (unless too large for memory) and rendition.
     pub sealed: io::Result<(Option<Sealed>, Option<Sealed>)>,
 }

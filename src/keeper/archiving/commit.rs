@@ -7,10 +7,9 @@ use super::batch::{Again, Batch, Prepared};
 use super::derive;
 use crate::catalog::{ArrivalMeta, Changes, RecordMeta};
 use crate::id::{Digest, RecordId, TenantId};
-use crate::intake::envelope::{Envelope, Source};
 use crate::keeper::core::{Core, CoreError};
 use crate::keeper::error::StoreError;
-use crate::keeper::manifest::{self, Arrival, LaterArrival, Manifest, VERSION};
+use crate::keeper::manifest::{self, LaterArrival, VERSION};
 use crate::keeper::packing::{self, Texture};
 use crate::keeper::store::{NewRecord, Store};
 use crate::ledger::{Event, Place, Slot};
@@ -37,14 +36,13 @@ pub(super) struct Outcome {
     events: Vec<Event>,
     records: Vec<(usize, RecordMeta)>,
     arrivals: Vec<(usize, RecordId, ArrivalMeta)>,
-    docs: Vec<SearchDoc>,
     replaced: BTreeSet<RecordId>,
     changes: Changes,
 }
 
 /// Commits the batch, or takes everything back. Does not return where the ledger has the batch and the catalog
 /// cannot take it: a second try would archive the mails twice, a new keeper catches up from the ledger.
-pub(super) fn commit(core: &Core, batch: &Batch) -> Result<(), CoreError> {
+pub(super) fn commit(core: &Core, batch: &mut Batch) -> Result<(), CoreError> {
     let tenants: BTreeSet<TenantId> = tenants_of(batch);
     let _order = core.lock_order();
     let mut stores = core.lock_stores(&tenants)?;
@@ -60,7 +58,8 @@ pub(super) fn commit(core: &Core, batch: &Batch) -> Result<(), CoreError> {
     match outcome {
         Ok(outcome) => {
             drop(stores);
-            if let Err(error) = apply(core, outcome) {
+            let docs = batch.new.iter_mut().map(doc).collect();
+            if let Err(error) = apply(core, outcome, docs) {
                 crate::keeper::begin_anew(core.data.path(), &error);
             }
             Ok(())
@@ -84,17 +83,17 @@ fn tenants_of(batch: &Batch) -> BTreeSet<TenantId> {
 fn write(
     core: &Core,
     stores: &mut BTreeMap<TenantId, std::sync::MutexGuard<'_, Store>>,
-    batch: &Batch,
+    batch: &mut Batch,
 ) -> Result<Outcome, CoreError> {
     let mut outcome = Outcome::default();
     let mut written: BTreeMap<(TenantId, [u8; 32]), Written> = BTreeMap::new();
-    for prepared in &batch.new {
+    for prepared in &mut batch.new {
         let tenant = &prepared.task.tenant;
         let store = stores
             .get_mut(tenant)
             .ok_or_else(|| CoreError::NoTenant(tenant.clone()))?;
         let entry = write_new(store, prepared, &mut outcome)?;
-        written.insert((tenant.clone(), prepared.task.join), entry);
+        written.insert((prepared.task.tenant.clone(), prepared.task.join), entry);
     }
     for again in &batch.again {
         let key = (again.tenant.clone(), again.join);
@@ -113,17 +112,17 @@ fn write(
 
 fn write_new(
     store: &mut Store,
-    prepared: &Prepared,
+    prepared: &mut Prepared,
     outcome: &mut Outcome,
 ) -> Result<Written, CoreError> {
-    let task = &prepared.task;
+    let (task, manifest) = (&prepared.task, &mut prepared.manifest);
     let record = &task.record;
     let slot = store.add_record(record)?;
     let (original, rendition) = match &prepared.sealed {
         Ok((original, rendition)) => (original, rendition),
         Err(error) => return Err(CoreError::Seal(error.kind().into())),
     };
-    let original = match original {
+    manifest.original = match original {
         Some(sealed) => store.append(record.id, PartKind::Original, slot, sealed)?,
         None => store.append_stream(
             record,
@@ -132,29 +131,11 @@ fn write_new(
             &mut *task.mail.body.open(),
         )?,
     };
-    let rendition = match rendition {
+    manifest.rendition = match rendition {
         Some(sealed) => Some(store.append(record.id, PartKind::Rendition, slot, sealed)?),
         None => None,
     };
-    let manifest = Manifest {
-        version: VERSION,
-        salt: manifest::salt().0,
-        record: record.id,
-        tenant: task.tenant.clone(),
-        revision: 1,
-        arrival: arrival(
-            0,
-            task.mail.id,
-            &task.mail.envelope,
-            None,
-            task.prefix as u64,
-        ),
-        join: Digest(task.join),
-        original,
-        rendition,
-        opened: prepared.opened.clone(),
-    };
-    let (place, commitment) = append_text(store, record, PartKind::Manifest, slot, &manifest)?;
+    let (place, commitment) = append_text(store, record, PartKind::Manifest, slot, manifest)?;
     outcome.events.push(Event::Arrival {
         tenant: task.tenant.clone(),
         record: record.id,
@@ -170,17 +151,12 @@ fn write_new(
     let position = outcome.events.len() - 1;
     outcome
         .records
-        .push((position, derive::meta(&manifest, slot, place)));
-    outcome.changes.waits.extend(derive::waits(&manifest));
+        .push((position, derive::meta(manifest, slot, place)));
+    outcome.changes.waits.extend(derive::waits(manifest));
     outcome
         .changes
         .opened_by
-        .extend(derive::opened_by(&manifest));
-    let text = SearchText {
-        body: prepared.body.clone(),
-        ..manifest.opened.text.clone()
-    };
-    outcome.docs.push(derive::doc(&manifest, text, &[]));
+        .extend(derive::opened_by(manifest));
     let key = NewRecord {
         id: record.id,
         key: record.key.duplicate(),
@@ -208,7 +184,7 @@ fn write_again(
         version: VERSION,
         salt: manifest::salt().0,
         record: entry.record.id,
-        arrival: arrival(
+        arrival: derive::arrival(
             number,
             again.mail.id,
             &again.mail.envelope,
@@ -297,44 +273,6 @@ fn known_record(core: &Core, again: &Again) -> Result<Written, CoreError> {
     })
 }
 
-fn arrival(
-    number: u32,
-    spool_id: crate::id::SpoolId,
-    envelope: &Envelope,
-    own_prefix: Option<String>,
-    shared_from: u64,
-) -> Arrival {
-    Arrival {
-        number,
-        spool_id,
-        received: envelope.arrived,
-        sender: envelope.sender.clone(),
-        recipients: envelope
-            .recipients
-            .iter()
-            .map(|recipient| recipient.address.clone())
-            .collect(),
-        source: describe(&envelope.source),
-        own_prefix,
-        shared_from,
-    }
-}
-
-fn describe(source: &Source) -> String {
-    match source {
-        Source::Smtp {
-            listener,
-            peer,
-            helo,
-            tls,
-        } => {
-            format!("smtp: listener {listener}, from {peer} as {helo}, {tls}")
-        }
-        Source::Lmtp { uid, helo } => format!("lmtp: user id {uid} as {helo}"),
-        Source::Import { uid, origin } => format!("import: user id {uid}, origin {origin}"),
-    }
-}
-
 impl Outcome {
     /// The ledger has numbered the entries: arrivals learn their index.
     fn number_from(&mut self, first: u64) {
@@ -350,13 +288,22 @@ impl Outcome {
     }
 }
 
+/// What search is given of a record that is committed, whose text nothing else needs any more.
+fn doc(prepared: &mut Prepared) -> SearchDoc {
+    let manifest = &mut prepared.manifest;
+    let text = SearchText {
+        body: std::mem::take(&mut prepared.body),
+        ..std::mem::take(&mut manifest.opened.text)
+    };
+    derive::doc(manifest, text, &[])
+}
+
 /// Catalog at once, search through the indexer. Records that only got a further arrival are indexed anew with
 /// all their mailboxes.
-fn apply(core: &Core, outcome: Outcome) -> Result<(), CoreError> {
+fn apply(core: &Core, outcome: Outcome, docs: Vec<SearchDoc>) -> Result<(), CoreError> {
     let Outcome {
         records,
         arrivals,
-        docs,
         replaced,
         mut changes,
         ..

@@ -1,6 +1,8 @@
 //! What catalog and search are given of a record: made from its manifest alone, so that a rebuild makes the same.
 
 use crate::catalog::{ArrivalMeta, PartRef, RecordMeta, Sizes, SlotRef, Wait};
+use crate::id::SpoolId;
+use crate::intake::envelope::{Envelope, Source};
 use crate::keeper::manifest::{Arrival, Manifest, PartEntry};
 use crate::ledger::Place;
 use crate::mail::keyops::KeyHint;
@@ -53,6 +55,46 @@ fn part(kind: PartKind, entry: &PartEntry) -> PartRef {
         segment: entry.segment.into(),
         offset: entry.offset,
         length: entry.sealed_length,
+    }
+}
+
+/// How a mail arrived, as its manifest tells it.
+#[must_use]
+pub fn arrival(
+    number: u32,
+    spool_id: SpoolId,
+    envelope: &Envelope,
+    own_prefix: Option<String>,
+    shared_from: u64,
+) -> Arrival {
+    Arrival {
+        number,
+        spool_id,
+        received: envelope.arrived,
+        sender: envelope.sender.clone(),
+        recipients: envelope
+            .recipients
+            .iter()
+            .map(|recipient| recipient.address.clone())
+            .collect(),
+        source: describe(&envelope.source),
+        own_prefix,
+        shared_from,
+    }
+}
+
+fn describe(source: &Source) -> String {
+    match source {
+        Source::Smtp {
+            listener,
+            peer,
+            helo,
+            tls,
+        } => {
+            format!("smtp: listener {listener}, from {peer} as {helo}, {tls}")
+        }
+        Source::Lmtp { uid, helo } => format!("lmtp: user id {uid} as {helo}"),
+        Source::Import { uid, origin } => format!("import: user id {uid}, origin {origin}"),
     }
 }
 
@@ -141,7 +183,7 @@ pub fn doc(manifest: &Manifest, text: SearchText, further: &[String]) -> SearchD
         tenant: manifest.tenant.clone(),
         record: manifest.record,
         arrived: manifest.arrival.received,
-        date: date(manifest),
+        date: text.date.unwrap_or(manifest.arrival.received),
         owners: all.into_iter().collect(),
         from: text.from.iter().map(party).collect(),
         to: text.to.iter().map(party).collect(),

@@ -235,8 +235,8 @@ impl Archiver {
     }
 
     fn commit_batches(&self, inbox: &Receiver<Batch>, removals: &Sender<SpoolFileId>) {
-        for batch in inbox {
-            while let Err(error) = commit::commit(&self.core, &batch) {
+        for mut batch in inbox {
+            while let Err(error) = commit::commit(&self.core, &mut batch) {
                 tracing::error!(%error, "a batch could not be archived; it stays in the spool and is tried again");
                 self.core.note_trouble(&error);
                 if self.stopping() {

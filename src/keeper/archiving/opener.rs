@@ -2,9 +2,11 @@
 //! seals what came out, so that committing a batch is only appending.
 
 use super::batch::{Prepared, Task};
+use super::derive;
+use crate::id::Digest;
+use crate::keeper::manifest::{self, Manifest, PartEntry, VERSION};
 use crate::keeper::packing::{self, Sealed, Texture};
 use crate::keeper::pool::{Mail, Worker, WorkerFailure, WorkerSetup};
-
 use crate::mail::KeyOps;
 use crate::mail::model::{Opened, Outcome, SearchText};
 use crate::vault::PartKind;
@@ -120,10 +122,9 @@ fn prepare(worker: &mut Worker, task: Task, keys: &dyn TenantKeys, data: &Path) 
     let body = std::mem::take(&mut opened.text.body);
     let sealed = seal_parts(&task, rendition.as_deref());
     Prepared {
+        manifest: manifest(&task, opened),
         task,
-        opened,
         body,
-        rendition,
         sealed,
     }
 }
@@ -183,6 +184,22 @@ pub fn unopened(failure: &WorkerFailure) -> Opened {
         rendition: None,
         text: SearchText::default(),
         waiting_for: Vec::new(),
+    }
+}
+
+fn manifest(task: &Task, opened: Opened) -> Manifest {
+    let mail = &task.mail;
+    Manifest {
+        version: VERSION,
+        salt: manifest::salt().0,
+        record: task.record.id,
+        tenant: task.tenant.clone(),
+        revision: 1,
+        arrival: derive::arrival(0, mail.id, &mail.envelope, None, task.prefix as u64),
+        join: Digest(task.join),
+        original: PartEntry::to_come(),
+        rendition: None,
+        opened,
     }
 }
 
