@@ -1,4 +1,5 @@
-//! How our own processes talk over pipes and Unix sockets: frames of a CBOR head (RFC 8949) and raw bytes.
+//! How our own processes talk over pipes and Unix sockets: frames of a head (postcard, whose two sides are of one build)
+//! and raw bytes.
 //!
 //! `head length[4, big-endian] ‖ raw length[8, big-endian] ‖ head ‖ raw`. Lengths are checked against the
 //! reader's bounds before anything is allocated, for the other side may have been taken over.
@@ -68,8 +69,7 @@ pub fn write_from<T: Serialize>(
 
 /// Lengths and head.
 fn encode_head<T: Serialize>(head: &T, raw: u64) -> Result<Vec<u8>, FrameError> {
-    let mut encoded = vec![0; 12];
-    ciborium::into_writer(head, &mut encoded)
+    let mut encoded = postcard::to_extend(head, vec![0; 12])
         .map_err(|error| io::Error::other(error.to_string()))?;
     let length =
         u32::try_from(encoded.len() - 12).map_err(|_| FrameError::TooLong(encoded.len() as u64))?;
@@ -98,10 +98,17 @@ pub fn read<T: DeserializeOwned>(
         return Err(FrameError::TooLong(raw_length));
     }
     let mut head = exactly(from, head_length.into())?;
-    let value = ciborium::from_reader(head.as_slice());
+    let value = decode_head(&head);
     crate::secret::wipe(&mut head);
-    let value = value.map_err(|error| FrameError::NotUnderstood(error.to_string()))?;
-    Ok((value, exactly(from, raw_length)?))
+    Ok((value?, exactly(from, raw_length)?))
+}
+
+fn decode_head<T: DeserializeOwned>(head: &[u8]) -> Result<T, FrameError> {
+    match postcard::take_from_bytes(head) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) => Err(FrameError::NotUnderstood("bytes behind its end".to_owned())),
+        Err(error) => Err(FrameError::NotUnderstood(error.to_string())),
+    }
 }
 
 fn exactly(from: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
@@ -133,7 +140,7 @@ mod tests {
     #[test]
     fn a_frame_comes_back() {
         let mut pipe = Vec::new();
-        write(&mut pipe, &("hello", 7), b"raw").expect("write");
+        write(&mut pipe, &("hello", 7_u32), b"raw").expect("write");
         let (head, raw): ((String, u32), _) = read(&mut pipe.as_slice(), LIMITS).expect("read");
         assert_eq!(
             (head.0.as_str(), head.1, raw.as_slice()),
@@ -142,6 +149,16 @@ mod tests {
         assert!(matches!(
             read::<u8>(&mut [].as_slice(), LIMITS),
             Err(FrameError::Closed)
+        ));
+    }
+
+    #[test]
+    fn bytes_behind_the_head_are_not_understood() {
+        let mut pipe = Vec::new();
+        write(&mut pipe, &(7_u8, 8_u8), b"").expect("write");
+        assert!(matches!(
+            read::<u8>(&mut pipe.as_slice(), LIMITS),
+            Err(FrameError::NotUnderstood(_))
         ));
     }
 

@@ -163,7 +163,7 @@ pub struct Signature {
     pub from_matches: Option<bool>,
     /// The verdict for the time that the mail claims, where that lies well before its arrival (imported mail).
     /// Manifests written before 2026-11-22 do not have it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub claimed: Option<Claimed>,
 }
 

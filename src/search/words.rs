@@ -71,6 +71,10 @@ impl<'a> Words<'a> {
                 if word.len() < LONGEST {
                     word.push(c.to_ascii_lowercase());
                 }
+            } else if c.is_ascii() {
+                if !word.is_empty() {
+                    return true;
+                }
             } else if stands_alone(c) {
                 if word.is_empty() {
                     word.push(c);
