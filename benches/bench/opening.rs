@@ -1,6 +1,6 @@
 //! What `inspect` and the workers do with one mail, against the bare primitive: opening, verifying. One core.
 
-use super::reference::openssl_speed;
+use super::reference::beside;
 use super::table::{Row, Target};
 use super::{Scale, rate_of};
 use serde_bytes::ByteBuf;
@@ -24,65 +24,58 @@ struct Kit {
 pub fn run(scale: &Scale, rows: &mut Vec<Row>) {
     strongroom::mail::warm_up();
     let mut kit = Kit::new();
-    let rsa = openssl_speed(scale, "rsa2048", 1);
-    let ecdh = openssl_speed(scale, "ecdhp256", 1);
-    let ecdsa = openssl_speed(scale, "ecdsap256", 1);
-    let ed25519 = openssl_speed(scale, "ed25519", 1);
-    for (name, algorithm, primitive, speed, target) in [
-        (
-            "RSA-2048",
-            "rsa:2048",
-            "private operations",
-            rsa.private,
-            0.7,
-        ),
+    for (name, algorithm, primitive, target) in [
+        ("RSA-2048", "rsa:2048", "rsa2048", 0.7),
         (
             "P-256",
             "ec -pkeyopt ec_paramgen_curve:P-256",
-            "ECDH",
-            ecdh.private,
+            "ecdhp256",
             0.3,
         ),
     ] {
         kit.identity(name, algorithm);
         let mail = kit.openssl(&format!("cms -encrypt -aes256 -in inner.eml {name}.crt"));
-        let rate = rate_of(scale, || kit.opens(&mail));
+        let (rate, speed) = beside(scale, primitive, 1, || rate_of(scale, || kit.opens(&mail)));
         rows.push(
-            compared("open S/MIME", name, rate, primitive, speed).target(Target::Ratio(target)),
+            Row::rate(format!("open S/MIME, {name}"), rate)
+                .against("private operations", Some(speed.private))
+                .target(Target::Ratio(target)),
         );
     }
-    for (name, speed) in [("rsa2048", Some(rsa.private)), ("cv25519", None)] {
+    for (name, primitive) in [("rsa2048", Some("rsa2048")), ("cv25519", None)] {
         kit.gpg_key(name);
         let mail = kit.pgp_mime_encrypted(name);
-        let rate = rate_of(scale, || kit.opens(&mail));
-        let row = Row::rate(format!("open OpenPGP, {name}"), rate);
-        rows.push(match speed {
-            Some(_) => row
-                .against("private operations", speed)
-                .target(Target::Ratio(0.6)),
-            None => row.target(Target::Rate(4000.0)),
+        let rate = || rate_of(scale, || kit.opens(&mail));
+        let row = |rate| Row::rate(format!("open OpenPGP, {name}"), rate);
+        rows.push(match primitive {
+            Some(primitive) => {
+                let (rate, speed) = beside(scale, primitive, 1, rate);
+                row(rate)
+                    .against("private operations", Some(speed.private))
+                    .target(Target::Ratio(0.6))
+            }
+            None => row(rate()).target(Target::Rate(4000.0)),
         });
     }
-    for (name, speed) in [("RSA-2048", rsa.public), ("P-256", ecdsa.public)] {
-        let mail = kit.openssl(&format!("cms -sign -in inner.eml -signer {name}.pem"));
-        let rate = rate_of(scale, || kit.verifies(&mail));
+    for (format, name, primitive) in [
+        ("S/MIME", "RSA-2048", "rsa2048"),
+        ("S/MIME", "P-256", "ecdsap256"),
+        ("OpenPGP", "rsa2048", "rsa2048"),
+        ("OpenPGP", "cv25519", "ed25519"),
+    ] {
+        let mail = match format {
+            "S/MIME" => kit.openssl(&format!("cms -sign -in inner.eml -signer {name}.pem")),
+            _ => kit.pgp_mime_signed(name),
+        };
+        let (rate, speed) = beside(scale, primitive, 1, || {
+            rate_of(scale, || kit.verifies(&mail))
+        });
         rows.push(
-            compared("verify S/MIME", name, rate, "verifications", speed)
+            Row::rate(format!("verify {format}, {name}"), rate)
+                .against("verifications", Some(speed.public))
                 .target(Target::Ratio(0.5)),
         );
     }
-    for (name, speed) in [("rsa2048", rsa.public), ("cv25519", ed25519.public)] {
-        let mail = kit.pgp_mime_signed(name);
-        let rate = rate_of(scale, || kit.verifies(&mail));
-        rows.push(
-            compared("verify OpenPGP", name, rate, "verifications", speed)
-                .target(Target::Ratio(0.5)),
-        );
-    }
-}
-
-fn compared(what: &str, name: &str, rate: f64, primitive: &str, speed: f64) -> Row {
-    Row::rate(format!("{what}, {name}"), rate).against(primitive, Some(speed))
 }
 
 impl Kit {

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Operations a second as `openssl speed` counts them, on so many cores.
 pub struct Speed {
@@ -17,7 +17,7 @@ pub struct Speed {
 }
 
 /// Runs `openssl speed` for one algorithm.
-pub fn openssl_speed(scale: &Scale, algorithm: &str, cores: usize) -> Speed {
+fn openssl_speed(scale: &Scale, algorithm: &str, cores: usize) -> Speed {
     let seconds = scale.measure.as_secs().max(1).to_string();
     let cores = cores.to_string();
     let run = Command::new("openssl")
@@ -36,6 +36,27 @@ pub fn openssl_speed(scale: &Scale, algorithm: &str, cores: usize) -> Speed {
         private: rates[0],
         public: rates[1],
     }
+}
+
+/// Runs `work` between two runs of `openssl speed`, whose mean is given: the machine's own speed changes within minutes.
+/// One run is enough where nothing is measured but that it works.
+pub fn beside<T>(
+    scale: &Scale,
+    algorithm: &str,
+    cores: usize,
+    work: impl FnOnce() -> T,
+) -> (T, Speed) {
+    let before = openssl_speed(scale, algorithm, cores);
+    let done = work();
+    if scale.measure < Duration::from_secs(1) {
+        return (done, before);
+    }
+    let after = openssl_speed(scale, algorithm, cores);
+    let mean = Speed {
+        private: f64::midpoint(before.private, after.private),
+        public: f64::midpoint(before.public, after.public),
+    };
+    (done, mean)
 }
 
 /// Small mails a second that are only appended to a file with an fsync for every 32.
