@@ -11,7 +11,7 @@ use sequoia_openpgp::types::HashAlgorithm;
 use std::io::Write;
 use std::sync::LazyLock;
 use strongroom::escrow::keyholder::Keyholder;
-use strongroom::mail::context::{OpenPgpCertificate, OpenPolicy, Trust};
+use strongroom::mail::context::{OpenPgpCertificate, OpenPolicy, Trust, TrustData};
 use strongroom::mail::model::{Scope, Signature, Verdict};
 use strongroom::mail::openpgp::armor;
 use strongroom::mail::{self, Opened};
@@ -47,10 +47,10 @@ fn open_bytes(message: &[u8]) -> Opened {
             source: "directory".into(),
         }
     });
-    let trust = Trust {
+    let trust = Trust::from(TrustData {
         openpgp: certificates.collect(),
-        ..Trust::default()
-    };
+        ..TrustData::default()
+    });
     mail::open(
         message,
         &Keyholder::default(),

@@ -175,8 +175,9 @@ impl Kit {
         let secret = self.gpg(&format!("--export-secret-keys {user}"));
         self.keys
             .add_loaded(escrow::load(&secret, &[], &escrow::Certificates::default()));
+        let bytes = self.gpg(&format!("--export {user}"));
         self.trust.openpgp.push(OpenPgpCertificate {
-            bytes: self.gpg(&format!("--export {user}")),
+            bytes,
             source: "directory".to_owned(),
         });
     }

@@ -7,10 +7,52 @@ use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
-/// Certificates and revocation data to judge signatures with. All public.
+/// Certificates and revocation data to judge signatures with. Shared by its clones, so that what was parsed of it can be
+/// kept for as long as it is the same.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "TrustData", into = "TrustData")]
+pub struct Trust(Arc<TrustData>);
+
+impl Trust {
+    /// Whether both hold the same.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Deref for Trust {
+    type Target = TrustData;
+    fn deref(&self) -> &TrustData {
+        &self.0
+    }
+}
+
+/// What is changed is no longer shared.
+impl DerefMut for Trust {
+    fn deref_mut(&mut self) -> &mut TrustData {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl From<TrustData> for Trust {
+    fn from(data: TrustData) -> Self {
+        Self(Arc::new(data))
+    }
+}
+
+impl From<Trust> for TrustData {
+    fn from(trust: Trust) -> Self {
+        Arc::unwrap_or_clone(trust.0)
+    }
+}
+
+/// What [`Trust`] holds. All public.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trust {
+pub struct TrustData {
     /// Trust anchors for S/MIME, DER.
     pub anchors: Vec<serde_bytes::ByteBuf>,
     /// Further certificates (intermediates, correspondents), DER. Not trusted by themselves.
@@ -24,13 +66,13 @@ pub struct Trust {
     pub openpgp: Vec<OpenPgpCertificate>,
 }
 
-/// A vouched-for OpenPGP certificate.
+/// An OpenPGP certificate to check signatures with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenPgpCertificate {
     /// Transferable public key, binary.
     #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
-    /// "escrow" or "directory".
+    /// "escrow", "directory" or, where the mail itself brought it, "message".
     pub source: String,
 }
 
@@ -52,6 +94,8 @@ pub struct Context<'a> {
     pub keys: &'a dyn KeyOps,
     /// For signatures.
     pub trust: &'a Trust,
+    /// OpenPGP certificates that came with the mail: good for the bare check of a signature, never for trust.
+    pub attached: &'a [OpenPgpCertificate],
     /// Algorithms and bounds.
     pub policy: &'a OpenPolicy,
     /// When the mail arrived; verdicts are computed for this time.

@@ -18,6 +18,7 @@ pub mod mime;
 pub mod model;
 pub mod openpgp;
 pub mod rendition;
+mod rsa;
 pub mod smime;
 pub mod sniff;
 pub mod text;

@@ -8,7 +8,9 @@ use strongroom::intake::smtp::command;
 use strongroom::intake::spool::format::Preamble;
 use strongroom::keeper::protocol::{Answer, Request};
 use strongroom::ledger::{Checkpoint, Entry};
-use strongroom::mail::context::{Budget, Context, OpenPgpCertificate, OpenPolicy, Trust};
+use strongroom::mail::context::{
+    Budget, Context, OpenPgpCertificate, OpenPolicy, Trust, TrustData,
+};
 use strongroom::mail::openpgp::{armor, cleartext, packets};
 use strongroom::mail::smime::ber::Element;
 use strongroom::mail::{self, Bounds, address, date, header, journal, mbox, mime, text, tnef};
@@ -70,6 +72,7 @@ fn trusting<T>(trust: &Trust, open: impl FnOnce(&Context) -> T) -> T {
     open(&Context {
         keys: &Keyholder::default(),
         trust,
+        attached: &[],
         policy: &policy,
         arrived: Timestamp::from_seconds(1_800_000_000),
         date: Some(Timestamp::from_seconds(1_700_000_000)),
@@ -136,13 +139,13 @@ fn openpgp(input: &[u8]) {
 /// The input as the certificate for signatures that name no key: all keys in it are tried.
 fn as_certificate(input: &[u8]) {
     let armored = armor::blocks(input).next().map(|block| block.bytes);
-    let trust = Trust {
+    let trust = Trust::from(TrustData {
         openpgp: vec![OpenPgpCertificate {
             bytes: armored.unwrap_or_else(|| input.to_vec()),
             source: "directory".to_owned(),
         }],
-        ..Trust::default()
-    };
+        ..TrustData::default()
+    });
     // Version, kind, algorithm, digest, no subpackets; then numbers.
     let rsa = [5, 0, 1, 8, 0, 0, 0, 0, 0, 0, 0, 1, 1];
     let eddsa = [5, 0, 22, 8, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 1, 1];

@@ -4,7 +4,7 @@ use crate::support::gpg::Gpg;
 use crate::support::pgp::{Keys, context, context_from};
 use std::path::PathBuf;
 use strongroom::escrow::{KeyProblem, openpgp_key};
-use strongroom::mail::context::{OpenPgpCertificate, Trust, Unwrapped};
+use strongroom::mail::context::{OpenPgpCertificate, Trust, TrustData, Unwrapped};
 use strongroom::mail::model::{
     ClaimSource, Integrity, Outcome, Revocation, SignatureMath, Verdict,
 };
@@ -26,13 +26,13 @@ fn person(gpg: &Gpg) -> Person {
     );
     let keys = Keys::load(&[file], &[SecretBytes::from("geheim".to_owned())]);
     let bytes = gpg.run(&["--export"], b"");
-    let trust = Trust {
+    let trust = Trust::from(TrustData {
         openpgp: vec![OpenPgpCertificate {
             bytes,
             source: "directory".to_owned(),
         }],
-        ..Trust::default()
-    };
+        ..TrustData::default()
+    });
     Person { keys, trust }
 }
 

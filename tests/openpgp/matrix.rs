@@ -4,7 +4,7 @@
 use crate::support::gpg::Gpg;
 use crate::support::pgp::{Keys, context};
 use crate::support::sq::Sq;
-use strongroom::mail::context::{OpenPgpCertificate, Trust, Unwrapped};
+use strongroom::mail::context::{OpenPgpCertificate, Trust, TrustData, Unwrapped};
 use strongroom::mail::model::{Integrity, SignatureMath, Verdict};
 use strongroom::mail::openpgp;
 use strongroom::secret::SecretBytes;
@@ -48,13 +48,13 @@ fn keys_of(gpg: &Gpg, user_id: &str) -> Keys {
 }
 
 fn vouched(certificates: Vec<u8>) -> Trust {
-    Trust {
+    Trust::from(TrustData {
         openpgp: vec![OpenPgpCertificate {
             bytes: certificates,
             source: "directory".to_owned(),
         }],
-        ..Trust::default()
-    }
+        ..TrustData::default()
+    })
 }
 
 fn open(keys: &Keys, trust: &Trust, message: &[u8], what: &str) -> Unwrapped {

@@ -3,7 +3,9 @@
 use crate::support::old_keys::{MD5, Making, OldKey, SHA256, SHA512};
 use crate::support::pgp::Keys;
 use std::path::PathBuf;
-use strongroom::mail::context::{Budget, Context, OpenPgpCertificate, OpenPolicy, Trust};
+use strongroom::mail::context::{
+    Budget, Context, OpenPgpCertificate, OpenPolicy, Trust, TrustData,
+};
 use strongroom::mail::model::{Revocation, Signature, SignatureMath, Verdict};
 use strongroom::mail::openpgp::packets::{framed, packets};
 use strongroom::mail::openpgp::{self, armor};
@@ -88,13 +90,13 @@ fn checked_from(
     detached: Option<&[u8]>,
 ) -> Signature {
     let keys = Keys::load(&[], &[]);
-    let trust = Trust {
+    let trust = Trust::from(TrustData {
         openpgp: vec![OpenPgpCertificate {
             bytes: certificate.to_vec(),
             source: source.to_owned(),
         }],
-        ..Trust::default()
-    };
+        ..TrustData::default()
+    });
     let policy = OpenPolicy {
         weak: ["MD5", "v3-key"].map(str::to_owned).into(),
         ..OpenPolicy::default()
@@ -102,6 +104,7 @@ fn checked_from(
     let ctx = Context {
         keys: &keys,
         trust: &trust,
+        attached: &[],
         policy: &policy,
         arrived: Timestamp::from_seconds(1_750_000_000),
         date: None,

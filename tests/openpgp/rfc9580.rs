@@ -12,7 +12,7 @@ use openpgp::types::{AEADAlgorithm, SymmetricAlgorithm};
 use sequoia_openpgp as openpgp;
 use std::io::Write;
 use strongroom::escrow::{UserKey, openpgp_key};
-use strongroom::mail::context::{OpenPgpCertificate, Trust};
+use strongroom::mail::context::{OpenPgpCertificate, Trust, TrustData};
 use strongroom::mail::model::{Integrity, Verdict};
 use strongroom::secret::SecretBytes;
 
@@ -67,13 +67,13 @@ fn opens(cert: &Cert, keys: Vec<Box<dyn UserKey>>, message: &[u8], what: &str) {
         locked: Vec::new(),
         passphrases: vec![SecretBytes::from("geheim".to_owned())],
     };
-    let trust = Trust {
+    let trust = Trust::from(TrustData {
         openpgp: vec![OpenPgpCertificate {
             bytes: cert.to_vec().unwrap(),
             source: "directory".to_owned(),
         }],
-        ..Trust::default()
-    };
+        ..TrustData::default()
+    });
     let opened = context(&keys, &trust, |ctx| {
         strongroom::mail::openpgp::open(message, None, ctx)
     });

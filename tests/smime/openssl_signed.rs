@@ -1,7 +1,7 @@
 //! What `openssl cms` signs: every algorithm, opaque and detached, with and without attributes, streamed or not.
 
 use crate::support::{ARRIVED, Folder, MESSAGE, open, passphrases};
-use strongroom::mail::context::{OpenPolicy, Trust};
+use strongroom::mail::context::{OpenPolicy, Trust, TrustData};
 use strongroom::mail::model::{Outcome, Signature, SignatureMath, Verdict};
 
 fn signature(folder: &Folder, trust: &Trust, detached: Option<&[u8]>) -> Signature {
@@ -92,10 +92,10 @@ fn line_ends_changed_on_the_way_are_named() {
     folder
         .must("cms -sign -binary -in message -outform DER -out out -signer rsa.crt -inkey rsa.key");
     let anchor = openssl::x509::X509::from_pem(&folder.read("rsa.crt")).unwrap();
-    let trust = Trust {
+    let trust = Trust::from(TrustData {
         anchors: vec![anchor.to_der().unwrap().into()],
-        ..Trust::default()
-    };
+        ..TrustData::default()
+    });
     let whole = signature(&folder, &trust, Some(MESSAGE));
     assert_eq!(
         (whole.verdict, whole.key_source.as_deref()),

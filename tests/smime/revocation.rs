@@ -3,7 +3,7 @@
 
 use crate::support::build::{oid, sequence};
 use crate::support::{Folder, open_at, passphrases};
-use strongroom::mail::context::{OpenPolicy, Trust};
+use strongroom::mail::context::{OpenPolicy, Trust, TrustData};
 use strongroom::mail::model::{ClaimSource, Revocation, Signature, SignatureMath, Verdict};
 use strongroom::mail::smime::ber::{Element, Reader, der, tag};
 use strongroom::time::{Clock, SystemClock, Timestamp};
@@ -131,10 +131,10 @@ fn responses_in_every_place() {
         ("stranger", true, 0, Revocation::Unknown),
     ] {
         let response = response(&folder, by, revoked);
-        let supplied = Trust {
+        let supplied = Trust::from(TrustData {
             ocsp: vec![response.clone().into()],
-            ..trust.clone()
-        };
+            ..TrustData::clone(&trust)
+        });
         let adobe = in_attribute(&plain, "1.2.840.113583.1.1.8", &response);
         let cades = in_attribute(&plain, "1.2.840.113549.1.9.16.2.24", &basic(&response));
         for (object, trust, place) in [

@@ -12,7 +12,7 @@ mod pgp;
 mod result;
 mod sender;
 
-use super::context::{Budget, Context, Failure, OpenPolicy, Trust};
+use super::context::{Budget, Context, Failure, OpenPgpCertificate, OpenPolicy, Trust};
 use super::keyops::{KeyHint, KeyOps};
 use super::mime::{self, Part};
 use super::model::{Layer, Opened, Scope, Signature};
@@ -35,7 +35,8 @@ pub fn open(
     let budget = Budget::default();
     let mut walk = Walk {
         keys,
-        trust: Cow::Borrowed(trust),
+        trust,
+        attached: Vec::new(),
         policy,
         arrived,
         budget: &budget,
@@ -43,7 +44,6 @@ pub fn open(
         signatures: Vec::new(),
         waiting_for: Vec::new(),
         failures: Vec::new(),
-        message_keys: 0,
     };
     let limit = policy.bounds.message_bytes;
     if message.len() as u64 > limit {
@@ -175,7 +175,8 @@ impl<'a> Spot<'a> {
 /// What has been found so far.
 struct Walk<'a> {
     keys: &'a dyn KeyOps,
-    trust: Cow<'a, Trust>,
+    trust: &'a Trust,
+    attached: Vec<OpenPgpCertificate>,
     policy: &'a OpenPolicy,
     arrived: Timestamp,
     budget: &'a Budget,
@@ -183,14 +184,14 @@ struct Walk<'a> {
     signatures: Vec<Signature>,
     waiting_for: Vec<KeyHint>,
     failures: Vec<Failure>,
-    message_keys: usize,
 }
 
 impl Walk<'_> {
     fn context<'c>(&'c self, place: &Place) -> Context<'c> {
         Context {
             keys: self.keys,
-            trust: &self.trust,
+            trust: self.trust,
+            attached: &self.attached,
             policy: self.policy,
             arrived: self.arrived,
             from: sender::compared(&place.from, place.is_mail),

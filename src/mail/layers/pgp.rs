@@ -90,9 +90,11 @@ impl Walk<'_> {
         let declared = part.content_type.essence() == "application/pgp-keys";
         let body = transfer::decode(&bytes[part.body.clone()], &part.encoding(bytes));
         let mut found = false;
-        for block in armor::blocks(&body).filter(|block| block.label == "PUBLIC KEY BLOCK") {
-            found = true;
-            self.remember_key(block.bytes);
+        if armor::find(&body, b"-----BEGIN PGP PUBLIC KEY BLOCK").is_some() {
+            for block in armor::blocks(&body).filter(|block| block.label == "PUBLIC KEY BLOCK") {
+                found = true;
+                self.remember_key(block.bytes);
+            }
         }
         if declared && !found {
             self.remember_key(body.into_owned());
@@ -102,11 +104,10 @@ impl Walk<'_> {
     fn remember_key(&mut self, mut key: Vec<u8>) {
         key.truncate(checkable(&key));
         let is_key = matches!(key.first(), Some(0x98..=0x9b | 0xc6));
-        if is_key && key.len() <= MAX_KEY_BYTES && self.message_keys < MAX_MESSAGE_KEYS {
-            self.message_keys += 1;
-            self.trust.to_mut().openpgp.push(OpenPgpCertificate {
+        if is_key && key.len() <= MAX_KEY_BYTES && self.attached.len() < MAX_MESSAGE_KEYS {
+            self.attached.push(OpenPgpCertificate {
                 bytes: key,
-                source: "message".into(),
+                source: openpgp::FROM_MESSAGE.to_owned(),
             });
         }
     }

@@ -2,6 +2,7 @@
 //! checksums and text around it. Integrity is the packets' business, so the armor checksum is not looked at.
 
 use data_encoding::{BASE64_NOPAD, Encoding};
+use memchr::memmem::Finder;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -22,11 +23,14 @@ pub const SIGNED_MESSAGE: &str = "SIGNED MESSAGE";
 const BEGIN: &[u8] = b"-----BEGIN PGP ";
 const END: &[u8] = b"-----END PGP ";
 
+/// What finds [`BEGIN`]; to make it costs more than to look through a short mail.
+static BEGINS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(BEGIN));
+
 /// Finds the next armored block from byte `from` on. The `SIGNED MESSAGE` framework is reported with its
 /// whole span and no bytes; its text is taken apart by [`super::cleartext`].
 #[must_use]
 pub fn next_block(text: &[u8], from: usize) -> Option<Block> {
-    let begin = from + find(text.get(from..)?, BEGIN)?;
+    let begin = from + BEGINS.find(text.get(from..)?)?;
     let (header, mut at) = line(text, begin);
     let label = label_of(&header[BEGIN.len()..])?;
     if label == SIGNED_MESSAGE {
@@ -47,14 +51,14 @@ pub fn next_block(text: &[u8], from: usize) -> Option<Block> {
     let mut in_headers = true;
     while at < text.len() {
         let (current, next) = line(text, at);
-        if find(current, END).is_some() {
+        if current.contains(&b'-') && find(current, END).is_some() {
             return Some(Block {
                 label,
                 bytes: finish(bytes, &digits),
                 span: begin..next,
             });
         }
-        if find(current, BEGIN).is_some() {
+        if current.contains(&b'-') && BEGINS.find(current).is_some() {
             break;
         }
         in_headers = in_headers && (digits.is_empty() && is_header(current));
@@ -125,7 +129,7 @@ fn crc24(bytes: &[u8]) -> u32 {
 pub(crate) fn charset(text: &[u8]) -> Option<String> {
     const NAME: &[u8] = b"Charset:";
     const MOST_HEADERS: usize = 16;
-    let mut at = find(text, BEGIN)?;
+    let mut at = BEGINS.find(text)?;
     for _ in 0..MOST_HEADERS {
         at = line(text, at).1;
         let header = line(text.get(at..)?, 0).0;

@@ -5,6 +5,7 @@ use super::by_hand::{self, Certificate};
 use super::verify;
 use crate::id::Digest;
 use crate::mail::context::{OpenPgpCertificate, Trust};
+use sequoia_openpgp::serialize::SerializeInto;
 use sequoia_openpgp::{Cert, KeyHandle, cert::CertParser, parse::Parse};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,11 +19,23 @@ pub const FROM_MESSAGE: &str = "message";
 pub struct Known {
     /// The parsed certificate.
     pub cert: Rc<Cert>,
+    /// The same in its binary form.
+    pub encoded: Rc<serde_bytes::ByteBuf>,
     /// "escrow", "directory" or [`FROM_MESSAGE`].
     pub source: String,
 }
 
 impl Known {
+    fn new(cert: Rc<Cert>, source: String) -> Self {
+        // A certificate that was read can be written.
+        let encoded = cert.to_vec().unwrap_or_default();
+        Self {
+            cert,
+            encoded: Rc::new(encoded.into()),
+            source,
+        }
+    }
+
     /// Whether somebody other than the mail itself vouches for it.
     #[must_use]
     pub fn vouched(&self) -> bool {
@@ -48,11 +61,12 @@ pub struct Found {
     pub by_hand: Vec<KnownByHand>,
 }
 
-/// Most parsed rings that are kept.
+/// Most parsed rings that are kept, and most answers.
 const KEPT: usize = 512;
 
 thread_local! {
     static PARSED: RefCell<HashMap<Digest, Rc<Parsed>>> = RefCell::new(HashMap::new());
+    static ANSWERS: RefCell<Answers> = RefCell::default();
 }
 
 /// The certificates of one ring.
@@ -62,40 +76,70 @@ struct Parsed {
     by_hand: Vec<Rc<Certificate>>,
 }
 
-/// The certificates of `trust` that may have a key of these issuers; a ring yields several. Copies of one certificate are
-/// merged (a revocation may be in one, a newer expiry in another), but never what is vouched for with what is not.
+/// What was found in `trust`, by issuers.
+#[derive(Default)]
+struct Answers {
+    trust: Trust,
+    found: HashMap<Vec<Vec<u8>>, Rc<Found>>,
+}
+
+/// The certificates of `trust` that may have a key of these issuers. To look through thousands costs more than the check
+/// of a signature, so a worker keeps the answers.
 #[must_use]
-pub fn known(trust: &Trust, issuers: &[KeyHandle]) -> Found {
-    let mut known: Vec<Known> = Vec::new();
+pub fn vouched(trust: &Trust, issuers: &[KeyHandle]) -> Rc<Found> {
+    ANSWERS.with_borrow_mut(|answers| {
+        if !answers.trust.is(trust) {
+            *answers = Answers {
+                trust: trust.clone(),
+                found: HashMap::new(),
+            };
+        }
+        let named: Vec<Vec<u8>> = issuers.iter().map(|id| id.as_bytes().to_vec()).collect();
+        if let Some(found) = answers.found.get(&named) {
+            return Rc::clone(found);
+        }
+        if answers.found.len() >= KEPT {
+            answers.found.clear();
+        }
+        let found = Rc::new(among(&trust.openpgp, issuers));
+        answers.found.insert(named, Rc::clone(&found));
+        found
+    })
+}
+
+/// The certificates among `entries` that may have a key of these issuers; a ring yields several. Copies of one certificate
+/// are merged (a revocation may be in one, a newer expiry in another), but never what is vouched for with what is not.
+#[must_use]
+pub fn among(entries: &[OpenPgpCertificate], issuers: &[KeyHandle]) -> Found {
+    let mut certs: Vec<(Rc<Cert>, &OpenPgpCertificate)> = Vec::new();
     let mut by_hand = Vec::new();
-    for entry in relevant(&trust.openpgp, issuers) {
+    for entry in relevant(entries, issuers) {
         let parsed = parsed(&entry.bytes);
         by_hand.extend(parsed.by_hand.iter().map(|cert| KnownByHand {
             cert: Rc::clone(cert),
             source: entry.source.clone(),
         }));
         for cert in &parsed.certs {
-            let new = Known {
-                cert: Rc::clone(cert),
-                source: entry.source.clone(),
+            let vouched = |entry: &OpenPgpCertificate| entry.source != FROM_MESSAGE;
+            let same = |(old, from): &&mut (Rc<Cert>, &OpenPgpCertificate)| {
+                vouched(from) == vouched(entry) && old.fingerprint() == cert.fingerprint()
             };
-            let same = |old: &&mut Known| {
-                old.vouched() == new.vouched() && old.cert.fingerprint() == new.cert.fingerprint()
-            };
-            match known.iter_mut().find(same) {
-                None => known.push(new),
-                Some(old) if *old.cert == *new.cert => {}
-                Some(old) => {
-                    let merged = (*old.cert).clone().merge_public((*new.cert).clone());
-                    if let Ok(merged) = merged {
-                        old.cert = Rc::new(merged);
+            match certs.iter_mut().find(same) {
+                None => certs.push((Rc::clone(cert), entry)),
+                Some((old, _)) if **old == **cert => {}
+                Some((old, _)) => {
+                    if let Ok(merged) = (**old).clone().merge_public((**cert).clone()) {
+                        *old = Rc::new(merged);
                     }
                 }
             }
         }
     }
+    let known = certs.into_iter();
     Found {
-        certs: known,
+        certs: known
+            .map(|(cert, entry)| Known::new(cert, entry.source.clone()))
+            .collect(),
         by_hand,
     }
 }
@@ -151,10 +195,8 @@ fn parsed(bytes: &[u8]) -> Rc<Parsed> {
             .into_iter()
             .flatten()
             .flatten()
-            .filter(|cert| {
-                let mut keys = cert.keys();
-                keys.all(|key| verify::is_affordable(key.key().mpis()))
-            })
+            .filter(|cert| verify::is_affordable(cert.primary_key().key().mpis()))
+            .map(|cert| cert.retain_subkeys(|key| verify::is_affordable(key.key().mpis())))
             .map(|cert| Rc::new(cert.strip_secret_key_material()))
             .collect();
         let by_hand = by_hand::certificates(bytes).into_iter().map(Rc::new);
@@ -170,8 +212,8 @@ fn parsed(bytes: &[u8]) -> Rc<Parsed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::context::TrustData;
     use sequoia_openpgp::cert::CertBuilder;
-    use sequoia_openpgp::serialize::SerializeInto;
 
     fn entry(cert: &Cert) -> OpenPgpCertificate {
         OpenPgpCertificate {
@@ -187,17 +229,25 @@ mod tests {
         let (bob, _) = made("Bob <bob@example.org>");
         let bare = Cert::from_packets(std::iter::once(alice.primary_key().key().clone().into()));
         let revoked = bare.unwrap().insert_packets([revocation]).unwrap().0;
-        let trust = Trust {
+        let mut trust = Trust::from(TrustData {
             openpgp: vec![entry(&bob), entry(&alice), entry(&revoked)],
-            ..Trust::default()
-        };
+            ..TrustData::default()
+        });
         let signing = alice.keys().subkeys().next().unwrap();
-        let found = known(&trust, &[signing.key().key_handle()]).certs;
-        let [found] = &found[..] else {
-            panic!("{} certificates", found.len())
+        let issuer = [signing.key().key_handle()];
+        let found = vouched(&trust, &issuer);
+        let [found] = &found.certs[..] else {
+            panic!("{} certificates", found.certs.len())
         };
         assert_eq!(found.cert.fingerprint(), alice.fingerprint());
         assert_eq!(found.cert.primary_key().self_revocations().count(), 1);
-        assert_eq!(known(&trust, &[]).certs.len(), 2);
+        assert_eq!(vouched(&trust, &[]).certs.len(), 2);
+        trust.openpgp.truncate(1);
+        assert!(
+            vouched(&trust, &issuer)
+                .certs
+                .iter()
+                .all(|known| known.cert.keyid() == bob.keyid())
+        );
     }
 }

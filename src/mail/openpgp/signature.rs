@@ -219,8 +219,9 @@ fn judge_one(body: &[u8], readings: &[Reading], depth: u32, ctx: &Context) -> Si
         }
     };
     let issuers = signature.get_issuers();
-    let known = certs::known(ctx.trust, &issuers);
-    let candidates = candidates(signature, &issuers, &known);
+    let vouched = certs::vouched(ctx.trust, &issuers);
+    let attached = certs::among(ctx.attached, &issuers);
+    let candidates = candidates(signature, &issuers, [&*vouched, &attached]);
     let mut checked = false;
     let good = readings.iter().find_map(|reading| {
         let digest = digest(&packet, &reading.hashed(as_text), reading.header)?;
@@ -266,7 +267,7 @@ fn rank(verdict: Verdict) -> u8 {
 fn candidates<'a>(
     signature: &openpgp::packet::Signature,
     issuers: &[openpgp::KeyHandle],
-    known: &'a certs::Found,
+    known: [&'a certs::Found; 2],
 ) -> Vec<Signer<'a>> {
     let fits = |key: &Key<PublicParts, UnspecifiedRole>| {
         key.pk_algo() == signature.pk_algo()
@@ -298,8 +299,11 @@ fn candidates<'a>(
             .map(Signer::ByHand)
             .collect::<Vec<_>>()
     };
-    let mut all: Vec<_> = known.certs.iter().flat_map(parsed).collect();
-    all.extend(known.by_hand.iter().flat_map(by_hand));
+    let mut all = Vec::new();
+    for found in known {
+        all.extend(found.certs.iter().flat_map(parsed));
+        all.extend(found.by_hand.iter().flat_map(by_hand));
+    }
     all.sort_by_key(|candidate| !candidate.vouched());
     all
 }

@@ -14,7 +14,6 @@ use openpgp::Cert;
 use openpgp::cert::ValidCert;
 use openpgp::cert::amalgamation::ValidAmalgamation;
 use openpgp::packet::key::{Key, PublicParts, UnspecifiedRole};
-use openpgp::serialize::SerializeInto;
 use openpgp::types::{KeyFlags, RevocationStatus, RevocationType};
 use sequoia_openpgp as openpgp;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -387,13 +386,7 @@ fn describe(
         .unwrap_or_default();
     evidence.fingerprint = Some(candidate.key.fingerprint().to_hex().to_lowercase());
     evidence.key_source = Some(candidate.known.source.clone());
-    evidence.chain = candidate
-        .known
-        .cert
-        .to_vec()
-        .map(serde_bytes::ByteBuf::from)
-        .into_iter()
-        .collect();
+    evidence.chain = vec![(*candidate.known.encoded).clone()];
     let user_id = candidate.known.cert.userids().next();
     let user_id = user_id.map(|user_id| user_id.userid().value());
     name(evidence, &addresses, user_id, ctx);

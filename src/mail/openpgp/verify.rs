@@ -3,6 +3,7 @@
 //! it would begin anew with each check.
 
 use super::dsa;
+use crate::mail::rsa;
 use openpgp::crypto::mpi;
 use openpgp::packet::key::{Key, PublicParts, UnspecifiedRole};
 use openpgp::types::{Curve, HashAlgorithm};
@@ -13,8 +14,7 @@ use openssl::error::ErrorStack;
 use openssl::md::{Md, MdRef};
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Public};
-use openssl::pkey_ctx::PkeyCtx;
-use openssl::rsa::{Padding, Rsa};
+use openssl::rsa::Rsa;
 use openssl::sign::Verifier;
 use sequoia_openpgp as openpgp;
 use std::cell::RefCell;
@@ -52,7 +52,7 @@ pub fn fits(
 ) -> Option<bool> {
     match (key.mpis(), signature) {
         (mpi::PublicKey::RSA { e, n }, mpi::Signature::RSA { s }) if md(algorithm).is_some() => {
-            Some(rsa(n, e, s, algorithm, digest).unwrap_or(false))
+            Some(by_rsa(n, e, s, algorithm, digest).unwrap_or(false))
         }
         (mpi::PublicKey::DSA { p, q, g, y }, mpi::Signature::DSA { r, s }) => {
             let key = [p, q, g, y].map(mpi::MPI::value);
@@ -85,7 +85,7 @@ pub fn fits(
 }
 
 /// PKCS #1 v1.5 (RFC 9580 §5.2.3.1). `None` if key or signature make no sense.
-fn rsa(
+fn by_rsa(
     n: &mpi::MPI,
     e: &mpi::MPI,
     s: &mpi::MPI,
@@ -94,11 +94,7 @@ fn rsa(
 ) -> Option<bool> {
     let key = rsa_key(n.value(), e.value()).ok()?;
     let signature = s.value_padded(key.size()).ok()?;
-    let mut context = PkeyCtx::new(&*key).ok()?;
-    context.verify_init().ok()?;
-    context.set_rsa_padding(Padding::PKCS1).ok()?;
-    context.set_signature_md(md(algorithm)?).ok()?;
-    context.verify(digest, &signature).ok()
+    rsa::verifies(&key, md(algorithm)?, digest, &signature).ok()
 }
 
 /// Most keys that are kept.
@@ -162,6 +158,7 @@ fn ed448(point: &[u8], r: &[u8], s: &[u8], digest: &[u8]) -> Result<bool, ErrorS
 #[cfg(test)]
 mod tests {
     use super::*;
+    use openssl::pkey_ctx::PkeyCtx;
     use openssl::sign::Signer;
 
     #[test]
@@ -179,7 +176,7 @@ mod tests {
         };
         let fits = |signature: &[u8], digest: &[u8]| {
             let [n, e, s] = [n.as_slice(), e.as_slice(), signature].map(mpi::MPI::new);
-            rsa(&n, &e, &s, HashAlgorithm::SHA256, digest)
+            by_rsa(&n, &e, &s, HashAlgorithm::SHA256, digest)
         };
         let begins_with_zero = (0..10_000_u32).find_map(|number| {
             let digest = openssl::sha::sha256(&number.to_be_bytes());

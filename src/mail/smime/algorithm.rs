@@ -4,6 +4,8 @@ use super::ber::{BerError, Element, Reader, tag};
 use crate::time::Timestamp;
 use const_oid::ObjectIdentifier;
 use openssl::hash::{Hasher, MessageDigest};
+use std::cell::RefCell;
+use std::collections::HashMap;
 
 /// An algorithm and its parameters, where they are in the message.
 #[derive(Debug, Clone, Copy)]
@@ -64,21 +66,48 @@ pub fn hash<'a, E>(
     name: &str,
     pieces: impl Iterator<Item = Result<&'a [u8], E>>,
 ) -> Result<Option<Vec<u8>>, E> {
-    let Some(mut hasher) = digest(name).and_then(|digest| Hasher::new(digest).ok()) else {
+    match digest(name).and_then(|digest| Hasher::new(digest).ok()) {
+        Some(mut hasher) => run(&mut hasher, name, pieces),
+        None => Ok(None),
+    }
+}
+
+thread_local! {
+    static HASHERS: RefCell<HashMap<&'static str, Hasher>> = RefCell::default();
+}
+
+/// As [`hash`], of what is no secret: hashers are kept, for OpenSSL's search for one takes as long as hashing a short text.
+pub fn hash_public<'a, E>(
+    name: &'static str,
+    pieces: impl Iterator<Item = Result<&'a [u8], E>>,
+) -> Result<Option<Vec<u8>>, E> {
+    let kept = HASHERS.with_borrow_mut(|kept| kept.remove(name));
+    let Some(mut hasher) = kept.or_else(|| Hasher::new(digest(name)?).ok()) else {
         return Ok(None);
     };
+    let output = run(&mut hasher, name, pieces)?;
+    if output.is_some() {
+        HASHERS.with_borrow_mut(|kept| kept.insert(name, hasher));
+    }
+    Ok(output)
+}
+
+fn run<'a, E>(
+    hasher: &mut Hasher,
+    name: &str,
+    pieces: impl Iterator<Item = Result<&'a [u8], E>>,
+) -> Result<Option<Vec<u8>>, E> {
     for piece in pieces {
         if hasher.update(piece?).is_err() {
             return Ok(None);
         }
     }
     // The extendable functions have no length of their own; CMS uses twice their security (RFC 8702).
-    let output = match name {
-        "SHAKE-128" => xof(&mut hasher, 32),
-        "SHAKE-256" => xof(&mut hasher, 64),
+    Ok(match name {
+        "SHAKE-128" => xof(hasher, 32),
+        "SHAKE-256" => xof(hasher, 64),
         _ => hasher.finish().ok().map(|digest| digest.to_vec()),
-    };
-    Ok(output)
+    })
 }
 
 fn xof(hasher: &mut Hasher, length: usize) -> Option<Vec<u8>> {

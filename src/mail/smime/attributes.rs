@@ -75,7 +75,7 @@ pub fn attributes_fit(
     for body in orders {
         let bytes = der(tag::SET, body);
         let mut digest = |name| {
-            algorithm::hash(name, [Ok::<_, ()>(bytes.as_slice())].into_iter())
+            algorithm::hash_public(name, [Ok::<_, ()>(bytes.as_slice())].into_iter())
                 .ok()
                 .flatten()
         };

@@ -24,7 +24,7 @@ const MOST_CHAINS: usize = 10_000;
 
 /// What is known of signers beforehand: the parsed form of [`Trust`].
 pub struct Known {
-    /// What it was parsed from; OpenPGP's part is left out.
+    /// What it was parsed from.
     trust: Trust,
     anchors: Vec<X509>,
     named: HashMap<Wanted, Found>,
@@ -83,23 +83,9 @@ impl Known {
     #[must_use]
     pub fn of(trust: &Trust) -> Rc<Self> {
         KNOWN.with_borrow_mut(|slot| match slot {
-            Some(known) if known.is_of(trust) => Rc::clone(known),
+            Some(known) if known.trust.is(trust) => Rc::clone(known),
             _ => Rc::clone(slot.insert(Rc::new(Self::parse(trust)))),
         })
-    }
-
-    fn is_of(&self, trust: &Trust) -> bool {
-        let Trust {
-            anchors,
-            certificates,
-            crls,
-            ocsp,
-            openpgp: _,
-        } = &self.trust;
-        *anchors == trust.anchors
-            && *certificates == trust.certificates
-            && *crls == trust.crls
-            && *ocsp == trust.ocsp
     }
 
     fn parse(trust: &Trust) -> Self {
@@ -130,10 +116,7 @@ impl Known {
         let crls = trust.crls.iter();
         let ocsp = trust.ocsp.iter();
         Self {
-            trust: Trust {
-                openpgp: Vec::new(),
-                ..trust.clone()
-            },
+            trust: trust.clone(),
             named,
             sources,
             helpers: anchors.iter().chain(&directory).cloned().collect(),

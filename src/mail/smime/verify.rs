@@ -5,6 +5,7 @@ use super::ber::{Element, der, tag};
 use super::legacy;
 use super::oids;
 use super::structure::SignerInfo;
+use crate::mail::rsa;
 use openssl::error::ErrorStack;
 use openssl::md::Md;
 use openssl::pkey::{Id, PKey, Public};
@@ -150,16 +151,21 @@ fn prehashed(
     name: &'static str,
     digest: &[u8],
 ) -> Result<bool, Unsupported> {
+    let unsupported = |_| Unsupported(format!("{name} with this key"));
+    let pss = signer.algorithm.oid == oids::PSS || key.id() == Id::RSA_PSS;
+    if !pss
+        && key.id() == Id::RSA
+        && let Some(md) = md(name)
+    {
+        return rsa::verifies(key, md, digest, &signer.signature).map_err(unsupported);
+    }
     let prepared = || -> Result<PkeyCtx<Public>, ErrorStack> {
         let mut context = PkeyCtx::new(key)?;
         context.verify_init()?;
-        let pss = signer.algorithm.oid == oids::PSS || key.id() == Id::RSA_PSS;
         if pss {
             context.set_rsa_padding(Padding::PKCS1_PSS)?;
             // -2: the salt is as long as it is.
             context.set_rsa_pss_saltlen(RsaPssSaltlen::MAXIMUM_LENGTH)?;
-        } else if key.id() == Id::RSA {
-            context.set_rsa_padding(Padding::PKCS1)?;
         }
         if let Some(md) = md(name) {
             context.set_signature_md(md)?;
@@ -169,7 +175,7 @@ fn prehashed(
         }
         Ok(context)
     };
-    let mut context = prepared().map_err(|_| Unsupported(format!("{name} with this key")))?;
+    let mut context = prepared().map_err(unsupported)?;
     if context.verify(digest, &signer.signature).unwrap_or(false) {
         return Ok(true);
     }

@@ -77,6 +77,7 @@ pub fn context_from<T>(
     let ctx = Context {
         keys,
         trust,
+        attached: &[],
         policy: &policy,
         arrived: SystemClock.now(),
         date: None,

@@ -6,7 +6,9 @@ pub mod gpgsm;
 use std::path::Path;
 use std::process::Command;
 use strongroom::escrow::{keyholder::Keyholder, smime_key};
-use strongroom::mail::context::{Budget, Context, OpenPolicy, Trust, Unopened, Unwrapped};
+use strongroom::mail::context::{
+    Budget, Context, OpenPolicy, Trust, TrustData, Unopened, Unwrapped,
+};
 use strongroom::mail::keyops::KeyOps;
 use strongroom::mail::model::Outcome;
 use strongroom::mail::smime;
@@ -94,10 +96,10 @@ impl Folder {
 
     /// Trust in NAME.crt as an anchor.
     pub fn trust(&self, name: &str) -> Trust {
-        Trust {
+        Trust::from(TrustData {
             anchors: vec![self.certificate(name).to_der().unwrap().into()],
-            ..Trust::default()
-        }
+            ..TrustData::default()
+        })
     }
 }
 
@@ -131,6 +133,7 @@ pub fn open_at(
     let ctx = Context {
         keys,
         trust,
+        attached: &[],
         policy: &policy,
         arrived,
         date: None,

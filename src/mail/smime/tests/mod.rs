@@ -74,6 +74,7 @@ fn open_with_from(
     let ctx = Context {
         keys: ring,
         trust,
+        attached: &[],
         policy: &policy,
         arrived,
         date: None,

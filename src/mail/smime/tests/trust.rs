@@ -2,7 +2,7 @@
 //! signatures too; what is tested is our judgement of them.
 
 use super::{Ring, open_with_from};
-use crate::mail::context::Trust;
+use crate::mail::context::{Trust, TrustData};
 use crate::mail::model::{Revocation, Signature, SignatureMath, Verdict};
 use crate::mail::smime::ber::{Element, der, tag};
 use crate::mail::smime::certificates::issuer_serial;
@@ -181,10 +181,10 @@ fn sign_by_hand(by: &Identity) -> Vec<u8> {
 }
 
 fn trust(anchor: &Identity) -> Trust {
-    Trust {
+    Trust::from(TrustData {
         anchors: vec![anchor.certificate.to_der().unwrap().into()],
-        ..Trust::default()
-    }
+        ..TrustData::default()
+    })
 }
 
 fn judge(message: &[u8], trust: &Trust, from: &str, days: i64) -> Signature {
@@ -344,10 +344,10 @@ fn revocation_is_beside_the_verdict() {
         }
         builder.sort().unwrap();
         builder.sign(&by.key, MessageDigest::sha256()).unwrap();
-        let trust = Trust {
+        let trust = Trust::from(TrustData {
             crls: vec![builder.build().unwrap().to_der().unwrap().into()],
-            ..trust(&root)
-        };
+            ..TrustData::from(trust(&root))
+        });
         judge(&message, &trust, "", 0)
     };
     let good = crl(false, (-1, 1), &root);
