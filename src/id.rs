@@ -212,13 +212,25 @@ impl Digest {
     #[must_use]
     pub fn of_lf(bytes: &[u8]) -> Self {
         use sha2::Digest as _;
+        /// Lines are gathered up to this: hashing them one by one costs twice as much.
+        const GATHERED: usize = 8 << 10;
         let mut sum = sha2::Sha256::new();
-        let mut written = 0;
+        let mut gathered = Vec::with_capacity(GATHERED.min(bytes.len()));
+        let mut from = 0;
         for at in memchr::memmem::find_iter(bytes, b"\r\n") {
-            sum.update(&bytes[written..at]);
-            written = at + 1;
+            let line = &bytes[std::mem::replace(&mut from, at + 1)..at];
+            if gathered.len() + line.len() > GATHERED {
+                sum.update(&gathered);
+                gathered.clear();
+            }
+            if line.len() > GATHERED {
+                sum.update(line);
+            } else {
+                gathered.extend_from_slice(line);
+            }
         }
-        sum.update(&bytes[written..]);
+        sum.update(&gathered);
+        sum.update(&bytes[from..]);
         Self(sum.finalize().into())
     }
 }
@@ -274,6 +286,16 @@ mod tests {
         };
         assert_eq!(queue.to_string().parse(), Ok(queue));
         assert_eq!(Digest::of_lf(b"\r\na\r\n\rb\r"), Digest::of(b"\na\n\rb\r"));
+        for length in [0, 1, 60, 8190, 8191, 8192, 8193, 20_000] {
+            let lines = ["x".repeat(length), "y".repeat(70), "x".repeat(length)].join("\r\n");
+            let lines = lines.repeat(200);
+            let folded = lines.replace("\r\n", "\n");
+            assert_eq!(
+                Digest::of_lf(lines.as_bytes()),
+                Digest::of(folded.as_bytes()),
+                "{length}"
+            );
+        }
         let digest = Digest::of(b"x");
         assert_eq!(digest.to_string().parse(), Ok(digest));
     }

@@ -62,7 +62,9 @@ pub fn next_block(text: &[u8], from: usize) -> Option<Block> {
             break;
         }
         in_headers = in_headers && (digits.is_empty() && is_header(current));
-        if !in_headers {
+        if !in_headers && current.iter().all(|c| is_digit(*c)) {
+            digits.extend_from_slice(current);
+        } else if !in_headers {
             digits.extend(data(current));
         }
         if digits.len() >= BATCH {

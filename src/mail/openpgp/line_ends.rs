@@ -61,9 +61,7 @@ pub fn stripped(text: &[u8]) -> Vec<u8> {
 /// Whether some LF has no CR before it.
 #[must_use]
 pub fn has_bare_lf(text: &[u8]) -> bool {
-    text.iter()
-        .enumerate()
-        .any(|(at, b)| *b == b'\n' && (at == 0 || text[at - 1] != b'\r'))
+    memchr::memchr_iter(b'\n', text).any(|at| at == 0 || text[at - 1] != b'\r')
 }
 
 #[cfg(test)]
