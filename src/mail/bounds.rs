@@ -12,7 +12,7 @@ pub struct Bounds {
     pub expanded_bytes: u64,
     /// Most bytes out of a decompressor for each byte in.
     pub ratio: u32,
-    /// Most MIME parts in all layers together.
+    /// Most MIME parts, and armored blocks in text, in all layers together.
     pub parts: u32,
     /// Deepest nesting of MIME parts and cryptographic layers.
     pub depth: u32,

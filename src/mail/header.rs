@@ -6,6 +6,8 @@ use std::borrow::Cow;
 
 /// Longest header value that is taken apart, in bytes; the rest is ignored.
 const MAX_VALUE: usize = 64 << 10;
+/// Parameters read from one value.
+const MAX_PARAMETERS: usize = 500;
 
 /// A media type with parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,10 +30,12 @@ impl ContentType {
         let mut pieces = split_outside_quotes(&text, ';').into_iter();
         let first = pieces.next().unwrap_or_default();
         let (kind, subtype) = first.split_once('/').unwrap_or((first, ""));
-        let raw = pieces.filter_map(|piece| {
-            let (name, value) = piece.split_once('=')?;
-            Some((name.trim().to_ascii_lowercase(), unquoted(value.trim())))
-        });
+        let raw = pieces
+            .filter_map(|piece| {
+                let (name, value) = piece.split_once('=')?;
+                Some((name.trim().to_ascii_lowercase(), unquoted(value.trim())))
+            })
+            .take(MAX_PARAMETERS);
         let kind = kind.trim().to_ascii_lowercase();
         let subtype = subtype
             .split_ascii_whitespace()
@@ -237,7 +241,10 @@ pub fn decode_words(value: &[u8]) -> String {
     let mut out = String::with_capacity(text.len());
     let mut pending = Pending::default();
     let mut rest: &str = &text;
-    while let Some(start) = rest.find("=?") {
+    // Behind the last end of a word there is none: without this, each beginning would be searched to the end for one.
+    let end = text.rfind("?=").map_or(0, |at| at + 2);
+    let behind = text.len() - end;
+    while let Some(start) = rest.find("=?").filter(|_| rest.len() > behind) {
         let (before, tail) = rest.split_at(start);
         let between_words = before.chars().all(char::is_whitespace) && pending.is_open();
         match encoded_word(tail) {
@@ -298,21 +305,22 @@ fn encoded_word(text: &str) -> Option<(&str, Vec<u8>, usize)> {
     let inner = text.strip_prefix("=?")?;
     let (charset, rest) = inner.split_once('?')?;
     let (how, rest) = rest.split_once('?')?;
+    if !matches!(how, "B" | "b" | "Q" | "q") {
+        return None;
+    }
     if charset.is_empty() || charset.len() > 60 || charset.contains(char::is_whitespace) {
         return None;
     }
     let end = rest.find("?=")?;
     let payload = &rest.as_bytes()[..end];
-    let bytes = match how {
-        "B" | "b" => transfer::base64(payload),
-        "Q" | "q" => {
-            let spaced: Vec<u8> = payload
-                .iter()
-                .map(|&byte| if byte == b'_' { b' ' } else { byte })
-                .collect();
-            transfer::quoted_printable_word(&spaced)
-        }
-        _ => return None,
+    let bytes = if how.eq_ignore_ascii_case("b") {
+        transfer::base64(payload)
+    } else {
+        let spaced: Vec<u8> = payload
+            .iter()
+            .map(|&byte| if byte == b'_' { b' ' } else { byte })
+            .collect();
+        transfer::quoted_printable_word(&spaced)
     };
     let length = text.len() - (rest.len() - end) + 2;
     let charset = charset.split('*').next().unwrap_or(charset);
@@ -342,6 +350,26 @@ mod tests {
         assert_eq!(decode_words(b"Re: =?ISO-8859-1?b?5Pb8?= x"), "Re: äöü x");
         assert_eq!(decode_words(b"=? no =?x"), "=? no =?x");
         assert_eq!(decode_words(b"=?ISO-2022-JP?B?GyRCJCIbKEI=?="), "あ");
+    }
+
+    #[test]
+    fn parameters_are_bounded() {
+        let value: String = (0..5000).map(|n| format!("{n}*=x;")).collect();
+        let parsed = ContentType::parse(format!("text/plain;{value}").as_bytes());
+        assert_eq!(parsed.parameters.len(), MAX_PARAMETERS);
+    }
+
+    #[test]
+    fn words_without_an_end_cost_no_more_than_their_length() {
+        let started = std::time::Instant::now();
+        let unfinished = "=?a?Q? ".repeat(MAX_VALUE / 7);
+        let nested = format!("{unfinished}=?a?X?=");
+        for value in [&unfinished, &nested] {
+            for _ in 0..200 {
+                assert!(!decode_words(value.as_bytes()).is_empty());
+            }
+        }
+        assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
     }
 
     proptest! {

@@ -241,7 +241,7 @@ pub struct SearchText {
 }
 
 /// A display name and an address.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mailbox {
     /// Decoded display name, or empty.
     pub name: String,

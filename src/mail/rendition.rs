@@ -6,6 +6,7 @@
 
 use super::mime::{Field, Part};
 use super::{sniff, transfer};
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 /// Replacements in one entity's bytes.
@@ -103,24 +104,25 @@ pub fn replace_entity(bytes: &[u8], part: &Part, inner: Vec<u8>, message: bool, 
         .fields
         .iter()
         .any(|field| name(bytes, field) == "mime-version");
+    let mut brought: HashMap<String, HashSet<&[u8]>> = HashMap::new();
+    for field in &inner_part.fields {
+        let values = brought.entry(name(&inner, field)).or_default();
+        values.insert(inner[field.value.clone()].trim_ascii());
+    }
     for field in &part.fields {
         let field_name = name(bytes, field);
         if field_name.starts_with("content-") {
             edits.replace(field.span.clone(), Vec::new());
         } else if message && field_name != "mime-version" {
-            let same: Vec<&Field> = inner_part
-                .fields
-                .iter()
-                .filter(|f| name(&inner, f) == field_name)
-                .collect();
             let value = bytes[field.value.clone()].trim_ascii();
-            if same
-                .iter()
-                .any(|f| inner[f.value.clone()].trim_ascii() == value)
-            {
-                edits.replace(field.span.clone(), Vec::new());
-            } else if !same.is_empty() {
-                edits.replace(field.span.start..field.span.start, b"HP-Outer: ".to_vec());
+            match brought.get(&field_name) {
+                Some(same) if same.contains(value) => {
+                    edits.replace(field.span.clone(), Vec::new());
+                }
+                Some(_) => {
+                    edits.replace(field.span.start..field.span.start, b"HP-Outer: ".to_vec());
+                }
+                None => {}
             }
         }
     }

@@ -63,7 +63,12 @@ impl Walk<'_> {
         }
         let mut edits = Edits::default();
         let mut signed_from = None;
+        let content = content_of(text);
         for block in armor::blocks(text) {
+            if let Err(failure) = self.budget.part(&self.policy.bounds) {
+                self.failures.push(failure);
+                break;
+            }
             match block.label.as_str() {
                 // What a reply quotes is nobody's signature any more.
                 armor::SIGNED_MESSAGE if !is_quoted(text, block.span.start) => {
@@ -71,15 +76,13 @@ impl Walk<'_> {
                 }
                 "SIGNATURE" => {
                     if let Some(start) = signed_from.take() {
-                        self.clear_signed(text, start..block.span.end, place);
+                        let span = start..block.span.end;
+                        let place = place_of(&span, &content, place);
+                        self.clear_signed(&text[span], &place);
                     }
                 }
                 label if label.starts_with("MESSAGE") && sniff::is_openpgp(&block.bytes) => {
-                    let place = if is_alone(text, &block.span) {
-                        place.clone()
-                    } else {
-                        place.part()
-                    };
+                    let place = place_of(&block.span, &content, place);
                     if let Some((plaintext, count)) = self.open_pgp(block.bytes, &place) {
                         let inner = self.inline_text(&plaintext, &place.inside(count));
                         edits.replace(block.span, inner.unwrap_or(plaintext));
@@ -91,15 +94,14 @@ impl Walk<'_> {
         edits.apply(text)
     }
 
-    fn clear_signed(&mut self, text: &[u8], span: Range<usize>, place: &Place) {
+    fn clear_signed(&mut self, text: &[u8], place: &Place) {
         // What stands behind the dashes of the first line is shown, and signed by nobody.
-        let first = armor::line(text, span.start).0.trim_ascii_end();
-        let place = if is_alone(text, &span) && first.ends_with(b"-----") {
+        let first = armor::line(text, 0).0.trim_ascii_end();
+        let place = if first.ends_with(b"-----") {
             place.clone()
         } else {
             place.part()
         };
-        let text = &text[span];
         let mut result = openpgp::open_clear_signed(text, &self.context(&place));
         if std::str::from_utf8(text).is_err()
             && !result.as_ref().is_ok_and(Unwrapped::is_well_signed)
@@ -129,7 +131,7 @@ fn armored_text<'b>(body: &'b [u8], encoding: &str) -> Option<Cow<'b, [u8]>> {
 fn only_block(text: &[u8]) -> Option<Vec<u8>> {
     let block = armor::next_block(text, 0)?;
     let fits = block.label.starts_with("MESSAGE")
-        && is_alone(text, &block.span)
+        && holds_all(&block.span, &content_of(text))
         && sniff::is_openpgp(&block.bytes);
     fits.then_some(block.bytes)
 }
@@ -154,6 +156,21 @@ fn is_quoted(text: &[u8], at: usize) -> bool {
     before.is_some_and(|before| !before.trim_ascii().is_empty())
 }
 
-fn is_alone(text: &[u8], span: &Range<usize>) -> bool {
-    text[..span.start].trim_ascii().is_empty() && text[span.end..].trim_ascii().is_empty()
+/// Where the text lies that is no white space around it.
+fn content_of(text: &[u8]) -> Range<usize> {
+    let end = text.trim_ascii_end().len();
+    end - text[..end].trim_ascii_start().len()..end
+}
+
+fn holds_all(span: &Range<usize>, content: &Range<usize>) -> bool {
+    span.start <= content.start && content.end <= span.end
+}
+
+/// The place of a block that is all of the text, or a part of it.
+fn place_of(span: &Range<usize>, content: &Range<usize>, text: &Place) -> Place {
+    if holds_all(span, content) {
+        text.clone()
+    } else {
+        text.part()
+    }
 }

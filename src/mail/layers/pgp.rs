@@ -15,6 +15,8 @@ const MAX_MESSAGE_KEYS: usize = 16;
 const MAX_KEY_BYTES: usize = 1 << 20;
 /// Most signatures in one of them.
 const MAX_KEY_SIGNATURES: usize = 200;
+/// Most packets of other kinds in one of them: keys and user ids, each of which is looked for elsewhere.
+const MAX_KEY_PACKETS: usize = 64;
 
 impl Walk<'_> {
     /// Opens an OpenPGP message. Returns its literal data and how many layers it had; nothing for a detached signature,
@@ -113,14 +115,20 @@ impl Walk<'_> {
     }
 }
 
-/// How much of a key that came with a mail is looked at: as far as a number of signatures, each of which costs a check.
+/// How much of a key that came with a mail is looked at: as far as a number of signatures, each of which costs a check,
+/// and of other packets.
 fn checkable(key: &[u8]) -> usize {
     let mut all = packets(key);
-    let mut signatures = 0;
+    let (mut signatures, mut others) = (0, 0);
     let mut end = 0;
     while let Some(Ok(packet)) = all.next() {
-        signatures += usize::from(packet.tag == tag::SIGNATURE);
-        if signatures > MAX_KEY_SIGNATURES {
+        let kind = if packet.tag == tag::SIGNATURE {
+            &mut signatures
+        } else {
+            &mut others
+        };
+        *kind += 1;
+        if signatures > MAX_KEY_SIGNATURES || others > MAX_KEY_PACKETS {
             break;
         }
         end = key.len() - all.rest().len();
@@ -150,6 +158,8 @@ mod tests {
         let all = [&key[..], &signature.repeat(MAX_KEY_SIGNATURES)].concat();
         assert_eq!(checkable(&all), all.len());
         assert_eq!(checkable(&[&all[..], &signature, &key].concat()), all.len());
+        let ring = key.repeat(MAX_KEY_PACKETS);
+        assert_eq!(checkable(&[&ring[..], &key].concat()), ring.len());
     }
 
     proptest! {

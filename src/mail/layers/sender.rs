@@ -6,11 +6,16 @@ use crate::mail::header::{decode_words, unfolded};
 use crate::mail::mime::{self, Part};
 use crate::mail::model::{Signature, Verdict};
 use crate::mail::{address, sniff};
+use std::collections::HashSet;
 
 /// Stands for the sender of a mail whose From has no address: nobody is that.
 const NOBODY: &str = "nobody (no address in From)";
+/// Stands for the senders beyond [`MAX_SENDERS`]: nobody is that either.
+const OTHERS: &str = "others (too many addresses in From)";
 /// Bytes of one field that are read.
 const MAX_FIELD: usize = 64 << 10;
+/// Addresses that are compared.
+const MAX_SENDERS: usize = 200;
 
 /// All addresses that the From fields of `root` show, lower case; with those of the message that it wraps to protect its
 /// header (RFC 8551, section 3.1).
@@ -27,22 +32,30 @@ pub(super) fn shown(bytes: &[u8], root: &Part) -> Vec<String> {
 fn in_fields(bytes: &[u8], root: &Part) -> Vec<String> {
     let mut all = Vec::new();
     for value in root.all(bytes, "from") {
+        if all.len() > MAX_SENDERS {
+            break;
+        }
         let value = &value[..value.len().min(MAX_FIELD)];
         let mailboxes = address::mailboxes(value).into_iter();
         let named: Vec<String> = mailboxes
             .map(|mailbox| mailbox.address.to_lowercase())
             .filter(|address| !address.is_empty())
             .collect();
+        let known: HashSet<&str> = named.iter().map(String::as_str).collect();
         let text = decode_words(&unfolded(value)).to_lowercase();
         let others = text
             .split(|c: char| c.is_whitespace() || c.is_control() || "<>()[],;:\"\\".contains(c))
-            .filter(|word| !named.iter().any(|address| address == word))
+            .filter(|word| !known.contains(word))
             .map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()))
-            .filter(|word| is_address(word) && !named.iter().any(|address| address == word))
+            .filter(|word| is_address(word) && !known.contains(word))
             .map(str::to_owned);
         let others: Vec<String> = others.collect();
         all.extend(named);
         all.extend(others);
+    }
+    if all.len() > MAX_SENDERS {
+        all.truncate(MAX_SENDERS);
+        all.push(OTHERS.to_owned());
     }
     all
 }
@@ -150,6 +163,16 @@ mod tests {
         }
         assert!(from("\"The boss\"").is_empty());
         assert!(from("undisclosed-senders:;").is_empty());
+    }
+
+    #[test]
+    fn of_very_many_senders_the_rest_is_nobody() {
+        let many: Vec<String> = (0..MAX_SENDERS + 100)
+            .map(|n| format!("a{n}@x.example"))
+            .collect();
+        let shown = from(&many.join(", "));
+        assert_eq!(shown.len(), MAX_SENDERS + 1);
+        assert_eq!(shown.last().map(String::as_str), Some(OTHERS));
     }
 
     proptest! {

@@ -43,6 +43,10 @@ pub mod tag {
     pub const PADDING: u8 = 21;
 }
 
+/// Most parts that one packet may come in. Writers make them of kilobytes; parts of a byte would cost many times their
+/// length to keep.
+const MOST_PARTS: usize = 1 << 20;
+
 /// One packet of a sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packet<'a> {
@@ -90,7 +94,7 @@ pub enum Framing {
     /// A packet is longer than the data.
     #[error("the packet at offset {0} is cut off")]
     Truncated(usize),
-    /// Partial lengths on a packet that may not have them, or a first part under 512 bytes.
+    /// Partial lengths on a packet that may not have them, a first part under 512 bytes, or far too many parts.
     #[error("the packet at offset {0} has forbidden partial lengths")]
     Partial(usize),
 }
@@ -200,6 +204,9 @@ impl<'a> Packets<'a> {
         let cut = Framing::Truncated(start);
         let mut pieces = vec![self.piece(first).ok_or(cut)?];
         loop {
+            if pieces.len() > MOST_PARTS {
+                return Err(Framing::Partial(start));
+            }
             match self.new_length().ok_or(cut)? {
                 Length::Partial(more) => pieces.push(self.piece(more).ok_or(cut)?),
                 Length::Fixed(last) => {
@@ -259,6 +266,16 @@ mod tests {
         let pieces = all[0].pieces.clone();
         assert_eq!(body[511..], [7, 8, 9]);
         assert_eq!(only(data, &pieces), body);
+    }
+
+    #[test]
+    fn a_packet_in_too_many_parts_is_refused() {
+        let mut data = vec![0xc0 | tag::LITERAL, 0xe9];
+        data.resize(2 + 512, 0);
+        data.extend_from_slice(&[0xe0, 0].repeat(MOST_PARTS + 1));
+        data.push(0);
+        let read: Vec<_> = packets(&data).collect();
+        assert_eq!(read, [Err(Framing::Partial(0))]);
     }
 
     proptest! {

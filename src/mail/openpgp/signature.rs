@@ -16,6 +16,8 @@ use sequoia_openpgp as openpgp;
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Issuers that one signature may name; for each, all certificates are searched.
+const MOST_ISSUERS: usize = 8;
 /// Format, file name and date where there is no literal data packet (draft-koch-librepgp §5.2.4).
 const NO_HEADER: &[u8] = &[0; 6];
 
@@ -218,10 +220,14 @@ fn judge_one(body: &[u8], readings: &[Reading], depth: u32, ctx: &Context) -> Si
             return evidence;
         }
     };
-    let issuers = signature.get_issuers();
+    let mut issuers = signature.get_issuers();
+    issuers.truncate(MOST_ISSUERS);
     let vouched = certs::vouched(ctx.trust, &issuers);
     let attached = certs::among(ctx.attached, &issuers);
     let candidates = candidates(signature, &issuers, [&*vouched, &attached]);
+    if candidates.is_empty() {
+        return evidence;
+    }
     let mut checked = false;
     let good = readings.iter().find_map(|reading| {
         let digest = digest(&packet, &reading.hashed(as_text), reading.header)?;
@@ -235,14 +241,13 @@ fn judge_one(body: &[u8], readings: &[Reading], depth: u32, ctx: &Context) -> Si
     let Some((key, reservation)) = good else {
         return match candidates.first() {
             Some(candidate) if checked => verdict::bad(evidence, candidate, ctx),
-            Some(_) => {
+            _ => {
                 evidence.reason = format!(
                     "unsupported: {} cannot be checked here",
                     evidence.algorithms.join(" with ")
                 );
                 evidence
             }
-            None => evidence,
         };
     };
     // Somebody else's certificate may have the same key in it, unproven: that must not spoil a good signature.

@@ -13,6 +13,10 @@ use super::mime::{self, Part};
 use super::model::{Mailbox, SearchText};
 use super::{address, charset, date, sniff, transfer};
 use std::borrow::Cow;
+use std::collections::HashSet;
+
+/// Addresses kept of the From fields, and of all recipients' fields.
+const MAX_MAILBOXES: usize = 10_000;
 
 /// Takes the searchable text out of `message` (a rendition, or a mail that needed none), within
 /// `bounds.text_bytes`. Never fails: a part whose text cannot be taken is named in the notes.
@@ -46,18 +50,14 @@ fn headers(bytes: &[u8], root: &Part) -> SearchText {
             .or_else(|| root.first(bytes, name))
     };
     let all = |names: &[&str]| -> Vec<Mailbox> {
-        let mut found: Vec<Mailbox> = Vec::new();
-        for part in [inner, Some(root)].into_iter().flatten() {
-            for name in names {
-                let fields = part.all(bytes, name).flat_map(address::mailboxes);
-                fields.for_each(|mailbox| {
-                    if !found.contains(&mailbox) {
-                        found.push(mailbox)
-                    }
-                });
-            }
-        }
-        found
+        let parts = [inner, Some(root)].into_iter().flatten();
+        let fields = parts.flat_map(|part| names.iter().flat_map(|name| part.all(bytes, name)));
+        let mut seen = HashSet::new();
+        fields
+            .flat_map(address::mailboxes)
+            .filter(|mailbox| seen.insert(mailbox.clone()))
+            .take(MAX_MAILBOXES)
+            .collect()
     };
     let message_id = first("message-id").map(|value| {
         let text = header::decode_words(value);
