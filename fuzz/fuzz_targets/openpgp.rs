@@ -1,6 +1,6 @@
 #![no_main]
 
-#[path = "../../tests/fuzz/targets.rs"]
-mod targets;
-
-libfuzzer_sys::fuzz_target!(|input: &[u8]| targets::named("openpgp")(input));
+libfuzzer_sys::fuzz_target!(
+    init: strongroom_fuzz::tolerate_caught_panics(),
+    |input: &[u8]| strongroom_fuzz::named("openpgp")(input)
+);

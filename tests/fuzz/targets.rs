@@ -46,7 +46,7 @@ pub const ALL: [(&str, Target); 16] = [
 ///
 /// # Panics
 /// If there is none.
-#[allow(dead_code)] // each of the fuzzer's programs uses one, the bounded run uses them all
+#[allow(dead_code)] // the fuzzer's programs use one each, the bounded run uses them all
 pub fn named(name: &str) -> Target {
     let found = ALL.iter().find(|(known, _)| *known == name);
     found.expect("a target of this name").1
