@@ -10,6 +10,7 @@ pub mod context;
 pub mod date;
 pub mod encrypt;
 pub mod header;
+mod inflate;
 pub mod journal;
 pub mod keyops;
 pub mod layers;

@@ -132,12 +132,23 @@ fn packet_start(bytes: &[u8]) -> Option<(u8, &[u8])> {
 #[must_use]
 pub fn openpgp_in(body: &[u8], encoding: &str, label: &str) -> Option<Vec<u8>> {
     let declared = transfer::decode(body, encoding);
-    let unquoted = || transfer::quoted_printable(body);
-    armored(&declared, label)
+    let unquoted = || {
+        let mentioned = transfer::contains(body, "quoted-printable", armor::MARK);
+        mentioned
+            .then(|| armored(&transfer::quoted_printable(body), label))
+            .flatten()
+    };
+    let found = armored(&declared, label)
         .or_else(|| armored(body, label))
-        .or_else(|| armored(&unquoted(), label))
-        .or_else(|| is_openpgp(&declared).then(|| declared.to_vec()))
-        .or_else(|| is_openpgp(body).then(|| body.to_vec()))
+        .or_else(unquoted);
+    if found.is_some() {
+        return found;
+    }
+    if is_openpgp(&declared) {
+        return Some(declared.into_owned());
+    }
+    is_openpgp(body)
+        .then(|| body.to_vec())
         .or_else(|| Some(transfer::base64(body)).filter(|bytes| is_openpgp(bytes)))
 }
 

@@ -1,5 +1,6 @@
 //! Content-Transfer-Encodings: decoding what senders and gateways made of them, and encoding for the rendition.
 
+use memchr::memmem::Finder;
 use std::borrow::Cow;
 
 /// Decodes by the encoding's lower-case name; unknown names and identity encodings give the bytes as they are.
@@ -35,34 +36,95 @@ pub fn beginning<'a>(body: &'a [u8], encoding: &str, most: usize) -> Cow<'a, [u8
 #[must_use]
 pub fn base64(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() / 4 * 3 + 3);
-    let (mut group, mut count) = (0_u32, 0_u32);
+    let mut digits = Digits::default();
     for line in text.split(|&byte| byte == b'\n') {
-        let line = line.trim_ascii();
-        if count == 0 && decode_whole_line(line, &mut out) {
-            continue;
+        if !digits.line(line.trim_ascii(), &mut out) {
+            break;
+        }
+    }
+    digits.flush(&mut out);
+    out
+}
+
+/// Base64 that is decoded line by line.
+#[derive(Default)]
+struct Digits {
+    /// Digits of a group that is not whole yet.
+    group: u32,
+    count: u32,
+    /// Something was decoded.
+    begun: bool,
+}
+
+impl Digits {
+    /// Appends what the line holds; false if the text ends before it.
+    fn line(&mut self, line: &[u8], out: &mut Vec<u8>) -> bool {
+        let before = out.len();
+        if self.count == 0 && decode_whole_line(line, out) {
+            self.begun = true;
+            return true;
         }
         if is_foreign(line) {
-            if out.is_empty() {
-                continue;
-            }
-            break;
+            return !self.begun;
         }
         for &byte in line {
             if byte == b'=' {
-                flush(group, count, &mut out);
-                (group, count) = (0, 0);
+                self.flush(out);
             } else if let Some(value) = sextet(byte) {
-                group = group << 6 | u32::from(value);
-                count += 1;
-                if count == 4 {
-                    out.extend_from_slice(&group.to_be_bytes()[1..]);
-                    (group, count) = (0, 0);
+                self.group = self.group << 6 | u32::from(value);
+                self.count += 1;
+                if self.count == 4 {
+                    out.extend_from_slice(&self.group.to_be_bytes()[1..]);
+                    (self.group, self.count) = (0, 0);
                 }
             }
         }
+        self.begun |= out.len() > before;
+        true
     }
-    flush(group, count, &mut out);
-    out
+
+    /// Ends a group: two or three left-over characters hold one or two bytes.
+    fn flush(&mut self, out: &mut Vec<u8>) {
+        match self.count {
+            2 => out.push((self.group >> 4) as u8),
+            3 => out.extend_from_slice(&(self.group >> 2).to_be_bytes()[2..]),
+            _ => {}
+        }
+        (self.group, self.count) = (0, 0);
+    }
+}
+
+/// Decoded bytes that are held at once where a body is only looked through.
+const WINDOW: usize = 1 << 20;
+
+/// Whether `needle`, which is not empty, is anywhere in the decoded body. A large body is never there decoded as a whole.
+#[must_use]
+pub fn contains(body: &[u8], encoding: &str, needle: &[u8]) -> bool {
+    let finder = Finder::new(needle);
+    let mut window = Vec::new();
+    let mut decode_line: Box<dyn FnMut(&[u8], &mut Vec<u8>) -> bool> = match encoding {
+        "base64" => {
+            let mut digits = Digits::default();
+            Box::new(move |line, out| digits.line(line.trim_ascii(), out))
+        }
+        "quoted-printable" => Box::new(|line, out| {
+            quoted_line(line, out);
+            true
+        }),
+        _ => return finder.find(&decode(body, encoding)).is_some(),
+    };
+    for line in body.split_inclusive(|&byte| byte == b'\n') {
+        if !decode_line(line, &mut window) {
+            break;
+        }
+        if window.len() >= WINDOW {
+            if finder.find(&window).is_some() {
+                return true;
+            }
+            window.drain(..window.len() - needle.len());
+        }
+    }
+    finder.find(&window).is_some()
 }
 
 /// Appends a line of whole groups, as nearly all are; false, and nothing appended, if it is not one.
@@ -75,15 +137,6 @@ fn decode_whole_line(line: &[u8], out: &mut Vec<u8>) -> bool {
     let written = data_encoding::BASE64.decode_mut(line, &mut out[start..]);
     out.truncate(start + written.as_ref().copied().unwrap_or(0));
     written.is_ok()
-}
-
-/// Two or three left-over characters hold one or two bytes.
-fn flush(group: u32, count: u32, out: &mut Vec<u8>) {
-    match count {
-        2 => out.push((group >> 4) as u8),
-        3 => out.extend_from_slice(&(group >> 2).to_be_bytes()[2..]),
-        _ => {}
-    }
 }
 
 /// A line that is no base64: nobody would take it for that, or it is the checksum of armor.
@@ -117,20 +170,23 @@ const fn sextet(byte: u8) -> Option<u8> {
 #[must_use]
 pub fn quoted_printable(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while at < text.len() {
-        let (end, next) = super::mime::line_at(text, at);
-        let line = text[at..end].trim_ascii_end();
-        match line.strip_suffix(b"=") {
-            Some(soft) => escapes(soft, &mut out),
-            None => {
-                escapes(line, &mut out);
-                out.extend_from_slice(&text[end..next]);
-            }
-        }
-        at = next;
+    for line in text.split_inclusive(|&byte| byte == b'\n') {
+        quoted_line(line, &mut out);
     }
     out
+}
+
+/// Appends what one line holds, its end included unless it is a soft one.
+fn quoted_line(line: &[u8], out: &mut Vec<u8>) {
+    let (end, _) = super::mime::line_at(line, 0);
+    let text = line[..end].trim_ascii_end();
+    match text.strip_suffix(b"=") {
+        Some(soft) => escapes(soft, out),
+        None => {
+            escapes(text, out);
+            out.extend_from_slice(&line[end..]);
+        }
+    }
 }
 
 /// The Q encoding of an encoded word: as quoted-printable, but blanks count.
@@ -246,7 +302,7 @@ mod tests {
             }
             for &byte in line {
                 if byte == b'=' {
-                    flush(group, count, &mut out);
+                    last_group(group, count, &mut out);
                     (group, count) = (0, 0);
                 } else if let Some(value) = sextet(byte) {
                     group = group << 6 | u32::from(value);
@@ -258,8 +314,16 @@ mod tests {
                 }
             }
         }
-        flush(group, count, &mut out);
+        last_group(group, count, &mut out);
         out
+    }
+
+    fn last_group(group: u32, count: u32, out: &mut Vec<u8>) {
+        match count {
+            2 => out.push((group >> 4) as u8),
+            3 => out.extend_from_slice(&(group >> 2).to_be_bytes()[2..]),
+            _ => {}
+        }
     }
 
     proptest! {
@@ -278,6 +342,26 @@ mod tests {
             let text = to_base64(&bytes, "\r\n");
             let begun = beginning(text.as_bytes(), "base64", most);
             prop_assert_eq!(begun.as_ref(), &bytes[..most.min(bytes.len())]);
+        }
+
+        #[test]
+        fn a_needle_is_found_where_decoding_yields_it(
+            before in proptest::collection::vec(any::<u8>(), 0..400),
+            lines in 0_usize..3,
+            encoding in prop_oneof!["base64", "quoted-printable", "8bit"],
+        ) {
+            let needle = b"BEGIN PGP ";
+            // Around the end of the first window.
+            let long = [&vec![b'x'; lines * (WINDOW / 2) - lines * 9][..], &before, needle, b"\n"].concat();
+            let body = match encoding.as_str() {
+                "base64" => to_base64(&long, "\r\n").into_bytes(),
+                "quoted-printable" => long.chunks(70).flat_map(|line| [line, b"=\n"].concat()).collect(),
+                _ => long,
+            };
+            prop_assert!(encoding == "quoted-printable" || contains(&body, &encoding, needle));
+            let decoded = decode(&body, &encoding);
+            prop_assert_eq!(contains(&body, &encoding, needle), memchr::memmem::find(&decoded, needle).is_some());
+            prop_assert!(!contains(&body, &encoding, b"no such text in it"));
         }
 
         #[test]

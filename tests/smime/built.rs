@@ -212,21 +212,46 @@ fn authenticated_data() {
     }
 }
 
-#[test]
-fn compressed_data() {
-    let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
-    zlib.write_all(MESSAGE).unwrap();
-    let deflated = zlib.finish().unwrap();
-    let content = sequence(&[
-        &oid("1.2.840.113549.1.7.1"),
-        &der(tag::context(0), &octets(&deflated)),
-    ]);
+fn compressed(content: &[u8]) -> Vec<u8> {
+    let content = sequence(&[&oid("1.2.840.113549.1.7.1"), &der(tag::context(0), content)]);
     let algorithm = sequence(&[&oid("1.2.840.113549.1.9.16.3.8")]);
     let compressed = sequence(&[&small(0), &algorithm, &content]);
-    let object = content_info("1.2.840.113549.1.9.16.1.9", &compressed);
-    let opened = open(&passphrases(&[]), &Trust::default(), &object, None).unwrap();
-    assert_eq!(opened.plaintext, MESSAGE);
-    assert_eq!(opened.layers[0].kind, "compressed");
+    content_info("1.2.840.113549.1.9.16.1.9", &compressed)
+}
+
+fn deflated(plain: &[u8]) -> Vec<u8> {
+    let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    zlib.write_all(plain).unwrap();
+    zlib.finish().unwrap()
+}
+
+#[test]
+fn compressed_data() {
+    let deflated = deflated(MESSAGE);
+    let streamed: Vec<u8> = deflated.chunks(1).flat_map(octets).collect();
+    let cut = &deflated[..deflated.len() - 4];
+    for content in [
+        octets(&deflated),
+        der(tag::OCTET_STRING | tag::CONSTRUCTED, &streamed),
+        octets(cut),
+    ] {
+        let object = compressed(&content);
+        let opened = open(&passphrases(&[]), &Trust::default(), &object, None).unwrap();
+        assert_eq!(opened.plaintext, MESSAGE);
+        assert_eq!(opened.layers[0].kind, "compressed");
+    }
+}
+
+#[test]
+fn compressed_data_that_is_damaged_or_a_bomb_is_not_opened() {
+    let mut damaged = deflated(MESSAGE);
+    *damaged.last_mut().unwrap() ^= 1;
+    let bomb = deflated(&vec![0; 64 << 20]);
+    for (content, outcome) in [(damaged, Outcome::Damaged), (bomb, Outcome::Refused)] {
+        let object = compressed(&octets(&content));
+        let unopened = open(&passphrases(&[]), &Trust::default(), &object, None).unwrap_err();
+        assert_eq!(unopened.layers[0].outcome, outcome);
+    }
 }
 
 #[test]

@@ -58,11 +58,11 @@ fn is_base64_cms(start: &[u8]) -> bool {
 
 impl Walk<'_> {
     /// Opens a bare object and what is in it. Returns the plaintext, its own layers replaced.
-    pub(super) fn bare(&mut self, object: &Object<'_>, place: &Place) -> Option<Vec<u8>> {
+    pub(super) fn bare(&mut self, object: Object<'_>, place: &Place) -> Option<Vec<u8>> {
         let before = self.signatures.len();
         let (plaintext, count) = match object {
             Object::Cms(ber) => self.open_cms(ber, place)?,
-            Object::OpenPgp(packets) => self.open_pgp(packets.to_vec(), place)?,
+            Object::OpenPgp(packets) => self.open_pgp(packets.into_owned(), place)?,
             Object::ClearSigned(text) => {
                 let result = openpgp::open_clear_signed(text, &self.context(place));
                 self.settle_signature(result, Format::Openpgp, place);
@@ -78,7 +78,7 @@ impl Walk<'_> {
             return plaintext;
         }
         let changed = match find(&plaintext) {
-            Some(object) => self.bare(&object, place),
+            Some(object) => self.bare(object, place),
             None if sniff::is_entity(&plaintext) => self.entity(&plaintext, place),
             None => None,
         };
@@ -92,7 +92,7 @@ impl Walk<'_> {
         } else {
             find(&plaintext)
         };
-        if let Some(inner) = object.and_then(|object| self.bare(&object, place)) {
+        if let Some(inner) = object.and_then(|object| self.bare(object, place)) {
             return rendition::as_entity(inner);
         }
         let entity = rendition::as_entity(plaintext);

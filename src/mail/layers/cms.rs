@@ -4,12 +4,16 @@ use super::{Place, Spot, Walk};
 use crate::mail::model::Format;
 use crate::mail::rendition::Edits;
 use crate::mail::smime;
+use std::borrow::Cow;
 
 impl Walk<'_> {
     /// Opens a CMS object and every CMS object directly inside it. Returns the first plaintext that is something
     /// else, and how many layers were peeled.
-    pub(super) fn open_cms(&mut self, ber: &[u8], place: &Place) -> Option<(Vec<u8>, u32)> {
-        let (mut plaintext, mut peeled, mut inner_is_cms) = self.open_one_cms(ber, place)?;
+    pub(super) fn open_cms(&mut self, ber: Cow<'_, [u8]>, place: &Place) -> Option<(Vec<u8>, u32)> {
+        let opened = self.open_one_cms(&ber, place);
+        // A large one is not kept beside what is in it.
+        drop(ber);
+        let (mut plaintext, mut peeled, mut inner_is_cms) = opened?;
         while inner_is_cms {
             let inside = place.inside(peeled);
             if inside.nesting >= self.policy.bounds.depth {
@@ -44,10 +48,9 @@ impl Walk<'_> {
     /// Opens the CMS object that the part holds and puts its content in the part's place.
     pub(super) fn cms_part(&mut self, spot: Spot<'_>, ber: Vec<u8>, edits: &mut Edits) {
         let before = self.signatures.len();
-        let Some((plaintext, count)) = self.open_cms(&ber, spot.place) else {
+        let Some((plaintext, count)) = self.open_cms(Cow::Owned(ber), spot.place) else {
             return;
         };
-        drop(ber);
         if spot.is_message {
             self.compare_senders(before, &plaintext);
         }

@@ -45,10 +45,11 @@ impl Walk<'_> {
 
     /// As [`Walk::inline_part`] for HTML that a gateway made of the text: what was opened becomes plain text.
     fn html_part(&mut self, spot: Spot<'_>, edits: &mut Edits) {
-        let body = spot.decoded();
-        if !sniff::mentions_armor(&body) {
+        let start = transfer::beginning(spot.body(), &spot.encoding(), sniff::WINDOW);
+        if !sniff::mentions_armor(&start) {
             return;
         }
+        let body = spot.decoded();
         let charset = spot.part.content_type.parameter("charset");
         let text = html::to_text(&charset::decode(&body, charset));
         if let Some(changed) = self.inline_text(text.as_bytes(), spot.place) {
@@ -120,9 +121,11 @@ impl Walk<'_> {
 /// The part's text if there is OpenPGP armor in it, by the declared transfer encoding or by the one it really has.
 fn armored_text<'b>(body: &'b [u8], encoding: &str) -> Option<Cow<'b, [u8]>> {
     let has_armor = |text: &[u8]| armor::next_block(text, 0).is_some();
-    let declared = transfer::decode(body, encoding);
-    if has_armor(&declared) {
-        return Some(declared);
+    if transfer::contains(body, encoding, armor::MARK) {
+        let declared = transfer::decode(body, encoding);
+        if has_armor(&declared) {
+            return Some(declared);
+        }
     }
     (encoding == "base64" && has_armor(body)).then_some(Cow::Borrowed(body))
 }

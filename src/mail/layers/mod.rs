@@ -55,7 +55,7 @@ pub fn open(
     }
     let place = Place::default();
     if let Some(object) = bare::find(message) {
-        let rendition = walk.bare(&object, &place);
+        let rendition = walk.bare(object, &place);
         let readable = rendition.as_deref().unwrap_or(message);
         let text = text::search_text(readable, &policy.bounds);
         return walk.into_opened(rendition, text);

@@ -21,6 +21,8 @@ pub struct Block {
 pub const SIGNED_MESSAGE: &str = "SIGNED MESSAGE";
 
 const BEGIN: &[u8] = b"-----BEGIN PGP ";
+/// What no armor is without.
+pub(crate) const MARK: &[u8] = b"BEGIN PGP ";
 const END: &[u8] = b"-----END PGP ";
 
 /// What finds [`BEGIN`]; to make it costs more than to look through a short mail.

@@ -1,14 +1,12 @@
-//! Compressed data packets (RFC 9580 §5.6), inflated within bounds: a bomb ends at the bound, not in memory.
+//! Compressed data packets (RFC 9580 §5.6).
 
 use super::consumed::Consumed;
 use crate::mail::bounds::Bounds;
 use crate::mail::context::{Budget, Failure};
+use crate::mail::inflate::{Limit, zlib};
 use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::DeflateDecoder;
-use std::io::{ErrorKind, Read};
-
-/// Bytes that are inflated at once.
-const PIECE: usize = 64 << 10;
+use std::io::Read;
 
 /// Inflates the body of a compressed data packet and counts what comes out. The name of the algorithm comes with it.
 pub fn inflate(
@@ -17,7 +15,6 @@ pub fn inflate(
     bounds: &Bounds,
 ) -> Result<(Vec<u8>, &'static str), Failure> {
     let limit = Limit::of(body.len().saturating_sub(1), budget, bounds);
-    let is_zlib = body.get(1..3).is_some_and(is_zlib_header);
     let mut data = Consumed::new(body);
     let mut algorithm = [0];
     data.read_exact(&mut algorithm)
@@ -25,9 +22,7 @@ pub fn inflate(
     let (plain, name) = match algorithm[0] {
         0 => (limit.read(&mut data), "uncompressed"),
         1 => (limit.read(&mut DeflateDecoder::new(data)), "ZIP"),
-        2 if is_zlib => (zlib(data, limit), "ZLIB"),
-        // Some senders write a bare deflate stream.
-        2 => (limit.read(&mut DeflateDecoder::new(data)), "ZLIB"),
+        2 => (zlib(data, limit), "ZLIB"),
         3 => (limit.read(&mut MultiBzDecoder::new(data)), "BZIP2"),
         other => {
             return Err(Failure::Refused(format!(
@@ -38,94 +33,6 @@ pub fn inflate(
     let plain = plain?;
     budget.expand(plain.len() as u64, bounds)?;
     Ok((plain, name))
-}
-
-/// RFC 1950 §2.2: deflate as the method, and a check value.
-fn is_zlib_header(header: &[u8]) -> bool {
-    matches!(header, [method, flags] if method & 15 == 8 && u16::from_be_bytes([*method, *flags]).is_multiple_of(31))
-}
-
-/// The stream behind a zlib header. Its checksum must fit where it is there: some senders cut it.
-fn zlib(mut data: Consumed, limit: Limit) -> Result<Vec<u8>, Failure> {
-    let damaged = |error: std::io::Error| Failure::Damaged(format!("compressed data: {error}"));
-    data.read_exact(&mut [0; 2]).map_err(damaged)?;
-    let mut inflating = DeflateDecoder::new(data);
-    let plain = limit.read(&mut inflating)?;
-    let mut stated = Vec::new();
-    let behind = inflating.into_inner().take(4).read_to_end(&mut stated);
-    behind.map_err(damaged)?;
-    if stated.len() == 4 && stated != adler32(&plain).to_be_bytes() {
-        return Err(Failure::Damaged(
-            "compressed data: wrong checksum".to_owned(),
-        ));
-    }
-    Ok(plain)
-}
-
-/// RFC 1950 §9.
-fn adler32(bytes: &[u8]) -> u32 {
-    const MODULUS: u32 = 65_521;
-    let (mut low, mut high) = (1, 0);
-    // As many as 32 bits take without a division in between.
-    for piece in bytes.chunks(5552) {
-        for &byte in piece {
-            low += u32::from(byte);
-            high += low;
-        }
-        low %= MODULUS;
-        high %= MODULUS;
-    }
-    high << 16 | low
-}
-
-/// The tighter one of two bounds.
-#[derive(Clone, Copy)]
-struct Limit {
-    bytes: u64,
-    over: (&'static str, u64),
-}
-
-impl Limit {
-    fn of(compressed: usize, budget: &Budget, bounds: &Bounds) -> Self {
-        // Small inputs may expand a little more: the ratio counts from 4 KiB on.
-        let by_ratio = (compressed as u64)
-            .max(4096)
-            .saturating_mul(u64::from(bounds.ratio));
-        let by_size = budget.expandable(bounds);
-        if by_ratio < by_size {
-            Self {
-                bytes: by_ratio,
-                over: ("ratio", u64::from(bounds.ratio)),
-            }
-        } else {
-            Self {
-                bytes: by_size,
-                over: ("expanded_bytes", bounds.expanded_bytes),
-            }
-        }
-    }
-
-    /// In pieces: `read_to_end` would write over all the memory that it has in reserve.
-    fn read(self, from: &mut impl Read) -> Result<Vec<u8>, Failure> {
-        let mut plain = Vec::new();
-        let mut from = from.take(self.bytes.saturating_add(1));
-        let mut piece = vec![0; PIECE];
-        loop {
-            match from.read(&mut piece) {
-                Ok(0) => break,
-                Ok(read) => plain.extend_from_slice(&piece[..read]),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Failure::Damaged(format!("compressed data: {error}"))),
-            }
-        }
-        if plain.len() as u64 > self.bytes {
-            return Err(Failure::OverBound {
-                bound: self.over.0,
-                limit: self.over.1,
-            });
-        }
-        Ok(plain)
-    }
 }
 
 #[cfg(test)]

@@ -29,11 +29,11 @@ pub mod wrap;
 mod tests;
 
 use super::context::{Context, Failure, Unopened, Unwrapped};
+use super::inflate::{self, Limit, Pieces};
 use super::model::{Format, Integrity, Layer, Outcome, Signature};
 use crate::id::Digest;
 use ber::Element;
 use const_oid::ObjectIdentifier;
-use std::io::Read;
 use structure::ContentInfo;
 
 /// Peels one `ContentInfo` (BER or DER). `detached` is the signed content of a detached signature, exactly as it
@@ -138,32 +138,18 @@ fn compressed(content: Element<'_>, ctx: &Context<'_>) -> Result<Unwrapped, Unop
         let element = encapsulated.content;
         let element =
             element.ok_or_else(|| Failure::Damaged("no compressed content".to_owned()))?;
-        let deflated = element.octets().map_err(damaged)?;
-        Ok((inflate(&deflated, ctx)?, encapsulated.content_type))
+        let deflated = element.chunks();
+        let length = deflated.total().map_err(damaged)?;
+        let limit = Limit::of(length, ctx.budget, &ctx.policy.bounds);
+        let inflated = inflate::zlib(Pieces::new(deflated), limit)?;
+        ctx.budget
+            .expand(inflated.len() as u64, &ctx.policy.bounds)?;
+        Ok((inflated, encapsulated.content_type))
     };
     match inflated() {
         Ok((plaintext, content_type)) => Ok(unwrapped(plaintext, &content_type, layer, Vec::new())),
         Err(failure) => Err(unopened(failure, layer)),
     }
-}
-
-/// Decompresses zlib data within the bounds on size and ratio.
-fn inflate(deflated: &[u8], ctx: &Context<'_>) -> Result<Vec<u8>, Failure> {
-    let bounds = &ctx.policy.bounds;
-    let by_ratio = (deflated.len() as u64).saturating_mul(u64::from(bounds.ratio));
-    let by_size = ctx.budget.expandable(bounds);
-    let mut inflated = Vec::new();
-    let mut bounded =
-        flate2::read::ZlibDecoder::new(deflated).take(by_ratio.min(by_size).saturating_add(1));
-    bounded.read_to_end(&mut inflated).map_err(damaged)?;
-    if inflated.len() as u64 > by_ratio {
-        return Err(Failure::OverBound {
-            bound: "ratio",
-            limit: u64::from(bounds.ratio),
-        });
-    }
-    ctx.budget.expand(inflated.len() as u64, bounds)?;
-    Ok(inflated)
 }
 
 /// `DigestedData`: a checksum, which says nothing about who made it.
@@ -285,7 +271,7 @@ fn unwrapped(
     let is_whole = is_content_info(&plaintext);
     let bare = oids::CMS_TYPES.contains(content_type) && !is_whole;
     let plaintext = if bare {
-        content_info(content_type, &plaintext)
+        content_info(content_type, plaintext)
     } else {
         plaintext
     };
@@ -297,8 +283,12 @@ fn unwrapped(
     }
 }
 
-fn content_info(content_type: &ObjectIdentifier, content: &[u8]) -> Vec<u8> {
-    let kind = ber::der(ber::tag::OID, content_type.as_bytes());
-    let content = ber::der(ber::tag::context(0), content);
-    ber::der(ber::tag::SEQUENCE, &[kind, content].concat())
+/// The content as a `ContentInfo`, in its own memory.
+fn content_info(content_type: &ObjectIdentifier, mut content: Vec<u8>) -> Vec<u8> {
+    let mut head = ber::der(ber::tag::OID, content_type.as_bytes());
+    ber::put_head(&mut head, ber::tag::context(0), content.len());
+    let mut start = Vec::new();
+    ber::put_head(&mut start, ber::tag::SEQUENCE, head.len() + content.len());
+    content.splice(..0, start.into_iter().chain(head));
+    content
 }

@@ -4,7 +4,7 @@
 
 mod write;
 
-pub use write::{der, put};
+pub use write::{der, put, put_head};
 
 use const_oid::ObjectIdentifier;
 use std::borrow::Cow;

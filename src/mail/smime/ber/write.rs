@@ -37,8 +37,13 @@ fn write_der(element: &Element<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(
 
 /// Appends one value in DER.
 pub fn put(out: &mut Vec<u8>, tag: u8, body: &[u8]) {
+    put_head(out, tag, body.len());
+    out.extend_from_slice(body);
+}
+
+/// Appends tag and length of a value whose body has `len` octets.
+pub fn put_head(out: &mut Vec<u8>, tag: u8, len: usize) {
     out.push(tag);
-    let len = body.len();
     if len < 0x80 {
         out.push(len as u8);
     } else {
@@ -47,7 +52,6 @@ pub fn put(out: &mut Vec<u8>, tag: u8, body: &[u8]) {
         out.push(0x80 | (bytes.len() - skip) as u8);
         out.extend_from_slice(&bytes[skip..]);
     }
-    out.extend_from_slice(body);
 }
 
 /// One value in DER.
