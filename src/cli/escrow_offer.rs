@@ -3,8 +3,11 @@
 
 use super::failure::Failure;
 use super::gnupg;
+use super::keyfiles::x509_in;
 use crate::durable::{self, FileError};
-use crate::escrow::openpgp_key::{certificates_in, is_agent_file, joined_agent_files, naming};
+use crate::escrow::openpgp_key::{
+    certificates_in, is_agent_file, joined_agent_files, naming, x509_naming,
+};
 use crate::secret::SecretBytes;
 use std::path::{Path, PathBuf};
 
@@ -102,13 +105,21 @@ fn of_agent_files(path: &Path, files: Vec<(PathBuf, SecretBytes)>) -> KeyOffer {
     let keys = joined_agent_files(files.iter().map(|(_, keys)| keys.expose()));
     let files: Vec<PathBuf> = files.into_iter().map(|(file, _)| file).collect();
     let nearby = gnupg::certificates_near(files.iter().map(PathBuf::as_path));
-    let nearby: Vec<_> = nearby
+    let openpgp: Vec<_> = nearby
         .iter()
         .flat_map(|bytes| certificates_in(bytes))
         .collect();
+    let x509 = nearby.iter().flat_map(|bytes| x509_in(bytes)).collect();
+    let x509 = x509_naming(keys.expose(), x509);
+    let x509 = x509
+        .iter()
+        .filter_map(|certificate| certificate.to_der().ok());
     KeyOffer {
         path: path.to_owned(),
-        certificates: naming(keys.expose(), &nearby),
+        certificates: naming(keys.expose(), &openpgp)
+            .into_iter()
+            .chain(x509)
+            .collect(),
         files,
         keys,
     }

@@ -9,7 +9,9 @@ const MAX_FILE: u64 = 64 << 20;
 /// Most files that are looked at.
 const MAX_FILES: usize = 1024;
 /// File name endings of certificates and rings.
-const ENDINGS: [&str; 5] = ["kbx", "gpg", "pgp", "asc", "pub"];
+const ENDINGS: [&str; 9] = [
+    "kbx", "gpg", "pgp", "asc", "pub", "crt", "cer", "der", "pem",
+];
 
 /// The files with certificates that lie near key files of GnuPG's agent: in their folder, the folder above, and the folders
 /// beside. What cannot be read is passed over.

@@ -226,7 +226,7 @@ fn add_certificates(bytes: &[u8], trust: &mut Trust) {
 
 /// The certificates in a file: DER (one, or several end to end as gpgsm exports them), PKCS#7 bundles, GnuPG's keybox,
 /// PEM.
-fn x509_in(bytes: &[u8]) -> Vec<X509> {
+pub(super) fn x509_in(bytes: &[u8]) -> Vec<X509> {
     let ways = [x509_in_der, x509_in_bundle, x509_boxed, x509_in_pem];
     let found = ways.iter().map(|way| way(bytes));
     found

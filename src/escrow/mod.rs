@@ -114,9 +114,9 @@ pub fn load(bytes: &[u8], passphrases: &[SecretBytes], certificates: &Certificat
     if openpgp_key::is_agent_file(bytes) {
         let mut loaded = openpgp_key::load_agent_file(bytes, passphrases, &certificates.openpgp);
         if !certificates.x509.is_empty() {
-            let keys = openpgp_key::agent_pkeys(bytes, passphrases);
+            let keys = openpgp_key::agent_pkeys(bytes, passphrases, &certificates.x509);
             let named = smime_load::named(&keys, &certificates.x509);
-            loaded.keys.extend(named);
+            loaded.keys.extend(named.into_iter().filter_map(Result::ok));
         }
         return loaded;
     }

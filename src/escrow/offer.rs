@@ -12,25 +12,39 @@ pub fn load_for_escrow(
     passphrases: &[SecretBytes],
     certificates: &[Vec<u8>],
 ) -> Vec<Result<Box<dyn UserKey>, KeyProblem>> {
-    if openpgp_key::is_agent_file(bytes) {
-        let certificates: Vec<Vec<u8>> = certificates
-            .iter()
-            .flat_map(|file| openpgp_key::certificates_in(file))
-            .collect();
-        return openpgp_key::load_agent_file_for_escrow(bytes, passphrases, &certificates);
-    }
-    if is_openpgp(bytes) {
+    let is_agents = openpgp_key::is_agent_file(bytes);
+    if !is_agents && is_openpgp(bytes) {
         return openpgp_key::load_for_escrow(bytes, passphrases);
     }
-    let certificates: Vec<X509> = certificates
+    let x509: Vec<X509> = certificates
         .iter()
         .flat_map(|file| certificates_in(file))
         .collect();
-    let loaded = smime_load::load(bytes, passphrases, &certificates);
-    loaded
-        .into_iter()
-        .map(|result| result.and_then(escrowable))
-        .collect()
+    let (loaded, mut results) = if is_agents {
+        let keys = openpgp_key::agent_pkeys(bytes, passphrases, &x509);
+        (
+            smime_load::named(&keys, &x509),
+            agent_openpgp(bytes, passphrases, certificates, &x509),
+        )
+    } else {
+        let loaded = smime_load::load(bytes, passphrases, &x509);
+        (loaded, Vec::new())
+    };
+    results.extend(loaded.into_iter().map(|result| result.and_then(escrowable)));
+    results
+}
+
+fn agent_openpgp(
+    bytes: &[u8],
+    passphrases: &[SecretBytes],
+    certificates: &[Vec<u8>],
+    x509: &[X509],
+) -> Vec<Result<Box<dyn UserKey>, KeyProblem>> {
+    let certificates: Vec<Vec<u8>> = certificates
+        .iter()
+        .flat_map(|file| openpgp_key::certificates_in(file))
+        .collect();
+    openpgp_key::load_agent_file_for_escrow(bytes, passphrases, &certificates, x509)
 }
 
 fn certificates_in(file: &[u8]) -> Vec<X509> {

@@ -29,6 +29,7 @@ use data_encoding::HEXLOWER;
 use facts::{PublicFacts, Usages, describe, facts_of, public_facts, public_part};
 use nameless::Nameless;
 use openssl::pkey::{PKey, Private};
+use openssl::x509::X509;
 use pairing::{Paired, Pairing};
 use private::{Decrypting, rsa, take_mpi};
 use ring::{RingPacket, Unlocked, old_public_size, unlock};
@@ -124,30 +125,47 @@ pub fn load_agent_file(
     loaded
 }
 
-/// As [`load_agent_file`], for escrow: only keys with their certificate, reduced and proven as by [`load_for_escrow`].
+/// As [`load_agent_file`], for escrow: only keys with their certificate, reduced and proven as by [`load_for_escrow`]. Keys
+/// that one of `x509` names are gpgsm's, see [`agent_pkeys`].
 #[must_use]
 pub fn load_agent_file_for_escrow(
     bytes: &[u8],
     passphrases: &[SecretBytes],
     certificates: &[Vec<u8>],
+    x509: &[X509],
 ) -> Vec<Result<Box<dyn UserKey>, KeyProblem>> {
     let pairing = paired(bytes, passphrases, certificates);
     let keys = pairing.paired.into_iter();
     let mut results: Vec<_> = keys
         .map(|paired| escrowable(read_paired(paired.packets, paired.locked)))
         .collect();
-    results.extend(pairing.left.iter().map(|key| Err(without_certificate(key))));
+    let left = pairing.left.iter();
+    let nobodys = left.filter(|key| key.state != State::Clear || !pkey::is_named(key, x509));
+    results.extend(nobodys.map(|key| Err(without_certificate(key))));
     boxed(results)
 }
 
-/// The unlocked keys in a file of GnuPG's agent, as S/MIME has them: gpgsm's lie among gpg's.
+/// The unlocked keys in a file of GnuPG's agent that one of `certificates` names, as S/MIME has them: gpgsm's lie among
+/// gpg's.
 #[must_use]
-pub(super) fn agent_pkeys(bytes: &[u8], passphrases: &[SecretBytes]) -> Vec<PKey<Private>> {
-    let unlocked = agent::keys(bytes).into_iter();
-    unlocked
+pub(super) fn agent_pkeys(
+    bytes: &[u8],
+    passphrases: &[SecretBytes],
+    certificates: &[X509],
+) -> Vec<PKey<Private>> {
+    let keys = agent::keys(bytes).into_iter();
+    keys.filter(|key| pkey::is_named(key, certificates))
         .filter_map(|key| key.unlocked(passphrases))
         .filter_map(|key| pkey::pkey(&key))
         .collect()
+}
+
+/// Those of `certificates` that name a key in a file of GnuPG's agent.
+#[must_use]
+pub fn x509_naming(bytes: &[u8], mut certificates: Vec<X509>) -> Vec<X509> {
+    let keys = agent::keys(bytes);
+    certificates.retain(|certificate| pkey::names_any(certificate, &keys));
+    certificates
 }
 
 fn paired(bytes: &[u8], passphrases: &[SecretBytes], certificates: &[Vec<u8>]) -> Pairing {

@@ -44,12 +44,14 @@ pub fn load(
         .collect()
 }
 
-/// Those of `keys` whose certificate is among `certificates`.
+/// `keys` with their certificates, which are among `certificates`.
 #[must_use]
-pub(super) fn named(keys: &[PKey<Private>], certificates: &[X509]) -> Vec<Box<dyn UserKey>> {
+pub(super) fn named(
+    keys: &[PKey<Private>],
+    certificates: &[X509],
+) -> Vec<Result<Box<dyn UserKey>, KeyProblem>> {
     keys.iter()
         .flat_map(|key| with_certificates(key, certificates))
-        .filter_map(Result::ok)
         .collect()
 }
 

@@ -4,9 +4,10 @@
 use crate::support::{TestBox, numbered_mail, text};
 use serde_json::Value;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 #[test]
 fn old_mail_of_every_kind_is_imported_once_and_found_also_after_a_rebuild() {
@@ -198,6 +199,77 @@ fn a_gnupg_home_is_taken_as_it_lies_and_opens_mail() {
 }
 
 #[test]
+fn a_gpgsm_home_is_taken_as_it_lies_and_opens_mail() {
+    let box_ = TestBox::running();
+    let (home, keys) = (box_.file("gpgsm"), box_.file("keys"));
+    for folder in [&home, &keys] {
+        fs::create_dir(folder).expect("a folder");
+    }
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).expect("private");
+    make_key(&keys, "anna");
+    // The kind of PKCS#12 that every gpgsm reads.
+    openssl(
+        &keys,
+        "pkcs12 -export -inkey anna.key.pem -in anna.crt -passout pass:secret -out old.p12 \
+         -keypbe PBE-SHA1-3DES -certpbe PBE-SHA1-3DES -macalg sha1",
+    );
+    let mut gpgsm = Command::new("gpgsm");
+    gpgsm
+        .arg("--homedir")
+        .arg(&home)
+        .args(["--batch", "--quiet", "--disable-dirmngr"])
+        .args(["--pinentry-mode", "loopback", "--passphrase-fd", "0"])
+        .arg("--import")
+        .arg(keys.join("old.p12"))
+        .stdin(Stdio::piped());
+    let mut running = gpgsm.spawn().expect("gpgsm");
+    let mut stdin = running.stdin.take().expect("its input");
+    stdin.write_all(b"secret\n").expect("a passphrase");
+    drop(stdin);
+    assert!(running.wait().expect("gpgsm").success());
+    // Another's key, which no certificate names.
+    let left =
+        "(11:private-key(3:rsa(1:n1:\x07)(1:e1:\x03)(1:d1:\x03)(1:p1:\x03)(1:q1:\x05)(1:u1:\x02)))";
+    fs::write(home.join("private-keys-v1.d/0.key"), left).expect("a key file");
+
+    let add = |passphrase: &str| {
+        fs::write(box_.file("pass"), passphrase).expect("a passphrase");
+        let output = box_.run(&format!(
+            "escrow add {} --passphrase-file {} --json",
+            home.display(),
+            box_.file("pass").display()
+        ));
+        let rows: Value = serde_json::from_slice(&output.stdout).expect("rows");
+        rows.as_array().expect("rows").clone()
+    };
+    let problem = |row: &Value| row["problem"].as_str().unwrap_or_default().to_owned();
+    let locked = add("wrong\n");
+    assert!(
+        locked.iter().any(|row| problem(row).contains("passphrase")),
+        "{locked:?}"
+    );
+    let rows = add("secret\n");
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    let taken = rows.iter().find(|row| problem(row).is_empty());
+    let taken = taken.expect("gpgsm's key");
+    assert_eq!(taken["format"], "S/MIME");
+    assert_eq!(taken["addresses"][0], "anna@example.org");
+    assert!(
+        rows.iter()
+            .any(|row| problem(row).contains("without its certificate"))
+    );
+    box_.send(&encrypted(&keys, "anna", 1));
+    box_.wait_for_records(1);
+    box_.login();
+    box_.wait_for_hits(1, "okapi");
+    let _ = Command::new("gpgconf")
+        .arg("--homedir")
+        .arg(&home)
+        .args(["--kill", "all"])
+        .status();
+}
+
+#[test]
 fn verify_names_an_altered_partial_tile_and_an_exchanged_key() {
     let mut box_ = TestBox::running();
     let keys = box_.file("keys");
@@ -296,21 +368,28 @@ fn every_answer_has_a_form_for_machines_and_no_statement_has_a_password_hash() {
 
 /// `NAME.p12` (passphrase "secret"), `NAME.key.pem` and `NAME.crt`, made by openssl.
 fn make_key(folder: &Path, name: &str) {
-    let run = |arguments: &str| {
-        let output = Command::new("openssl")
-            .args(arguments.split_whitespace())
-            .current_dir(folder)
-            .output()
-            .expect("openssl");
-        assert!(output.status.success(), "{}", text(&output));
-    };
-    run(&format!(
-        "req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN={name}/emailAddress={name}@example.org \
-         -keyout {name}.key.pem -out {name}.crt"
-    ));
-    run(&format!(
-        "pkcs12 -export -inkey {name}.key.pem -in {name}.crt -passout pass:secret -out {name}.p12"
-    ));
+    openssl(
+        folder,
+        &format!(
+            "req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN={name}/emailAddress={name}@example.org \
+             -keyout {name}.key.pem -out {name}.crt"
+        ),
+    );
+    openssl(
+        folder,
+        &format!(
+            "pkcs12 -export -inkey {name}.key.pem -in {name}.crt -passout pass:secret -out {name}.p12"
+        ),
+    );
+}
+
+fn openssl(folder: &Path, arguments: &str) {
+    let output = Command::new("openssl")
+        .args(arguments.split_whitespace())
+        .current_dir(folder)
+        .output()
+        .expect("openssl");
+    assert!(output.status.success(), "{}", text(&output));
 }
 
 /// A mail that openssl encrypted to `NAME.crt`.

@@ -247,6 +247,6 @@ proptest! {
     ) {
         let framed = openpgp::packets::framed(14, &certificate);
         let _ = openpgp_key::load_agent_file(text.as_bytes(), &[], &[framed.clone(), certificate]);
-        let _ = openpgp_key::load_agent_file_for_escrow(text.as_bytes(), &[], &[framed]);
+        let _ = openpgp_key::load_agent_file_for_escrow(text.as_bytes(), &[], &[framed], &[]);
     }
 }

@@ -4,9 +4,47 @@ use super::agent::{AgentKey, Family};
 use super::private::rsa;
 use super::public_body::{curve_name, curve_oid};
 use openssl::bn::{BigNum, BigNumContext};
-use openssl::ec::{EcGroup, EcKey, EcPoint};
+use openssl::ec::{EcGroup, EcKey, EcPoint, PointConversionForm};
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
+use openssl::x509::X509;
+
+/// Whether one of the certificates has the public half of this key, which may be protected.
+pub(super) fn is_named(key: &AgentKey, certificates: &[X509]) -> bool {
+    certificates
+        .iter()
+        .filter_map(public_number)
+        .any(|number| has_number(key, &number))
+}
+
+/// Whether the certificate has the public half of any of these keys.
+pub(super) fn names_any(certificate: &X509, keys: &[AgentKey]) -> bool {
+    public_number(certificate).is_some_and(|number| keys.iter().any(|key| has_number(key, &number)))
+}
+
+fn has_number(key: &AgentKey, public: &[u8]) -> bool {
+    let number = match key.family() {
+        Some(Family::Rsa) => key.number("n"),
+        Some(Family::Curve) => key.number("q"),
+        _ => None,
+    };
+    number == Some(public)
+}
+
+/// The number that tells the certificate's key from all others: the modulus, or the point on the curve.
+fn public_number(certificate: &X509) -> Option<Vec<u8>> {
+    let key = certificate.public_key().ok()?;
+    if let Ok(rsa) = key.rsa() {
+        return Some(rsa.n().to_vec());
+    }
+    let curve = key.ec_key().ok()?;
+    let mut ctx = BigNumContext::new().ok()?;
+    let form = PointConversionForm::UNCOMPRESSED;
+    curve
+        .public_key()
+        .to_bytes(curve.group(), form, &mut ctx)
+        .ok()
+}
 
 /// The key for S/MIME; `None` if it is protected, or of a kind that gpgsm has not.
 pub(super) fn pkey(key: &AgentKey) -> Option<PKey<Private>> {
