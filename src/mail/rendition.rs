@@ -168,6 +168,7 @@ pub fn replace_text(bytes: &[u8], part: &Part, text: &[u8], edits: &mut Edits) {
     let label_fits = match label.as_str() {
         "us-ascii" => text.is_ascii(),
         "utf-8" => is_utf8,
+        wide if wide.starts_with("utf-16") => false,
         _ => text.is_ascii() || !is_utf8,
     };
     let seven_bit = transfer::is_seven_bit(text);

@@ -1,6 +1,6 @@
 //! What a blob is, by its first bytes. Names and declared types are hints only: gateways lose them.
 
-use super::openpgp::armor;
+use super::openpgp::{altered, armor};
 use super::transfer;
 
 /// Bytes looked at to recognise text or a header block.
@@ -100,13 +100,11 @@ pub fn is_surely_openpgp(bytes: &[u8]) -> bool {
     })
 }
 
-/// True if an armored OpenPGP message begins somewhere near the beginning.
+/// True if an armored OpenPGP message may begin somewhere near the beginning.
 #[must_use]
 pub fn mentions_armor(bytes: &[u8]) -> bool {
-    const BEGIN: &[u8] = b"-----BEGIN PGP MESSAGE";
-    bytes[..bytes.len().min(WINDOW)]
-        .windows(BEGIN.len())
-        .any(|window| window == BEGIN)
+    let start = &bytes[..bytes.len().min(WINDOW)];
+    altered::mentions(start, b"BEGIN PGP MESSAGE")
 }
 
 /// Tag and start of the body of the first packet.
@@ -155,9 +153,12 @@ pub fn openpgp_in(body: &[u8], encoding: &str, label: &str) -> Option<Vec<u8>> {
 /// The first armored block with this label that holds packets. A message whose armor says only `SIGNATURE` or
 /// the reverse is taken too if nothing fits better.
 fn armored(text: &[u8], label: &str) -> Option<Vec<u8>> {
-    armor::blocks(text)
-        .find(|block| block.label.starts_with(label) && is_openpgp(&block.bytes))
-        .map(|block| block.bytes)
+    let first = |text: &[u8]| {
+        armor::blocks(text)
+            .find(|block| block.label.starts_with(label) && is_openpgp(&block.bytes))
+            .map(|block| block.bytes)
+    };
+    first(text).or_else(|| first(&altered::restored(text)?))
 }
 
 /// True if `bytes` begin as a MIME entity or a message: header fields, one of which is about the content or

@@ -133,6 +133,10 @@ fn malformed_octets_in_a_certificate_do_not_hinder() {
     changed[string..string + 5].copy_from_slice(b"\x13\x03a\xc3\xa4");
     let mut behind = der.clone();
     behind.extend_from_slice(b"\r\n\0");
+    // A length in four octets.
+    let mut wide = der.clone();
+    wide.splice(1..2, [0x84, 0, 0]);
+    opens(&folder, "rsa", &wide);
     for certificate in [changed, behind] {
         encrypt_for(&certificate, MAIL).unwrap();
     }

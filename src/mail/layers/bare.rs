@@ -2,7 +2,7 @@
 
 use super::{Place, Walk};
 use crate::mail::model::Format;
-use crate::mail::openpgp::{self, armor};
+use crate::mail::openpgp::{self, altered, armor};
 use crate::mail::{mime, rendition, sniff, transfer};
 use std::borrow::Cow;
 
@@ -13,7 +13,18 @@ pub(super) enum Object<'a> {
     /// OpenPGP packets.
     OpenPgp(Cow<'a, [u8]>),
     /// Text of the cleartext signature framework, armor included.
-    ClearSigned(&'a [u8]),
+    ClearSigned(Cow<'a, [u8]>),
+}
+
+impl Object<'_> {
+    fn into_owned(self) -> Object<'static> {
+        let owned = |bytes: Cow<'_, [u8]>| Cow::Owned(bytes.into_owned());
+        match self {
+            Self::Cms(ber) => Object::Cms(owned(ber)),
+            Self::OpenPgp(packets) => Object::OpenPgp(owned(packets)),
+            Self::ClearSigned(text) => Object::ClearSigned(owned(text)),
+        }
+    }
 }
 
 /// The object that `bytes` are, if they are no mail.
@@ -38,11 +49,18 @@ pub(super) fn find(bytes: &[u8]) -> Option<Object<'_>> {
     {
         return None;
     }
+    match altered::restored(bytes) {
+        Some(text) => in_armor(&text).map(Object::into_owned),
+        None => in_armor(bytes),
+    }
+}
+
+fn in_armor(bytes: &[u8]) -> Option<Object<'_>> {
     let block = armor::next_block(bytes, 0);
     match block {
-        Some(block) if block.label == armor::SIGNED_MESSAGE => {
-            Some(Object::ClearSigned(&bytes[block.span.start..]))
-        }
+        Some(block) if block.label == armor::SIGNED_MESSAGE => Some(Object::ClearSigned(
+            Cow::Borrowed(&bytes[block.span.start..]),
+        )),
         Some(block) if block.label.starts_with("MESSAGE") || block.label == "SIGNATURE" => {
             sniff::is_openpgp(&block.bytes).then_some(Object::OpenPgp(Cow::Owned(block.bytes)))
         }
@@ -64,7 +82,7 @@ impl Walk<'_> {
             Object::Cms(ber) => self.open_cms(ber, place)?,
             Object::OpenPgp(packets) => self.open_pgp(packets.into_owned(), place)?,
             Object::ClearSigned(text) => {
-                let result = openpgp::open_clear_signed(text, &self.context(place));
+                let result = openpgp::open_clear_signed(&text, &self.context(place));
                 self.settle_signature(result, Format::Openpgp, place);
                 return None;
             }

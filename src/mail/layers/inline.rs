@@ -4,7 +4,7 @@ use super::{Place, Spot, Walk};
 use crate::mail::context::Unwrapped;
 use crate::mail::mime::Part;
 use crate::mail::model::Format;
-use crate::mail::openpgp::{self, armor};
+use crate::mail::openpgp::{self, altered, armor};
 use crate::mail::rendition::{Edits, as_entity, replace_text};
 use crate::mail::text::html;
 use crate::mail::{charset, sniff, transfer};
@@ -52,7 +52,8 @@ impl Walk<'_> {
         let body = spot.decoded();
         let charset = spot.part.content_type.parameter("charset");
         let text = html::to_text(&charset::decode(&body, charset));
-        if let Some(changed) = self.inline_text(text.as_bytes(), spot.place) {
+        let text = altered::restored(text.as_bytes()).unwrap_or_else(|| text.into_bytes());
+        if let Some(changed) = self.inline_text(&text, spot.place) {
             spot.replace(as_entity(changed), edits);
         }
     }
@@ -121,8 +122,12 @@ impl Walk<'_> {
 /// The part's text if there is OpenPGP armor in it, by the declared transfer encoding or by the one it really has.
 fn armored_text<'b>(body: &'b [u8], encoding: &str) -> Option<Cow<'b, [u8]>> {
     let has_armor = |text: &[u8]| armor::next_block(text, 0).is_some();
-    if transfer::contains(body, encoding, armor::MARK) {
+    let start = transfer::beginning(body, encoding, sniff::WINDOW);
+    let mentioned =
+        altered::mentions(&start, armor::MARK) || transfer::contains(body, encoding, armor::MARK);
+    if mentioned {
         let declared = transfer::decode(body, encoding);
+        let declared = altered::restored(&declared).map_or(declared, Cow::Owned);
         if has_armor(&declared) {
             return Some(declared);
         }

@@ -4,6 +4,7 @@
 //! literal data. Private-key operations happen elsewhere ([`crate::mail::KeyOps`]); what was altered is not given out.
 
 mod aead;
+pub mod altered;
 pub mod armor;
 mod binding;
 mod by_hand;

@@ -1,0 +1,181 @@
+//! Armor that text software has altered: word processors make long dashes of the five hyphens around an armor's lines,
+//! and Notepad saves as UTF-16 what it calls Unicode. Nothing else of the armor has suffered, so its lines are restored.
+
+use super::armor::{MARK, find};
+use crate::mail::charset;
+use memchr::memmem;
+use std::ops::Range;
+
+/// What stands between the word at an armor line's beginning and its label.
+const PGP: &[u8] = b" PGP ";
+const HYPHENS: &[u8] = b"-----";
+/// Fewest and most signs that five hyphens became.
+const SIGNS: std::ops::RangeInclusive<usize> = 2..=10;
+/// What became of hyphens: long dashes and other hyphens in UTF-8, the same read as Latin-1 in between, and in Windows-1252.
+const DASHES: [&[u8]; 15] = [
+    b"-",
+    "\u{2010}".as_bytes(),
+    "\u{2011}".as_bytes(),
+    "\u{2012}".as_bytes(),
+    "\u{2013}".as_bytes(),
+    "\u{2014}".as_bytes(),
+    "\u{2015}".as_bytes(),
+    "\u{2212}".as_bytes(),
+    "\u{2500}".as_bytes(),
+    "\u{fe58}".as_bytes(),
+    "\u{ff0d}".as_bytes(),
+    "\u{96}".as_bytes(),
+    "\u{97}".as_bytes(),
+    b"\x96",
+    b"\x97",
+];
+
+/// The text with its armor lines as they were; `None` if there is no altered armor in it.
+#[must_use]
+pub fn restored(text: &[u8]) -> Option<Vec<u8>> {
+    if let Some(label) = mentioned_in_utf16(text, MARK) {
+        let text = charset::decode(text, Some(label));
+        let text = text.trim_start_matches('\u{feff}').as_bytes();
+        return Some(with_hyphens(text).unwrap_or_else(|| text.to_vec()));
+    }
+    find(text, MARK)?;
+    with_hyphens(text)
+}
+
+/// Whether `words` of an armor line are in this beginning of a text, altered or not.
+#[must_use]
+pub fn mentions(start: &[u8], words: &[u8]) -> bool {
+    find(start, words).is_some() || mentioned_in_utf16(start, words).is_some()
+}
+
+/// The charset of a text in UTF-16, by its byte order mark, if these words are in it.
+fn mentioned_in_utf16(text: &[u8], words: &[u8]) -> Option<&'static str> {
+    let wide = |little: bool| -> Vec<u8> {
+        let octets = words.iter().map(|&byte| [byte, 0]);
+        octets
+            .flat_map(|[low, high]| if little { [low, high] } else { [high, low] })
+            .collect()
+    };
+    match text {
+        [0xff, 0xfe, rest @ ..] => find(rest, &wide(true)).map(|_| "utf-16le"),
+        [0xfe, 0xff, rest @ ..] => find(rest, &wide(false)).map(|_| "utf-16be"),
+        _ => None,
+    }
+}
+
+/// The text with five hyphens around each armor line that has other dashes; `None` if none has.
+fn with_hyphens(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut at = 0;
+    for dashes in memmem::find_iter(text, PGP).filter_map(|pgp| altered_line(text, pgp)) {
+        for run in dashes {
+            if run.start >= at {
+                out.extend_from_slice(&text[at..run.start]);
+                out.extend_from_slice(HYPHENS);
+                at = run.end;
+            }
+        }
+    }
+    (at > 0).then(|| [&out, &text[at..]].concat())
+}
+
+/// Where the dashes are around the armor line with its ` PGP ` at `pgp`, if some of them are no hyphens.
+fn altered_line(text: &[u8], pgp: usize) -> Option<[Range<usize>; 2]> {
+    let words: [&[u8]; 2] = [b"BEGIN", b"END"];
+    let word = words.iter().find(|word| text[..pgp].ends_with(word))?;
+    let before = dashes_before(text, pgp - word.len())?;
+    let label = pgp + PGP.len();
+    let behind = &text[label..];
+    let is_label = |c: &&u8| matches!(**c, b'A'..=b'Z' | b'0'..=b'9' | b' ' | b',' | b'/');
+    let length = behind.iter().take_while(is_label).count();
+    let known = ["MESSAGE", "SIGNED MESSAGE", "SIGNATURE", "PUBLIC KEY BLOCK"];
+    if !known.iter().any(|name| behind.starts_with(name.as_bytes())) {
+        return None;
+    }
+    let after = dashes_from(text, label + length)?;
+    let hyphens = |run: &Range<usize>| text[run.clone()] == *HYPHENS;
+    (!hyphens(&before) || !hyphens(&after)).then_some([before, after])
+}
+
+fn dashes_before(text: &[u8], end: usize) -> Option<Range<usize>> {
+    let (mut start, mut signs) = (end, 0);
+    while let Some(dash) = DASHES.iter().find(|dash| text[..start].ends_with(dash)) {
+        start -= dash.len();
+        signs += 1;
+    }
+    SIGNS.contains(&signs).then_some(start..end)
+}
+
+fn dashes_from(text: &[u8], start: usize) -> Option<Range<usize>> {
+    let (mut end, mut signs) = (start, 0);
+    while let Some(dash) = DASHES.iter().find(|dash| text[end..].starts_with(dash)) {
+        end += dash.len();
+        signs += 1;
+    }
+    SIGNS.contains(&signs).then_some(start..end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::openpgp::armor::armored;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ordinary_text_is_no_armor() {
+        for text in [
+            "BEGIN PGP MESSAGE",
+            "He wrote – BEGIN PGP MESSAGE – and nothing behind it.",
+            "–––––BEGIN PGP message–––––",
+            "––––– BEGIN PGP MESSAGE –––––",
+            "–––––BEGIN PGP TALK–––––",
+            "–––––BEGIN PGP MESSAGE",
+            "-----BEGIN PGP MESSAGE-----\n\naGVsbG8=\n-----END PGP MESSAGE-----\n",
+            "\u{feff}no armor",
+        ] {
+            assert_eq!(restored(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn altered_armor_comes_back(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            dashes in "[\u{2013}\u{2014}\u{2015}\u{2212}-]{1,4}[\u{2013}\u{2014}]",
+            way in 0..4,
+        ) {
+            let whole = format!("Fwd: – see below –\r\n{}", armored("MESSAGE", &bytes));
+            let text = whole.replace("-----", &dashes);
+            let wide = |unit: fn(u16) -> [u8; 2]| -> Vec<u8> {
+                "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(unit).collect()
+            };
+            let (altered, expected) = match way {
+                0 => (text.into_bytes(), whole.into_bytes()),
+                1 => (wide(u16::to_le_bytes), whole.into_bytes()),
+                2 => (wide(u16::to_be_bytes), whole.into_bytes()),
+                _ => {
+                    let narrow = |text: &str| -> Vec<u8> {
+                        let octets = text.chars().map(|c| match c {
+                            '\u{2013}' | '\u{2212}' => 0x96,
+                            '\u{2014}' | '\u{2015}' => 0x97,
+                            c => c as u8,
+                        });
+                        octets.collect()
+                    };
+                    (narrow(&text), narrow(&whole))
+                }
+            };
+            prop_assert!(mentions(&altered, MARK));
+            prop_assert_eq!(restored(&altered), Some(expected));
+        }
+
+        #[test]
+        fn any_bytes_are_survived(text in "(\u{2013}|\u{96}|-|BEGIN PGP |END PGP |MESSAGE|\u{feff}|[a-z\n]{0,3}){0,20}", mark in 0..3) {
+            let mut text = text.into_bytes();
+            if mark > 0 {
+                text.splice(..0, if mark == 1 { [0xff, 0xfe] } else { [0xfe, 0xff] });
+            }
+            let _ = (restored(&text), mentions(&text, MARK));
+        }
+    }
+}
