@@ -35,6 +35,7 @@ pub fn search_text_of(message: &[u8], root: &Part, bounds: &Bounds) -> SearchTex
         bounds,
         budget: &Budget::default(),
         room: usize::try_from(bounds.text_bytes).unwrap_or(usize::MAX),
+        unpackable: office::MAX_XML,
         found: headers(message, root),
     };
     collector.part(message, root, 0);
@@ -132,6 +133,8 @@ struct Collector<'b> {
     bounds: &'b Bounds,
     budget: &'b Budget,
     room: usize,
+    /// Bytes that archives in the mail may still unpack to.
+    unpackable: u64,
     found: SearchText,
 }
 
@@ -173,7 +176,7 @@ impl Collector<'_> {
                 self.xml(&name, &content.beginning(MARKUP));
             }
             ("text", _) => self.add(&content.text(PLAIN)),
-            _ if is_archive => match office::to_text(&content.all()) {
+            _ if is_archive => match office::to_text(&content.all(), &mut self.unpackable) {
                 Ok(text) => self.add(&text),
                 Err(error) => self
                     .found

@@ -5,8 +5,8 @@ use std::io::{Cursor, Read};
 
 /// Entries looked at in one archive.
 const MAX_ENTRIES: usize = 2000;
-/// Bytes read of all entries together: office XML is some ten times its text.
-const MAX_XML: u64 = 64 << 20;
+/// Bytes read of all entries of all archives in one mail: office XML is some ten times its text.
+pub const MAX_XML: u64 = 64 << 20;
 
 /// Why there is no text.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,9 @@ pub enum NoText {
     /// An entry does not unpack.
     #[error("the archive does not unpack")]
     Unpack(#[from] std::io::Error),
+    /// Other archives of the mail have used up what may be unpacked.
+    #[error("the archives in the mail unpack to more than {MAX_XML} bytes")]
+    Room,
     /// Too many entries.
     #[error("more than {MAX_ENTRIES} entries in the archive")]
     Entries,
@@ -28,13 +31,16 @@ pub fn is_archive(bytes: &[u8]) -> bool {
     bytes.starts_with(b"PK\x03\x04")
 }
 
-/// The text of the parts that hold a document's text; empty for other archives.
-pub fn to_text(bytes: &[u8]) -> Result<String, NoText> {
+/// The text of the parts that hold a document's text; empty for other archives. No more than `room` bytes are unpacked,
+/// and taken off it.
+pub fn to_text(bytes: &[u8], room: &mut u64) -> Result<String, NoText> {
+    if *room == 0 {
+        return Err(NoText::Room);
+    }
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes))?;
     if archive.len() > MAX_ENTRIES {
         return Err(NoText::Entries);
     }
-    let mut room = MAX_XML;
     let mut out = String::new();
     for index in 0..archive.len() {
         let entry = archive.by_index(index)?;
@@ -42,8 +48,8 @@ pub fn to_text(bytes: &[u8]) -> Result<String, NoText> {
             continue;
         }
         let mut content = Vec::new();
-        entry.take(room).read_to_end(&mut content)?;
-        room -= content.len() as u64;
+        entry.take(*room).read_to_end(&mut content)?;
+        *room -= content.len() as u64;
         out.push_str(&xml::to_text(&String::from_utf8_lossy(&content)));
         out.push('\n');
     }
@@ -86,14 +92,18 @@ mod tests {
         writer.write_all(b"<x>no</x>").unwrap();
         let file = writer.finish().unwrap().into_inner();
         assert!(is_archive(&file));
-        assert_eq!(to_text(&file).unwrap().trim(), "Grundstein");
-        assert!(to_text(&file[..file.len() / 2]).is_err());
+        let mut room = 60;
+        assert_eq!(to_text(&file, &mut room).unwrap().trim(), "Grundstein");
+        assert!(to_text(&file[..file.len() / 2], &mut room).is_err());
+        // What is left of the room, and then nothing.
+        assert!(room < 20 && to_text(&file, &mut room).is_ok() && room == 0);
+        assert!(matches!(to_text(&file, &mut room), Err(NoText::Room)));
     }
 
     proptest! {
         #[test]
         fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = to_text(&[b"PK\x03\x04".as_slice(), &bytes].concat());
+            let _ = to_text(&[b"PK\x03\x04".as_slice(), &bytes].concat(), &mut MAX_XML.clone());
         }
     }
 }
