@@ -105,14 +105,31 @@ impl Worker {
         self.setup.policy.bounds.message_bytes
     }
 
-    /// Opens one mail, asking `keys` for session keys. Only a mail with which two fresh processes died is given up: one
-    /// death may be another's doing, or the fault of an earlier mail. Where no process can be started (the machine is
-    /// short of memory), it waits a while.
+    /// Opens one mail, asking `keys` for session keys.
     pub fn open(&mut self, mail: &Mail<'_>, keys: &dyn KeyOps) -> Result<Opened, WorkerFailure> {
+        self.persistently(|worker| worker.open_once(mail, keys))
+    }
+
+    /// Encrypts a mail to a certificate: DER (S/MIME) or OpenPGP.
+    pub fn encrypt(
+        &mut self,
+        mail: &Mail<'_>,
+        certificate: &[u8],
+    ) -> Result<Vec<u8>, WorkerFailure> {
+        self.persistently(|worker| worker.encrypt_once(mail, certificate))
+    }
+
+    /// Only a mail with which two fresh processes died is given up: one death may be another's doing, or the fault of an
+    /// earlier mail, and a process dies with the thread that started it. Where no process can be started (the machine is
+    /// short of memory), it waits a while.
+    fn persistently<T>(
+        &mut self,
+        once: impl Fn(&mut Self) -> Result<T, WorkerFailure>,
+    ) -> Result<T, WorkerFailure> {
         let (mut deaths, mut starts) = (0, 0);
         loop {
             deaths += u32::from(self.process.is_none());
-            match self.open_once(mail, keys) {
+            match once(self) {
                 Err(WorkerFailure::Died) if deaths < 2 => {}
                 Err(WorkerFailure::Start(error)) if starts < MOST_STARTS => {
                     tracing::warn!(%error, "no worker process can be started; trying again");
@@ -133,8 +150,7 @@ impl Worker {
         })
     }
 
-    /// Encrypts a mail to a certificate: DER (S/MIME) or OpenPGP.
-    pub fn encrypt(
+    fn encrypt_once(
         &mut self,
         mail: &Mail<'_>,
         certificate: &[u8],

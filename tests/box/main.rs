@@ -5,4 +5,5 @@
 mod commands;
 mod faults;
 mod golden;
+mod recovery;
 mod support;

@@ -8,7 +8,7 @@ use openpgp::packet::key::PublicParts;
 use openpgp::parse::Parse;
 use openpgp::policy::StandardPolicy;
 use openpgp::serialize::stream::{Encryptor, LiteralWriter, Message, Recipient};
-use openpgp::types::{Features, SymmetricAlgorithm};
+use openpgp::types::{Features, HashAlgorithm, SymmetricAlgorithm};
 use openpgp::{Cert, KeyHandle};
 use sequoia_openpgp as openpgp;
 use std::io::Write;
@@ -53,9 +53,11 @@ pub fn encrypt_for(certificate: &[u8], message: &[u8]) -> Result<Vec<u8>, Cannot
     Ok(mail)
 }
 
-/// Every key of the certificate that is for encryption and usable now gets the session key.
+/// Every key of the certificate that is for encryption and usable now gets the session key. Old certificates hold together
+/// by SHA-1; that is enough here, for officers approve this very file, by its SHA-256.
 fn encrypt(cert: &Cert, plaintext: &[u8]) -> Result<Vec<u8>, CannotEncrypt> {
-    let policy = StandardPolicy::new();
+    let mut policy = StandardPolicy::new();
+    policy.accept_hash(HashAlgorithm::SHA1);
     let usable = cert
         .keys()
         .with_policy(&policy, None)
