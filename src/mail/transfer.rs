@@ -96,13 +96,15 @@ impl Digits {
 
 /// Decoded bytes that are held at once where a body is only looked through.
 const WINDOW: usize = 1 << 20;
+/// Appends what a line holds; false if the text ends before it.
+type DecodeLine = Box<dyn FnMut(&[u8], &mut Vec<u8>) -> bool>;
 
 /// Whether `needle`, which is not empty, is anywhere in the decoded body. A large body is never there decoded as a whole.
 #[must_use]
 pub fn contains(body: &[u8], encoding: &str, needle: &[u8]) -> bool {
     let finder = Finder::new(needle);
     let mut window = Vec::new();
-    let mut decode_line: Box<dyn FnMut(&[u8], &mut Vec<u8>) -> bool> = match encoding {
+    let mut decode_line: DecodeLine = match encoding {
         "base64" => {
             let mut digits = Digits::default();
             Box::new(move |line, out| digits.line(line.trim_ascii(), out))
