@@ -2,9 +2,12 @@
 //! the firmware's setup, and somebody guessing a password. Bytes as in TPM 2.0 Library, Part 3.
 
 use crate::SimError;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// swtpm listens for commands a moment later than on its control port.
+const NOT_YET: Duration = Duration::from_secs(2);
 
 const NO_SESSIONS: u16 = 0x8001;
 const SESSIONS: u16 = 0x8002;
@@ -20,7 +23,18 @@ pub(crate) struct Wire(TcpStream);
 impl Wire {
     /// Connects to the swtpm at `port` on this machine.
     pub(crate) fn connect(port: u16) -> Result<Self, SimError> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).map_err(SimError::Wire)?;
+        let deadline = Instant::now() + NOT_YET;
+        let stream = loop {
+            match TcpStream::connect(("127.0.0.1", port)) {
+                Err(error)
+                    if error.kind() == ErrorKind::ConnectionRefused
+                        && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                connected => break connected.map_err(SimError::Wire)?,
+            }
+        };
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
             .map_err(SimError::Wire)?;
