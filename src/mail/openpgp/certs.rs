@@ -2,9 +2,11 @@
 
 use super::armor;
 use super::by_hand::{self, Certificate};
+use super::standing::Settled;
 use super::verify;
 use crate::id::Digest;
 use crate::mail::context::{OpenPgpCertificate, Trust};
+use sequoia_openpgp::packet::key::{Key, PublicParts, UnspecifiedRole};
 use sequoia_openpgp::serialize::SerializeInto;
 use sequoia_openpgp::{Cert, KeyHandle, cert::CertParser, parse::Parse};
 use std::cell::RefCell;
@@ -23,16 +25,21 @@ pub struct Known {
     pub encoded: Rc<serde_bytes::ByteBuf>,
     /// "escrow", "directory" or [`FROM_MESSAGE`].
     pub source: String,
+    /// How its keys stand.
+    pub settled: Settled,
 }
 
 impl Known {
-    fn new(cert: Rc<Cert>, source: String) -> Self {
+    /// A certificate from `source`.
+    #[must_use]
+    pub fn new(cert: Rc<Cert>, source: String) -> Self {
         // A certificate that was read can be written.
         let encoded = cert.to_vec().unwrap_or_default();
         Self {
             cert,
             encoded: Rc::new(encoded.into()),
             source,
+            settled: Settled::default(),
         }
     }
 
@@ -135,6 +142,8 @@ pub fn among(entries: &[OpenPgpCertificate], issuers: &[KeyHandle]) -> Found {
             }
         }
     }
+    // What was only looked at is not kept: an answer may have looked at hundreds.
+    certs.retain(|(cert, _)| cert.keys().any(|key| is_named(key.key(), issuers)));
     let known = certs.into_iter();
     Found {
         certs: known
@@ -142,6 +151,11 @@ pub fn among(entries: &[OpenPgpCertificate], issuers: &[KeyHandle]) -> Found {
             .collect(),
         by_hand,
     }
+}
+
+/// Whether a signature by the key names it; one that names none may be anybody's.
+pub fn is_named(key: &Key<PublicParts, UnspecifiedRole>, issuers: &[KeyHandle]) -> bool {
+    issuers.is_empty() || issuers.iter().any(|id| id.aliases(key.key_handle()))
 }
 
 /// With thousands of certificates only a few are worth a look: self-signatures and a signing subkey's own signature have
@@ -242,12 +256,9 @@ mod tests {
         assert_eq!(found.cert.fingerprint(), alice.fingerprint());
         assert_eq!(found.cert.primary_key().self_revocations().count(), 1);
         assert_eq!(vouched(&trust, &[]).certs.len(), 2);
+        let nobody = [KeyHandle::KeyID(0x1234_5678.into())];
+        assert!(vouched(&trust, &nobody).certs.is_empty());
         trust.openpgp.truncate(1);
-        assert!(
-            vouched(&trust, &issuer)
-                .certs
-                .iter()
-                .all(|known| known.cert.keyid() == bob.keyid())
-        );
+        assert!(vouched(&trust, &issuer).certs.is_empty());
     }
 }

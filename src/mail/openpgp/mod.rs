@@ -21,6 +21,7 @@ pub mod packets;
 mod policy;
 mod session;
 mod signature;
+mod standing;
 mod verdict;
 mod verify;
 

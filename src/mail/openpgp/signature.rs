@@ -275,11 +275,7 @@ fn candidates<'a>(
     known: [&'a certs::Found; 2],
 ) -> Vec<Signer<'a>> {
     let fits = |key: &Key<PublicParts, UnspecifiedRole>| {
-        key.pk_algo() == signature.pk_algo()
-            && (issuers.is_empty()
-                || issuers
-                    .iter()
-                    .any(|issuer| issuer.aliases(key.key_handle())))
+        key.pk_algo() == signature.pk_algo() && certs::is_named(key, issuers)
     };
     let parsed = |known: &'a Known| {
         let keys = known.cert.keys().map(|ka| ka.key()).filter(|key| fits(key));

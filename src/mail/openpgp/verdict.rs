@@ -4,21 +4,16 @@
 use super::binding::{self, Binding};
 use super::by_hand;
 use super::certs::FROM_MESSAGE;
-use super::policy::EveryAge;
 use super::session::public_key_name;
 use super::signature::{Candidate, Signer, timestamp};
+use super::standing::{self, POLICY, Standing, system};
 use crate::mail::context::{Context, OpenPolicy};
 use crate::mail::model::{Claimed, Revocation, Signature, SignatureMath, Verdict};
 use crate::time::Timestamp;
-use openpgp::Cert;
-use openpgp::cert::ValidCert;
-use openpgp::cert::amalgamation::ValidAmalgamation;
 use openpgp::packet::key::{Key, PublicParts, UnspecifiedRole};
 use openpgp::types::{KeyFlags, RevocationStatus, RevocationType};
 use sequoia_openpgp as openpgp;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-const POLICY: &EveryAge = &EveryAge;
+use std::borrow::Cow;
 
 /// A signature from the future is a wrong clock up to this many seconds.
 const CLOCK_SKEW: u64 = 24 * 3600;
@@ -28,8 +23,8 @@ pub(super) fn bad(mut evidence: Signature, signer: &Signer, ctx: &Context) -> Si
     match signer {
         Signer::Parsed(candidate) => {
             let signed = evidence.time.unwrap_or(ctx.arrived);
-            let then = self_signed(candidate, &[signed, ctx.arrived.max(signed)]);
-            describe(&mut evidence, candidate, then.as_ref(), ctx);
+            let standing = standing::of(candidate.known, &candidate.key, signed, ctx.arrived);
+            describe(&mut evidence, candidate, standing.as_deref(), ctx);
         }
         Signer::ByHand(candidate) => {
             let binding = candidate.cert.binding(candidate.key);
@@ -56,9 +51,10 @@ pub(super) fn good(
     findings.packet(signature, signed, ctx.arrived);
     match signer {
         Signer::Parsed(candidate) => {
-            let then = self_signed(candidate, &[signed, ctx.arrived.max(signed)]);
-            describe(&mut evidence, candidate, then.as_ref(), ctx);
-            findings.signer(&mut evidence, candidate, then, signed, ctx.arrived);
+            let standing = standing::of(candidate.known, &candidate.key, signed, ctx.arrived);
+            let standing = standing.as_deref();
+            describe(&mut evidence, candidate, standing, ctx);
+            findings.signer(&mut evidence, candidate, standing, signed, ctx.arrived);
         }
         Signer::ByHand(candidate) => {
             let binding = candidate.cert.binding(candidate.key);
@@ -165,35 +161,19 @@ impl Findings {
         &mut self,
         evidence: &mut Signature,
         candidate: &Candidate,
-        then: Option<ValidCert>,
+        standing: Option<&Standing>,
         signed: Timestamp,
         arrived: Timestamp,
     ) {
-        let cert = &candidate.known.cert;
         self.predates(timestamp(candidate.key.creation_time()), signed);
-        let Some(valid) = then else {
-            let binding = binding::by_hand(cert, &candidate.key);
+        let Some(standing) = standing else {
+            let binding = binding::by_hand(&candidate.known.cert, &candidate.key);
             self.bound(evidence, binding, signed, arrived);
             return;
         };
-        let Some(key) = valid
-            .keys()
-            .find(|k| k.key().fingerprint() == candidate.key.fingerprint())
-        else {
-            self.invalid
-                .push("unbound: the key is not bound to its certificate".to_owned());
-            return;
-        };
         // Keys from before key flags may do whatever their algorithm can.
-        self.usage(key.key_flags());
-        // Asking the library again costs more than checking a signature.
-        let changed = self_signatures(cert).any(|s| {
-            let made = s.signature_creation_time().map(timestamp);
-            made.is_none_or(|made| made > signed) || s.signature_validity_period().is_some()
-        });
-        let newest = changed.then(|| self_signed(candidate, &[arrived.max(signed), signed]));
-        let newest = newest.flatten().unwrap_or(valid);
-        self.expiry(&newest, candidate, signed, arrived);
+        self.usage(standing.flags.as_ref());
+        self.ran_out(standing.expiry, signed, arrived);
         self.revocation(evidence, candidate, signed, arrived);
     }
 
@@ -230,7 +210,7 @@ impl Findings {
         }
     }
 
-    fn usage(&mut self, flags: Option<KeyFlags>) {
+    fn usage(&mut self, flags: Option<&KeyFlags>) {
         if flags.is_some_and(|flags| !flags.for_signing() && !flags.for_certification()) {
             self.invalid.push("usage: the key may not sign".to_owned());
         }
@@ -257,29 +237,13 @@ impl Findings {
             );
             return;
         };
-        self.usage(binding.flags);
+        self.usage(binding.flags.as_ref());
         self.ran_out(binding.expiry, signed, arrived);
         if binding.revoked {
             evidence.revocation = Revocation::Revoked;
             evidence.revocation_source = evidence.key_source.clone();
             self.invalid.push("revoked: the key is revoked".to_owned());
         }
-    }
-
-    fn expiry(
-        &mut self,
-        newest: &ValidCert,
-        candidate: &Candidate,
-        signed: Timestamp,
-        arrived: Timestamp,
-    ) {
-        let of_key = newest
-            .keys()
-            .find(|k| k.key().fingerprint() == candidate.key.fingerprint())
-            .and_then(|k| k.key_expiration_time());
-        let of_primary = newest.primary_key().key_expiration_time();
-        let expiry = of_key.into_iter().chain(of_primary).min().map(timestamp);
-        self.ran_out(expiry, signed, arrived);
     }
 
     fn ran_out(&mut self, expiry: Option<Timestamp>, signed: Timestamp, arrived: Timestamp) {
@@ -342,48 +306,21 @@ impl Findings {
     }
 }
 
-/// The certificate as valid at the first of `times` at which it is, else at the time of its newest self-signature:
-/// exported certificates often carry only that one.
-fn self_signed<'a>(candidate: &'a Candidate, times: &[Timestamp]) -> Option<ValidCert<'a>> {
-    let cert = &candidate.known.cert;
-    let newest = || {
-        self_signatures(cert)
-            .filter_map(|s| s.signature_creation_time())
-            .max()
-    };
-    let newest = std::iter::once_with(newest).flatten();
-    let times = times.iter().map(|t| system(*t)).chain(newest);
-    let has_key = |valid: &ValidCert| {
-        valid
-            .keys()
-            .any(|k| k.key().fingerprint() == candidate.key.fingerprint())
-    };
-    times
-        .filter_map(|t| cert.with_policy(POLICY, t).ok())
-        .find(has_key)
-}
-
-/// The signatures with which a certificate speaks of itself.
-fn self_signatures(cert: &Cert) -> impl Iterator<Item = &openpgp::packet::Signature> {
-    cert.userids()
-        .flat_map(|u| u.self_signatures())
-        .chain(cert.primary_key().self_signatures())
-        .chain(cert.keys().subkeys().flat_map(|k| k.self_signatures()))
-}
-
-/// Who the signer is, from the certificate as it was `then`.
+/// Who the signer is, by the key's standing in its certificate.
 fn describe(
     evidence: &mut Signature,
     candidate: &Candidate,
-    then: Option<&ValidCert>,
+    standing: Option<&Standing>,
     ctx: &Context,
 ) {
-    let addresses = then
-        .map(addresses)
-        .or_else(|| {
-            binding::by_hand(&candidate.known.cert, &candidate.key).map(|bound| bound.addresses)
-        })
-        .unwrap_or_default();
+    let by_hand = || {
+        let binding = binding::by_hand(&candidate.known.cert, &candidate.key);
+        binding.map_or_else(Vec::new, |binding| binding.addresses)
+    };
+    let addresses = match standing {
+        Some(standing) => Cow::Borrowed(&standing.addresses),
+        None => Cow::Owned(by_hand()),
+    };
     evidence.fingerprint = Some(candidate.key.fingerprint().to_hex().to_lowercase());
     evidence.key_source = Some(candidate.known.source.clone());
     evidence.chain = vec![(*candidate.known.encoded).clone()];
@@ -440,15 +377,6 @@ fn size(evidence: &mut Signature, key: &Key<PublicParts, UnspecifiedRole>) {
     }
 }
 
-/// The addresses in self-signed, unrevoked user ids, lower case.
-fn addresses(valid: &ValidCert) -> Vec<String> {
-    let revoked = |status: RevocationStatus| matches!(status, RevocationStatus::Revoked(_));
-    let user_ids = valid.userids().filter(|u| !revoked(u.revocation_status()));
-    user_ids
-        .filter_map(|u| u.userid().email().ok().flatten().map(str::to_lowercase))
-        .collect()
-}
-
 /// Whether policy rates a name weak: named itself, or a shorter key of a family named with a size ("RSA-1024" names RSA-768 too).
 fn is_weak(policy: &OpenPolicy, name: &str) -> bool {
     let sized = |name: &str| {
@@ -466,8 +394,4 @@ fn is_weak(policy: &OpenPolicy, name: &str) -> bool {
                 _ => false,
             }
     })
-}
-
-fn system(time: Timestamp) -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(time.0)
 }
