@@ -10,16 +10,14 @@ impl Walk<'_> {
     /// Opens a CMS object and every CMS object directly inside it. Returns the first plaintext that is something
     /// else, and how many layers were peeled.
     pub(super) fn open_cms(&mut self, ber: Cow<'_, [u8]>, place: &Place) -> Option<(Vec<u8>, u32)> {
-        let opened = self.open_one_cms(&ber, place);
-        // A large one is not kept beside what is in it.
-        drop(ber);
-        let (mut plaintext, mut peeled, mut inner_is_cms) = opened?;
+        let (mut plaintext, mut peeled, mut inner_is_cms) = self.open_one_cms(ber, place)?;
         while inner_is_cms {
             let inside = place.inside(peeled);
             if inside.nesting >= self.policy.bounds.depth {
                 break;
             }
-            let Some((next, count, more)) = self.open_one_cms(&plaintext, &inside) else {
+            let Some((next, count, more)) = self.open_one_cms(Cow::Borrowed(&plaintext), &inside)
+            else {
                 break;
             };
             (plaintext, peeled, inner_is_cms) = (next, peeled + count, more);
@@ -27,8 +25,13 @@ impl Walk<'_> {
         Some((plaintext, peeled))
     }
 
-    fn open_one_cms(&mut self, ber: &[u8], place: &Place) -> Option<(Vec<u8>, u32, bool)> {
-        let result = smime::open(ber, None, &self.context(place));
+    /// A large object is not kept beside what is in it, where it is ours.
+    fn open_one_cms(&mut self, ber: Cow<'_, [u8]>, place: &Place) -> Option<(Vec<u8>, u32, bool)> {
+        let context = self.context(place);
+        let result = match ber {
+            Cow::Borrowed(ber) => smime::open(ber, None, &context),
+            Cow::Owned(ber) => smime::open_owned(ber, &context),
+        };
         let inner_is_cms = result.as_ref().is_ok_and(|opened| opened.inner_is_cms);
         let (plaintext, count) = self.settle(result, Format::Smime, place)?;
         Some((plaintext, count, inner_is_cms))

@@ -34,6 +34,7 @@ use super::model::{Format, Integrity, Layer, Outcome, Signature};
 use crate::id::Digest;
 use ber::Element;
 use const_oid::ObjectIdentifier;
+use signed::Signed;
 use structure::ContentInfo;
 
 /// Peels one `ContentInfo` (BER or DER). `detached` is the signed content of a detached signature, exactly as it
@@ -43,6 +44,36 @@ pub fn open(
     detached: Option<&[u8]>,
     ctx: &Context<'_>,
 ) -> Result<Unwrapped, Unopened> {
+    let (content_type, content) = content(content_info)?;
+    match content_type {
+        oids::SIGNED_DATA => Signed::judge(content, detached, ctx)?.copied(ctx),
+        oids::ENVELOPED_DATA
+        | oids::AUTH_ENVELOPED_DATA
+        | oids::ENCRYPTED_DATA
+        | oids::SIGNED_AND_ENVELOPED_DATA => enveloped::open(&content_type, content, ctx),
+        oids::AUTHENTICATED_DATA => authenticated::open(content, ctx),
+        oids::COMPRESSED_DATA => compressed(content, ctx),
+        oids::DIGESTED_DATA => digested(content, ctx),
+        oids::DATA => data(content, ctx),
+        other => {
+            let failure =
+                Failure::Refused(format!("unsupported: content type {}", oids::show(&other)));
+            Err(unopened(failure, layer("unknown")))
+        }
+    }
+}
+
+/// As [`open`], of an object that is not needed afterwards.
+pub fn open_owned(content_info: Vec<u8>, ctx: &Context<'_>) -> Result<Unwrapped, Unopened> {
+    if content_type_of(&content_info) == Some(oids::SIGNED_DATA) {
+        Signed::in_place(content_info, ctx)
+    } else {
+        open(&content_info, None, ctx)
+    }
+}
+
+/// Type and content of a `ContentInfo`.
+fn content(content_info: &[u8]) -> Result<(ObjectIdentifier, Element<'_>), Unopened> {
     let unreadable = |error: ber::BerError| Unopened {
         failure: damaged(error),
         layers: Vec::new(),
@@ -54,22 +85,7 @@ pub fn open(
         found: 0,
     };
     let content = info.content.ok_or(missing).map_err(unreadable)?;
-    match info.content_type {
-        oids::SIGNED_DATA => signed::open(content, detached, ctx),
-        oids::ENVELOPED_DATA
-        | oids::AUTH_ENVELOPED_DATA
-        | oids::ENCRYPTED_DATA
-        | oids::SIGNED_AND_ENVELOPED_DATA => enveloped::open(&info.content_type, content, ctx),
-        oids::AUTHENTICATED_DATA => authenticated::open(content, ctx),
-        oids::COMPRESSED_DATA => compressed(content, ctx),
-        oids::DIGESTED_DATA => digested(content, ctx),
-        oids::DATA => data(content, ctx),
-        other => {
-            let failure =
-                Failure::Refused(format!("unsupported: content type {}", oids::show(&other)));
-            Err(unopened(failure, layer("unknown")))
-        }
-    }
+    Ok((info.content_type, content))
 }
 
 /// The `ContentInfo` in `bytes`: binary, or in PEM armour ("-----BEGIN PKCS7-----"), or in bare base64.

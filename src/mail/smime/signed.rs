@@ -1,7 +1,7 @@
 //! Opening SignedData: the content, and for each signer a verdict with its evidence.
 
 use super::attributes::{attributes_fit, signing_time, stated_digest};
-use super::ber::{BerError, Element};
+use super::ber::{BerError, Chunks, Element};
 use super::certificates::{self, Certificate, Found};
 use super::chain::Known;
 use super::rating::{Checked, Rating};
@@ -14,56 +14,135 @@ use crate::mail::model::{Format, Layer, Signature, SignatureMath, Verdict};
 use const_oid::ObjectIdentifier;
 use openssl::pkey::{PKey, Public};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// Most signers judged in one object.
 const MOST_SIGNERS: usize = 32;
+/// Most pieces of a content that is moved instead of copied.
+const MOST_PIECES: usize = 100_000;
 
-/// Opens `content`, a `SignedData`; `detached` is its content where it is not inside.
-pub fn open(
-    content: Element<'_>,
-    detached: Option<&[u8]>,
-    ctx: &Context<'_>,
-) -> Result<Unwrapped, Unopened> {
-    let signed = match SignedData::read(content) {
-        Ok(signed) => signed,
-        Err(error) => return Err(super::unopened(damaged(error), layer("signed"))),
-    };
-    let inside = signed.encapsulated.octets();
-    let mut layer = layer(match (&inside, detached) {
-        (None, None) if signed.signers.peek() == 0 => "certs-only",
-        (Some(_), None) => "signed",
-        _ => "clear-signed",
-    });
-    // What the reader sees is what must be signed: content inside a detached signature could be another.
-    let beside = detached.is_some() || inside.is_none();
-    let content = detached
-        .map(Content::Beside)
-        .or(inside.map(Content::Inside));
-    let signatures = match judge_all(&signed, content, ctx, &mut layer) {
-        Ok(signatures) => signatures,
-        Err(failure) => return Err(super::unopened(failure, layer)),
-    };
-    if beside {
-        return Ok(Unwrapped {
+/// A SignedData whose signatures are judged.
+pub struct Signed<'a> {
+    judged: Judged,
+    /// What a reader gets; `None` if the content is not inside the object.
+    content: Option<Chunks<'a>>,
+}
+
+/// All of it but the content.
+struct Judged {
+    layer: Layer,
+    signatures: Vec<Signature>,
+    content_type: ObjectIdentifier,
+}
+
+impl<'a> Signed<'a> {
+    /// Judges `content`, a `SignedData`; `detached` is its content where it is not inside.
+    pub fn judge(
+        content: Element<'a>,
+        detached: Option<&[u8]>,
+        ctx: &Context<'_>,
+    ) -> Result<Self, Unopened> {
+        let signed = match SignedData::read(content) {
+            Ok(signed) => signed,
+            Err(error) => return Err(super::unopened(damaged(error), layer("signed"))),
+        };
+        let inside = signed.encapsulated.octets();
+        let mut layer = layer(match (&inside, detached) {
+            (None, None) if signed.signers.peek() == 0 => "certs-only",
+            (Some(_), None) => "signed",
+            _ => "clear-signed",
+        });
+        // What the reader sees is what must be signed: content inside a detached signature could be another.
+        let readable = signed.encapsulated.readable();
+        let readable = readable.filter(|_| detached.is_none());
+        let content = detached
+            .map(Content::Beside)
+            .or(inside.map(Content::Inside));
+        let signatures = match judge_all(&signed, content, ctx, &mut layer) {
+            Ok(signatures) => signatures,
+            Err(failure) => return Err(super::unopened(failure, layer)),
+        };
+        Ok(Self {
+            judged: Judged {
+                layer,
+                signatures,
+                content_type: signed.encapsulated.content_type,
+            },
+            content: readable,
+        })
+    }
+
+    /// With the content copied out of the object.
+    pub fn copied(self, ctx: &Context<'_>) -> Result<Unwrapped, Unopened> {
+        let Some(chunks) = self.content else {
+            return Ok(self.judged.beside());
+        };
+        self.judged.with(super::collect(Some(chunks), ctx))
+    }
+
+    /// With the content in the memory of `object`, which is no more needed: a large one is not copied.
+    pub fn in_place(object: Vec<u8>, ctx: &Context<'_>) -> Result<Unwrapped, Unopened> {
+        let content = super::content(&object)?.1;
+        let signed = Signed::judge(content, None, ctx)?;
+        let Some(places) = signed.places(&object) else {
+            return signed.copied(ctx);
+        };
+        let judged = signed.judged;
+        let total: usize = places.iter().map(ExactSizeIterator::len).sum();
+        let allowed = ctx.budget.expand(total as u64, &ctx.policy.bounds);
+        judged.with(allowed.map(|()| gathered(object, places)))
+    }
+
+    /// Where in `object` the content lies; `None` if there is none, or in too many pieces to list.
+    fn places(&self, object: &[u8]) -> Option<Vec<Range<usize>>> {
+        let mut places = Vec::new();
+        for chunk in self.content.clone()? {
+            let chunk = chunk.ok()?;
+            let start = chunk.as_ptr().addr().checked_sub(object.as_ptr().addr())?;
+            places.push(start..start + chunk.len());
+            (places.len() <= MOST_PIECES).then_some(())?;
+        }
+        Some(places)
+    }
+}
+
+impl Judged {
+    fn beside(self) -> Unwrapped {
+        Unwrapped {
             plaintext: Vec::new(),
             inner_is_cms: false,
-            layers: vec![layer],
-            signatures,
-        });
+            layers: vec![self.layer],
+            signatures: self.signatures,
+        }
     }
-    match super::collect(signed.encapsulated.readable(), ctx) {
-        Ok(plaintext) => Ok(super::unwrapped(
-            plaintext,
-            &signed.encapsulated.content_type,
-            layer,
-            signatures,
-        )),
-        Err(failure) => Err(Unopened {
-            signatures,
-            ..super::unopened(failure, layer)
-        }),
+
+    fn with(self, plaintext: Result<Vec<u8>, Failure>) -> Result<Unwrapped, Unopened> {
+        match plaintext {
+            Ok(plaintext) => Ok(super::unwrapped(
+                plaintext,
+                &self.content_type,
+                self.layer,
+                self.signatures,
+            )),
+            Err(failure) => Err(Unopened {
+                signatures: self.signatures,
+                ..super::unopened(failure, self.layer)
+            }),
+        }
     }
+}
+
+/// What lies at `places`, which are in order, moved together.
+fn gathered(mut object: Vec<u8>, places: Vec<Range<usize>>) -> Vec<u8> {
+    let mut end = 0;
+    for place in places {
+        let length = place.len();
+        object.copy_within(place, end);
+        end += length;
+    }
+    object.truncate(end);
+    object
 }
 
 fn judge_all(
