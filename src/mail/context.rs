@@ -126,6 +126,7 @@ pub struct Budget {
     expanded: Cell<u64>,
     parts: Cell<u32>,
     key_operations: Cell<u32>,
+    rounds: Cell<u64>,
 }
 
 impl Budget {
@@ -160,6 +161,15 @@ impl Budget {
         self.key_operations
             .set(self.key_operations.get().saturating_add(1));
         let ok = self.key_operations.get() <= bounds.key_operations;
+        within(ok, "key_operations", u64::from(bounds.key_operations))
+    }
+
+    /// Counts rounds of a password's derivation, a million of which take about as long as the slowest private-key operation.
+    pub fn rounds(&self, rounds: u32, bounds: &Bounds) -> Result<(), Failure> {
+        const OF_ONE_OPERATION: u64 = 1_000_000;
+        let spent = self.rounds.get().saturating_add(u64::from(rounds));
+        self.rounds.set(spent);
+        let ok = spent <= u64::from(bounds.key_operations) * OF_ONE_OPERATION;
         within(ok, "key_operations", u64::from(bounds.key_operations))
     }
 }

@@ -1,7 +1,7 @@
 //! What `openssl cms` encrypts: every cipher, key transport, key agreement, wrap, container and kind of recipient.
 
-use crate::support::{Folder, MESSAGE, open, opens, passphrases};
-use strongroom::mail::context::{Failure, Trust, Unopened};
+use crate::support::{Folder, MESSAGE, open, open_by, opens, passphrases};
+use strongroom::mail::context::{Failure, OpenPolicy, Trust, Unopened};
 use strongroom::mail::model::Integrity;
 
 const CIPHERS: &str = "aes-128-cbc aes-192-cbc aes-256-cbc aes-128-gcm aes-192-gcm aes-256-gcm des3 des-cbc rc2-40-cbc \
@@ -199,6 +199,28 @@ fn passwords_and_pre_shared_keys() {
                 "cms -EncryptedData_encrypt -{cipher} -binary {stream} -in message -outform DER -out out -secretkey {hex}"
             ));
             opens(&keys, &folder.read("out"), "EncryptedData");
+        }
+    }
+}
+
+#[test]
+fn many_passwords_that_are_slow_to_derive_end_at_the_bound() {
+    let folder = Folder::new();
+    folder.must(
+        "cms -encrypt -aes-128-cbc -binary -in message -outform DER -out out -pwri_password geheim",
+    );
+    let keys = passphrases(&["geheim"]);
+    let mut policy = OpenPolicy::default();
+    for (key_operations, opens) in [(0, false), (1, true)] {
+        policy.bounds.key_operations = key_operations;
+        let opened = open_by(&policy, &keys, &Trust::default(), &folder.read("out"));
+        let failure = opened.map(|_| ()).map_err(|unopened| unopened.failure);
+        match failure {
+            Ok(()) => assert!(opens),
+            Err(Failure::OverBound { bound, .. }) => {
+                assert!(!opens && bound == "key_operations", "{bound}");
+            }
+            Err(other) => panic!("{other}"),
         }
     }
 }

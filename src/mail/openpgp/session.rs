@@ -99,6 +99,9 @@ impl SessionKeys {
         }
         let passphrases = ctx.keys.passphrases();
         for passphrase in &passphrases {
+            let rounds = self.skesks.iter().map(|body| rounds(body).unwrap_or(0));
+            let rounds = rounds.fold(0, u32::saturating_add);
+            ctx.budget.rounds(rounds, &ctx.policy.bounds)?;
             for key in self.passphrase_keys(container, passphrase) {
                 if let Some(plaintext) = search.attempt(key.bytes.expose(), key.cipher, false) {
                     let cipher = key.cipher.map(cipher_name);
@@ -138,6 +141,31 @@ impl SessionKeys {
             .iter()
             .filter_map(|body| from_passphrase(body, passphrase))
             .collect()
+    }
+}
+
+/// What it costs to derive a key from a passphrase, counted as rounds of PBKDF2: by the octets hashed, or for Argon2 by
+/// the KiB written (RFC 9580 §3.7.1). `None` for what is quick or cannot be read.
+fn rounds(skesk: &[u8]) -> Option<u32> {
+    let s2k = match skesk.first()? {
+        4 => skesk.get(2..)?,
+        5 => skesk.get(3..)?,
+        6 => skesk.get(5..)?,
+        _ => return None,
+    };
+    match s2k {
+        [3, _, rest @ ..] => {
+            let count = u32::from(*rest.get(8)?);
+            Some(((16 + (count & 15)) << ((count >> 4) + 6)) / 64)
+        }
+        [4, rest @ ..] => {
+            let [passes, _, memory] = *rest.get(16..19)? else {
+                return None;
+            };
+            let kibibytes = 1_u32.checked_shl(memory.into()).unwrap_or(u32::MAX);
+            Some(kibibytes.saturating_mul(passes.into()))
+        }
+        _ => None,
     }
 }
 
@@ -323,4 +351,26 @@ pub fn public_key_name(number: u8) -> String {
         other => return format!("public-key algorithm {other}"),
     };
     name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rounds;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_a_passphrase_costs() {
+        let iterated = [&[4, 9, 3, 8], &[0x55; 8][..], &[0xff]].concat();
+        assert_eq!(rounds(&iterated), Some(65_011_712 / 64));
+        let argon2 = [&[6, 0, 9, 2, 20, 4], &[0x55; 16][..], &[3, 4, 16]].concat();
+        assert_eq!(rounds(&argon2), Some(3 << 16));
+        assert_eq!(rounds(&[4, 9, 0, 2]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_packet_is_survived(version in 3_u8..8, rest in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _ = rounds(&[&[version], &rest[..]].concat());
+        }
+    }
 }

@@ -118,11 +118,16 @@ impl<'c> Search<'c> {
             let found = match recipient.way {
                 Way::Key(hint, wraps) => self.by_key(&hint, &wraps, attempt)?,
                 Way::Kek { wrapped, wrap } => {
-                    let unwrap = |kek: &SecretBytes| wrap::unwrap(wrap, kek.expose(), &wrapped);
+                    let unwrap = |kek: &SecretBytes| Ok(wrap::unwrap(wrap, kek.expose(), &wrapped));
                     self.by_passphrase(&unwrap, true, attempt)?
                 }
                 Way::Password(password) => {
-                    let unwrap = |passphrase: &SecretBytes| password_key(&password, passphrase);
+                    let ctx = self.ctx;
+                    let unwrap = |passphrase: &SecretBytes| {
+                        let rounds = password.salt.as_ref().map_or(0, |_| password.iterations);
+                        ctx.budget.rounds(rounds, &ctx.policy.bounds)?;
+                        Ok(password_key(&password, passphrase))
+                    };
                     self.by_passphrase(&unwrap, false, attempt)?
                 }
                 Way::Unknown(what) => {
@@ -146,7 +151,7 @@ impl<'c> Search<'c> {
         &mut self,
         attempt: &mut Try<'_, T>,
     ) -> Result<Option<OpenedBy<T>>, Failure> {
-        self.by_passphrase(&|key| Some(key.duplicate()), true, attempt)
+        self.by_passphrase(&|key| Ok(Some(key.duplicate())), true, attempt)
     }
 
     fn by_key<T>(
@@ -195,7 +200,7 @@ impl<'c> Search<'c> {
     /// Tries what `unwrap` makes of each passphrase, which may spell a key in hexadecimal (`as_key`).
     fn by_passphrase<T>(
         &mut self,
-        unwrap: &dyn Fn(&SecretBytes) -> Option<SecretBytes>,
+        unwrap: &dyn Fn(&SecretBytes) -> Result<Option<SecretBytes>, Failure>,
         as_key: bool,
         attempt: &mut Try<'_, T>,
     ) -> Result<Option<OpenedBy<T>>, Failure> {
@@ -205,7 +210,10 @@ impl<'c> Search<'c> {
             } else {
                 vec![passphrase]
             };
-            for key in readings.iter().filter_map(unwrap) {
+            for reading in &readings {
+                let Some(key) = unwrap(reading)? else {
+                    continue;
+                };
                 if let Some(found) = attempt(&key, true)? {
                     return Ok(Some((found, None)));
                 }

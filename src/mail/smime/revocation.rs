@@ -14,7 +14,7 @@ use openssl::x509::store::X509StoreRef;
 use openssl::x509::{CrlStatus, X509, X509Crl};
 use std::rc::Rc;
 
-/// Most CRLs and OCSP responses looked at in one object.
+/// Most CRLs and OCSP responses that one object may bring; each costs a check of its signature for every signer.
 const MOST: usize = 50;
 
 /// Revocation data, with where it came from.
@@ -22,6 +22,8 @@ const MOST: usize = 50;
 pub struct Data {
     crls: Vec<(Rc<X509Crl>, &'static str)>,
     responses: Vec<(Rc<OcspResponse>, &'static str)>,
+    /// How many came with the message, readable or not.
+    brought: usize,
 }
 
 /// What the data says of one certificate, and which data.
@@ -44,7 +46,7 @@ impl Data {
 
     /// Adds what a SignedData carries in its `RevocationInfoChoices`.
     pub fn add_choices(&mut self, choices: Element<'_>) {
-        for choice in choices.inside().filter_map(Result::ok).take(MOST) {
+        for choice in choices.inside().filter_map(Result::ok) {
             match choice.tag {
                 tag::SEQUENCE => self.add_crl(choice.raw),
                 0xa1 => {
@@ -79,7 +81,7 @@ impl Data {
         for field in value.inside() {
             let field = field?;
             for list in field.inside() {
-                for entry in list?.inside().take(MOST) {
+                for entry in list?.inside() {
                     let entry = entry?;
                     match field.tag {
                         0xa0 => self.add_crl(entry.raw),
@@ -92,7 +94,16 @@ impl Data {
         Ok(())
     }
 
+    /// Counts what the message brings; false where that is too much.
+    fn has_room(&mut self) -> bool {
+        self.brought += 1;
+        self.brought <= MOST
+    }
+
     fn add_crl(&mut self, encoded: &[u8]) {
+        if !self.has_room() {
+            return;
+        }
         self.crls.extend(
             X509Crl::from_der(encoded)
                 .ok()
@@ -102,6 +113,9 @@ impl Data {
 
     /// Takes an `OCSPResponse`, or a `BasicOCSPResponse`, which is wrapped first.
     fn add_response(&mut self, encoded: &[u8]) {
+        if !self.has_room() {
+            return;
+        }
         let response = OcspResponse::from_der(encoded).or_else(|_| {
             let kind = der(tag::OID, oids::OCSP_BASIC.as_bytes());
             let inner = der(

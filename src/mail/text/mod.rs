@@ -15,6 +15,8 @@ use super::{address, charset, date, sniff, transfer};
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+/// Bytes that all documents in one mail may unpack to: office XML is some ten times its text.
+const MAX_UNPACKED: u64 = 64 << 20;
 /// Addresses kept of the From fields, and of all recipients' fields.
 const MAX_MAILBOXES: usize = 10_000;
 
@@ -35,7 +37,7 @@ pub fn search_text_of(message: &[u8], root: &Part, bounds: &Bounds) -> SearchTex
         bounds,
         budget: &Budget::default(),
         room: usize::try_from(bounds.text_bytes).unwrap_or(usize::MAX),
-        unpackable: office::MAX_XML,
+        unpackable: MAX_UNPACKED,
         found: headers(message, root),
     };
     collector.part(message, root, 0);
@@ -133,7 +135,7 @@ struct Collector<'b> {
     bounds: &'b Bounds,
     budget: &'b Budget,
     room: usize,
-    /// Bytes that archives in the mail may still unpack to.
+    /// Bytes that documents in the mail may still unpack to.
     unpackable: u64,
     found: SearchText,
 }
@@ -211,7 +213,7 @@ impl Collector<'_> {
     }
 
     fn pdf(&mut self, name: &str, body: &[u8]) {
-        match pdf::read(body) {
+        match pdf::read(body, &mut self.unpackable) {
             Ok(contents) => {
                 self.add(&contents.text);
                 for embedded in contents

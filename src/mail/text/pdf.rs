@@ -6,10 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Largest document that is looked into, in bytes.
 const MAX_FILE: usize = 64 << 20;
-/// Bytes any one stream may expand to.
+/// Bytes that any one stream of the document's own structure may expand to.
 const MAX_STREAM: usize = 32 << 20;
 /// Pages whose text is taken.
 const MAX_PAGES: usize = 1000;
+/// What a page whose content does not unpack is counted as, in bytes.
+const UNREADABLE: usize = 1 << 20;
 /// Embedded files that are looked at.
 const MAX_EMBEDDED: usize = 20;
 
@@ -41,21 +43,21 @@ pub fn is_pdf(bytes: &[u8]) -> bool {
     bytes.starts_with(b"%PDF-")
 }
 
-/// Reads text and embedded files.
-pub fn read(bytes: &[u8]) -> Result<Contents, NoText> {
+/// Reads text and embedded files. No more than `room` bytes of them are unpacked, and taken off it.
+pub fn read(bytes: &[u8], room: &mut u64) -> Result<Contents, NoText> {
     if bytes.len() > MAX_FILE {
         return Err(NoText::Large);
     }
-    catch_unwind(AssertUnwindSafe(|| extract(bytes))).unwrap_or(Err(NoText::GaveUp))
+    catch_unwind(AssertUnwindSafe(|| extract(bytes, room))).unwrap_or(Err(NoText::GaveUp))
 }
 
-fn extract(bytes: &[u8]) -> Result<Contents, NoText> {
+fn extract(bytes: &[u8], room: &mut u64) -> Result<Contents, NoText> {
     let options = LoadOptions {
         max_decompressed_size: Some(MAX_STREAM),
         ..LoadOptions::default()
     };
     let document = Document::load_mem_with_options(bytes, options)?;
-    let pages: Vec<u32> = document.get_pages().into_keys().take(MAX_PAGES).collect();
+    let pages = affordable_pages(&document, room);
     let chunks = document.extract_text_chunks_with_limit(&pages, MAX_STREAM);
     let text = chunks
         .into_iter()
@@ -66,15 +68,37 @@ fn extract(bytes: &[u8]) -> Result<Contents, NoText> {
         Object::Stream(stream) if stream.dict.has_type(b"EmbeddedFile") => Some(stream),
         _ => None,
     });
-    let embedded = streams.take(MAX_EMBEDDED).map(|stream| {
-        stream
-            .decompressed_content_with_limit(MAX_STREAM)
-            .unwrap_or_else(|_| stream.content.clone())
+    let embedded = streams.take(MAX_EMBEDDED).filter_map(|stream| {
+        let most = at_most(*room);
+        let file = stream.decompressed_content_with_limit(most);
+        let file = file.unwrap_or_else(|_| stream.content.clone());
+        take(room, file.len()).then_some(file)
     });
     Ok(Contents {
         text,
         embedded: embedded.collect(),
     })
+}
+
+/// The first pages, as far as the room reaches: many may share one long stream.
+fn affordable_pages(document: &Document, room: &mut u64) -> Vec<u32> {
+    let pages = document.get_pages().into_iter().take(MAX_PAGES);
+    let affordable = pages.filter(|(_, page)| {
+        let content = document.get_page_content_with_limit(*page, at_most(*room));
+        take(room, content.map_or(UNREADABLE, |content| content.len()))
+    });
+    affordable.map(|(number, _)| number).collect()
+}
+
+fn at_most(room: u64) -> usize {
+    usize::try_from(room).unwrap_or(usize::MAX).min(MAX_STREAM)
+}
+
+/// Takes bytes off the room; false if there is not that much.
+fn take(room: &mut u64, bytes: usize) -> bool {
+    let left = room.checked_sub(bytes as u64);
+    *room = left.unwrap_or(0);
+    left.is_some()
 }
 
 #[cfg(test)]
@@ -86,9 +110,14 @@ mod tests {
 
     #[test]
     fn text_and_embedded_files_come_out() {
-        let contents = read(ONE_PAGE.as_bytes()).unwrap();
+        let mut room = 100;
+        let contents = read(ONE_PAGE.as_bytes(), &mut room).unwrap();
         assert!(contents.text.contains("Mauerwerk"), "{:?}", contents.text);
         assert_eq!(contents.embedded, [b"<xml>"]);
+        // What is left is too little for the page, then for the file too.
+        let again = read(ONE_PAGE.as_bytes(), &mut room.min(20)).unwrap();
+        assert_eq!((again.text.as_str(), again.embedded.len()), ("", 0));
+        assert!(room < 60, "{room}");
     }
 
     proptest! {
@@ -98,7 +127,7 @@ mod tests {
             let mut bytes = ONE_PAGE.as_bytes().to_vec();
             bytes[at] = byte;
             bytes.truncate(ONE_PAGE.len() - cut / 4);
-            let _ = read(&bytes);
+            let _ = read(&bytes, &mut 1000);
         }
     }
 }

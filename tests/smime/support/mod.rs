@@ -129,18 +129,46 @@ pub fn open_at(
     detached: Option<&[u8]>,
     arrived: Timestamp,
 ) -> Result<Unwrapped, Unopened> {
-    let (policy, budget) = (OpenPolicy::default(), Budget::default());
-    let ctx = Context {
+    let policy = OpenPolicy::default();
+    smime::open(
+        object,
+        detached,
+        &context(&policy, &Budget::default(), keys, trust, arrived),
+    )
+}
+
+/// Opens one CMS object under a policy.
+pub fn open_by(
+    policy: &OpenPolicy,
+    keys: &dyn KeyOps,
+    trust: &Trust,
+    object: &[u8],
+) -> Result<Unwrapped, Unopened> {
+    let budget = Budget::default();
+    smime::open(
+        object,
+        None,
+        &context(policy, &budget, keys, trust, ARRIVED),
+    )
+}
+
+fn context<'a>(
+    policy: &'a OpenPolicy,
+    budget: &'a Budget,
+    keys: &'a dyn KeyOps,
+    trust: &'a Trust,
+    arrived: Timestamp,
+) -> Context<'a> {
+    Context {
         keys,
         trust,
         attached: &[],
-        policy: &policy,
+        policy,
         arrived,
         date: None,
         from: Vec::new(),
-        budget: &budget,
-    };
-    smime::open(object, detached, &ctx)
+        budget,
+    }
 }
 
 /// Opens an encrypted object, which must give [`MESSAGE`].
