@@ -129,13 +129,16 @@ impl KeyOps for Keyholder {
         attempt: u32,
     ) -> Result<SessionKey, KeyRefusal> {
         let candidates = self.candidates(hint, wrapped);
-        let mut opened = 0;
+        let (mut opened, mut locked) = (0, false);
         for &index in &candidates {
             match self.keys[index].unwrap_session_key(wrapped) {
                 Ok(key) if opened == attempt => return Ok(key),
                 Ok(_) => opened += 1,
-                Err(_) => {}
+                Err(refusal) => locked |= refusal == KeyRefusal::Locked,
             }
+        }
+        if locked && *hint != KeyHint::Hidden {
+            return Err(KeyRefusal::Locked);
         }
         Err(self.refusal(hint, !candidates.is_empty()))
     }

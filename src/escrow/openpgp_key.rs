@@ -9,6 +9,7 @@ mod exchange;
 mod facts;
 mod keybox;
 mod kyber;
+mod lazy;
 mod nameless;
 mod native;
 mod pairing;
@@ -27,12 +28,14 @@ use crate::secret::SecretBytes;
 use agent::State;
 use data_encoding::HEXLOWER;
 use facts::{PublicFacts, Usages, describe, facts_of, public_facts, public_part};
+use lazy::Lazy;
 use nameless::Nameless;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
 use pairing::{Paired, Pairing};
 use private::{Decrypting, rsa, take_mpi};
 use ring::{RingPacket, Unlocked, old_public_size, unlock};
+use std::sync::Arc;
 
 /// A user's OpenPGP key, unlocked.
 pub struct OpenPgpKey {
@@ -49,14 +52,18 @@ struct DecryptingKey {
     index: usize,
 }
 
-/// All secret keys in `bytes` (armored or binary, whole rings), unlocked with the first passphrase that fits.
-/// Every key that can decrypt is there, whatever its usage: this is for opening mail, not for keeping keys.
+/// All secret keys in `bytes` (armored or binary, whole rings), unlocked with the first passphrase that fits when they are
+/// needed. Every key that can decrypt is there, whatever its usage: this is for opening mail, not for keeping keys.
 #[must_use]
 pub fn load(
     bytes: &[u8],
     passphrases: &[SecretBytes],
 ) -> Vec<Result<Box<dyn UserKey>, KeyProblem>> {
-    boxed(read(bytes, passphrases))
+    let shared: Arc<[SecretBytes]> = passphrases.iter().map(SecretBytes::duplicate).collect();
+    each(bytes, |packets| match Lazy::of(&packets, &shared) {
+        Some(key) => Ok(Box::new(key)),
+        None => read_one(packets, &[]).map(|key| Box::new(key) as Box<dyn UserKey>),
+    })
 }
 
 /// As [`load`], for escrow: each key is reduced by [`reduce_for_escrow`] and then proves that it opens what is
@@ -66,12 +73,10 @@ pub fn load_for_escrow(
     bytes: &[u8],
     passphrases: &[SecretBytes],
 ) -> Vec<Result<Box<dyn UserKey>, KeyProblem>> {
-    boxed(
-        read(bytes, passphrases)
-            .into_iter()
-            .map(escrowable)
-            .collect(),
-    )
+    each(bytes, |packets| {
+        let key = escrowable(read_one(packets, passphrases))?;
+        Ok(Box::new(key))
+    })
 }
 
 /// Whether `bytes` is a key file of GnuPG's agent (`private-keys-v1.d/*.key`), bare or armored.
@@ -313,13 +318,13 @@ impl UserKey for OpenPgpKey {
     }
 
     fn to_secret_bytes(&self) -> SecretBytes {
-        SecretBytes::new(
-            self.packets
-                .iter()
-                .flat_map(|packet| packet.bytes().to_vec())
-                .collect(),
-        )
+        secret_bytes(&self.packets)
     }
+}
+
+fn secret_bytes(packets: &[RingPacket]) -> SecretBytes {
+    let bytes = packets.iter().flat_map(|packet| packet.bytes().to_vec());
+    SecretBytes::new(bytes.collect())
 }
 
 /// The key id or fingerprint in a PKESK's body; `None` if the recipient is hidden.
@@ -336,17 +341,18 @@ fn boxed(keys: Vec<Result<OpenPgpKey, KeyProblem>>) -> Vec<Result<Box<dyn UserKe
         .collect()
 }
 
-fn read(bytes: &[u8], passphrases: &[SecretBytes]) -> Vec<Result<OpenPgpKey, KeyProblem>> {
+/// What `read` makes of each secret key in `bytes`.
+fn each(
+    bytes: &[u8],
+    read: impl Fn(Vec<RingPacket>) -> Result<Box<dyn UserKey>, KeyProblem>,
+) -> Vec<Result<Box<dyn UserKey>, KeyProblem>> {
     let rings = ring::keys(bytes)
         .into_iter()
         .filter(|key| key.iter().any(RingPacket::is_secret));
-    let keys: Vec<_> = rings
-        .map(|packets| read_one(packets, passphrases))
-        .collect();
+    let keys: Vec<_> = rings.map(read).collect();
     if keys.is_empty() {
-        return vec![Err(KeyProblem::Unreadable(
-            "no OpenPGP secret key in it".to_owned(),
-        ))];
+        let problem = KeyProblem::Unreadable("no OpenPGP secret key in it".to_owned());
+        return vec![Err(problem)];
     }
     keys
 }
@@ -360,15 +366,16 @@ fn read_one(
         .ok_or_else(|| KeyProblem::Unreadable("damaged OpenPGP key".to_owned()))?;
     let usages = Usages::of(&packets);
     let (mut decrypting, mut locked, mut unsupported) = (Vec::new(), false, None);
+    let mut passphrases: Vec<&SecretBytes> = passphrases.iter().collect();
     for (index, packet) in packets.iter_mut().enumerate() {
-        if !packet.is_secret() {
+        if !packet.is_secret() || !ring::may_decrypt(packet) {
             continue;
         }
         let Some(public) = public_facts(packet, &usages) else {
             unsupported = Some("unknown key version or algorithm".to_owned());
             continue;
         };
-        let private = match unlock(packet, passphrases) {
+        let private = match unlock(packet, &mut passphrases) {
             Unlocked::Key(key) => {
                 if let Some(unlocked) = ring::repacked(packet, &key) {
                     *packet = unlocked;

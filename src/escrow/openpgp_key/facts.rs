@@ -98,7 +98,7 @@ pub(super) fn describe(mut info: KeyInfo, decrypting: &[DecryptingKey]) -> KeyIn
     info
 }
 
-fn hints(key: &PublicFacts) -> [KeyHint; 2] {
+pub(super) fn hints(key: &PublicFacts) -> [KeyHint; 2] {
     [
         KeyHint::OpenPgp(key.key_id.clone()),
         KeyHint::OpenPgp(key.fingerprint.clone()),

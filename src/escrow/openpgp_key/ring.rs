@@ -85,8 +85,37 @@ pub(super) enum Unlocked {
     Unsupported,
 }
 
-/// Unlocks one secret key packet with the first passphrase that fits; the empty one is tried too.
-pub(super) fn unlock(packet: &RingPacket, passphrases: &[SecretBytes]) -> Unlocked {
+/// Whether a passphrase locks the secret part.
+pub(super) fn is_locked(packet: &RingPacket) -> bool {
+    if !packet.is_secret() {
+        return false;
+    }
+    match packet.body.first() {
+        Some(2 | 3) => old_public_size(&packet.body)
+            .and_then(|public| packet.body.get(public))
+            .is_some_and(|protection| *protection != 0),
+        Some(5) => v5::is_locked(packet),
+        _ => match secret_key(packet).map(|key| key.secret().clone()) {
+            Some(SecretKeyMaterial::Encrypted(encrypted)) => !is_elsewhere(encrypted.s2k()),
+            _ => false,
+        },
+    }
+}
+
+/// Whether a key of this algorithm can decrypt, whatever its certificate says of its use.
+pub(super) fn may_decrypt(packet: &RingPacket) -> bool {
+    if packet.body.first() == Some(&5) {
+        return true;
+    }
+    public_key(packet).is_none_or(|key| {
+        let algorithm = key.pk_algo();
+        algorithm.for_encryption() || !algorithm.for_signing()
+    })
+}
+
+/// Unlocks one secret key packet with the first passphrase that fits, which is then the first for the key's other packets;
+/// the empty one is tried too.
+pub(super) fn unlock(packet: &RingPacket, passphrases: &mut [&SecretBytes]) -> Unlocked {
     if matches!(packet.body.first(), Some(2 | 3)) {
         return unlock_old(packet, passphrases);
     }
@@ -97,22 +126,34 @@ pub(super) fn unlock(packet: &RingPacket, passphrases: &[SecretBytes]) -> Unlock
         return Unlocked::Unsupported;
     };
     match key.secret() {
-        SecretKeyMaterial::Unencrypted(_) => Unlocked::Key(Box::new(key)),
+        SecretKeyMaterial::Unencrypted(_) => return Unlocked::Key(Box::new(key)),
         SecretKeyMaterial::Encrypted(encrypted) if is_elsewhere(encrypted.s2k()) => {
-            Unlocked::Absent
+            return Unlocked::Absent;
         }
-        SecretKeyMaterial::Encrypted(_) => {
-            let fits = |passphrase: &SecretBytes| {
-                let with_sequoia = key.clone().decrypt_secret(&passphrase.expose().into()).ok();
-                with_sequoia.or_else(|| unlock_by_rpgp(packet, passphrase))
-            };
-            passphrases
-                .iter()
-                .chain([&SecretBytes::new(Vec::new())])
-                .find_map(fits)
-                .map_or(Unlocked::Locked, |key| Unlocked::Key(Box::new(key)))
+        SecretKeyMaterial::Encrypted(_) => {}
+    }
+    let by_sequoia =
+        |passphrase: &SecretBytes| key.clone().decrypt_secret(&passphrase.expose().into()).ok();
+    let found = first_that_fits(passphrases, &by_sequoia).or_else(|| {
+        first_that_fits(passphrases, &|passphrase| {
+            unlock_by_rpgp(packet, passphrase)
+        })
+    });
+    found.map_or(Unlocked::Locked, |key| Unlocked::Key(Box::new(key)))
+}
+
+/// What the first passphrase that fits unlocks. It is moved to the front.
+fn first_that_fits<T>(
+    passphrases: &mut [&SecretBytes],
+    unlock: &dyn Fn(&SecretBytes) -> Option<T>,
+) -> Option<T> {
+    for at in 0..passphrases.len() {
+        if let Some(unlocked) = unlock(passphrases[at]) {
+            passphrases[..=at].rotate_right(1);
+            return Some(unlocked);
         }
     }
+    unlock(&SecretBytes::new(Vec::new()))
 }
 
 fn secret_key(packet: &RingPacket) -> Option<Key<SecretParts, UnspecifiedRole>> {
@@ -129,7 +170,7 @@ fn is_elsewhere(s2k: &S2K) -> bool {
     matches!(s2k, S2K::Private { tag: 101, .. })
 }
 
-/// Old ciphers and digests under the passphrase that Sequoia's build lacks.
+/// Old ciphers and digests under the passphrase that Sequoia's build lacks, and secret parts that it finds malformed.
 fn unlock_by_rpgp(
     packet: &RingPacket,
     passphrase: &SecretBytes,
@@ -152,7 +193,7 @@ fn unlock_by_rpgp(
 }
 
 /// Version 3 (PGP 2): the numbers are encrypted one by one, under IDEA and the passphrase's MD5 (RFC 4880 §5.5.3).
-fn unlock_old(packet: &RingPacket, passphrases: &[SecretBytes]) -> Unlocked {
+fn unlock_old(packet: &RingPacket, passphrases: &[&SecretBytes]) -> Unlocked {
     let Some(public) = old_public_size(&packet.body) else {
         return Unlocked::Unsupported;
     };

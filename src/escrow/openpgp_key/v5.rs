@@ -41,17 +41,22 @@ fn checksum(secret: &[u8]) -> [u8; 2] {
     sum.to_be_bytes()
 }
 
+/// Whether a passphrase locks the secret part.
+pub(super) fn is_locked(packet: &RingPacket) -> bool {
+    split(&packet.body).is_some_and(|(_, part)| part.usage == 254 && !part.is_elsewhere())
+}
+
 /// Unlocks with the first passphrase that fits; the empty one is tried too.
-pub(super) fn unlock(packet: &RingPacket, passphrases: &[SecretBytes]) -> Unlocked {
+pub(super) fn unlock(packet: &RingPacket, passphrases: &[&SecretBytes]) -> Unlocked {
     let Some((public, part)) = split(&packet.body) else {
         return Unlocked::Unsupported;
     };
     match part.usage {
         0 => Unlocked::Packet(packet.clone()),
-        // S2K type 101: GnuPG's marks for "no secret here" and "on a card".
-        254 if part.parameters.get(1) == Some(&101) => Unlocked::Absent,
+        254 if part.is_elsewhere() => Unlocked::Absent,
         254 => passphrases
             .iter()
+            .copied()
             .chain([&SecretBytes::new(Vec::new())])
             .find_map(|passphrase| part.unsealed(passphrase))
             .and_then(|secret| clear_body(public.bytes, &secret))
@@ -116,6 +121,11 @@ fn split(body: &[u8]) -> Option<(PublicBody<'_>, SecretPart<'_>)> {
 }
 
 impl SecretPart<'_> {
+    /// S2K type 101: GnuPG's marks for "no secret here" and "on a card".
+    fn is_elsewhere(&self) -> bool {
+        self.parameters.get(1) == Some(&101)
+    }
+
     /// The algorithm's secret fields, if the SHA-1 behind them fits.
     fn unsealed(&self, passphrase: &SecretBytes) -> Option<Zeroizing<Vec<u8>>> {
         const DIGEST: usize = 20;
