@@ -252,9 +252,10 @@ fn a_signed_multipart_that_became_mixed_is_verified() {
     let entity = signed(BOSS, PART).replacen("multipart/signed", "multipart/mixed", 1);
     let head = format!("From: {BOSS}\r\n");
     assert_eq!(verify(&format!("{head}{entity}")).verdict, Verdict::Valid);
-    // Over another content it may be the signature of an attached file.
-    let opened = open(&format!("{head}{}", entity.replacen("fired", "hired", 1)));
-    assert!(opened.signatures.is_empty(), "{:?}", opened.signatures);
+    // Over another content it may be the signature of a file that is not here.
+    let other = verify(&format!("{head}{}", entity.replacen("fired", "hired", 1)));
+    assert_eq!(other.verdict, Verdict::UnknownSigner, "{}", other.reason);
+    assert!(other.reason.starts_with("detached: "), "{}", other.reason);
 }
 
 #[test]
@@ -286,4 +287,78 @@ fn a_quoted_signature_is_nobodys() {
             .signatures
             .is_empty()
     );
+}
+
+/// Files signed beside themselves, as clients without PGP/MIME send them: each signature is over a part of the mail.
+#[test]
+fn signature_files_are_checked_over_the_files_beside_them() {
+    use strongroom::mail::model::SignatureMath;
+    let file = "The house, the key.\r\n";
+    let signature = sign(BOSS, file, "SIGNATURE");
+    let mail = |parts: &str| {
+        format!(
+            "From: {BOSS}\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n{parts}--b--\r\n"
+        )
+    };
+    let attached = |name: &str, content: &str| {
+        format!(
+            "--b\r\nContent-Type: application/octet-stream; name=\"{name}\"\r\n\
+             Content-Disposition: attachment; filename=\"{name}\"\r\n\r\n{content}\r\n"
+        )
+    };
+    let text = attached("note.txt", "Hello,\r\n");
+    for (what, parts, math, verdict) in [
+        (
+            "by its name",
+            [
+                &text,
+                &attached("a.pdf.sig", &signature),
+                &attached("a.pdf", file),
+            ]
+            .map(String::as_str)
+            .concat(),
+            SignatureMath::Good,
+            Verdict::Valid,
+        ),
+        (
+            "behind the file",
+            [
+                &text,
+                &attached("a.pdf", file),
+                &attached("signature.asc", &signature),
+            ]
+            .map(String::as_str)
+            .concat(),
+            SignatureMath::Good,
+            Verdict::Valid,
+        ),
+        (
+            "altered",
+            [
+                &attached("a.pdf", "The house."),
+                &attached("A.PDF.asc", &signature),
+            ]
+            .map(String::as_str)
+            .concat(),
+            SignatureMath::Bad,
+            Verdict::Invalid,
+        ),
+        (
+            "over nothing that is here",
+            [&text, &attached("signature.asc", &signature)]
+                .map(String::as_str)
+                .concat(),
+            SignatureMath::Unchecked,
+            Verdict::UnknownSigner,
+        ),
+    ] {
+        let found = verify(&mail(&parts));
+        assert_eq!(
+            (found.math, found.verdict),
+            (math, verdict),
+            "{what}: {}",
+            found.reason
+        );
+        assert_eq!(found.scope, Scope::Part, "{what}");
+    }
 }

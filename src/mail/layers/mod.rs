@@ -5,6 +5,7 @@
 
 mod bare;
 mod cms;
+mod detached;
 mod inline;
 mod multipart;
 mod parts;

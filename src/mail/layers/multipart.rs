@@ -53,7 +53,7 @@ impl Walk<'_> {
         }
     }
 
-    fn detached(
+    pub(super) fn detached(
         &self,
         format: Format,
         signature: &[u8],

@@ -20,12 +20,14 @@ impl Walk<'_> {
             if is_encrypted(spot.bytes, part) && self.encrypted_multipart(spot, edits) {
                 return;
             }
+            let signatures = self.detached_files(spot);
             let inside = if part.children.len() == 1 {
                 place.clone()
             } else {
                 place.part()
             };
-            for child in &part.children {
+            let others = part.children.iter().enumerate();
+            for (_, child) in others.filter(|(at, _)| !signatures.contains(at)) {
                 self.part(spot.child(child, &inside), edits);
             }
         } else if part.is_multipart() {
