@@ -5,6 +5,7 @@
 
 use super::command::{Command, Hello, Path, parse};
 use super::data::DataDecoder;
+use super::extensions;
 use super::wire::{Line, Wire, WireError};
 use crate::id::{SpoolId, TenantId};
 use crate::intake::config::{Limits, Shared};
@@ -224,10 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return Next::Command;
         }
         self.wire.reply(&format!("250-{hostname}"));
-        if let Some(max) = self.shared.config.rules.max_size {
-            self.wire.reply(&format!("250-SIZE {max}"));
-        }
-        for extension in ["PIPELINING", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN"] {
+        for extension in extensions(&self.shared.config) {
             self.wire.reply(&format!("250-{extension}"));
         }
         self.wire.reply("250 ENHANCEDSTATUSCODES");
