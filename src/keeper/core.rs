@@ -389,7 +389,7 @@ impl Core {
         }
         if let Some(key) = keyring.current_spool_key() {
             let public = key.opening().sealing_key();
-            if self.data.spool_key().ok().as_ref() != Some(&public) {
+            if !self.data.has_spool_key(&public) {
                 self.data.write_spool_key(&public)?;
             }
         }

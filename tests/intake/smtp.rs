@@ -265,6 +265,38 @@ async fn long_mails_stream_and_recipients_are_many() {
 }
 
 #[tokio::test]
+async fn recipients_beyond_what_an_envelope_may_take_are_asked_for_again() {
+    let server = Server::start().await;
+    let mut client = Client::ready(&server).await;
+    client.begin().await;
+    let long = "x".repeat(4000);
+    let (mut taken, mut refused) = (1, 0);
+    for number in 0..1100 {
+        let reply = client
+            .ask(&format!(
+                "RCPT TO:<{number}@example.org> ORCPT=rfc822;{long}"
+            ))
+            .await;
+        if reply.starts_with("250 ") {
+            assert_eq!(refused, 0);
+            taken += 1;
+        } else {
+            assert!(reply.starts_with("452 4.5.3 "), "{reply}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 50, "{refused}");
+    assert!(client.ask("DATA").await.starts_with("354 "));
+    client.send("text\r\n.\r\n").await;
+    assert!(client.reply().await.starts_with("250 2.0.0 queued"));
+    assert!(client.mail("next\r\n.\r\n").await.starts_with("250 "));
+    drop(client);
+    let found = server.stop().await;
+    assert_eq!(found.mails.len(), 2);
+    assert_eq!(found.envelopes[0].recipients.len(), taken);
+}
+
+#[tokio::test]
 async fn only_the_configured_size_refuses_a_mail() {
     let server = Server::with(Rules {
         max_size: Some(1000),
