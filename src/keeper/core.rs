@@ -385,7 +385,16 @@ impl Core {
         let mut keyring = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
         if keyring.rotate_spool_key(self.clock.now(), self.policy.rotation().spool_key_days) {
             keyring.generation += 1;
-            self.data.write_keyring(&keyring.seal(&self.box_secret)?)?;
+            let sealed = keyring.seal(&self.box_secret);
+            let written = sealed
+                .map_err(CoreError::from)
+                .and_then(|sealed| Ok(self.data.write_keyring(&sealed)?));
+            if let Err(error) = written {
+                // No file has the new key: nothing may be sealed to it.
+                keyring.spool.pop();
+                keyring.generation -= 1;
+                return Err(error);
+            }
         }
         if let Some(key) = keyring.current_spool_key() {
             let public = key.opening().sealing_key();

@@ -160,8 +160,16 @@ fn add_rendition(
                 applied: Some(applied),
                 ..Changes::default()
             };
-            core.catalog().apply(&changes)?;
-            core.index(Vec::new(), &BTreeSet::from([record.id]), applied)
+            // The ledger has it: a second try would write it twice, a new keeper catches up from the ledger.
+            let applied = core
+                .catalog()
+                .apply(&changes)
+                .map_err(CoreError::from)
+                .and_then(|()| core.index(Vec::new(), &BTreeSet::from([record.id]), applied));
+            if let Err(error) = applied {
+                super::begin_anew(core.data.path(), &error);
+            }
+            Ok(())
         }
         Err(error) => {
             store.rollback()?;
