@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use strongroom::crypto::hpke::OpeningKey;
-use strongroom::id::SpoolId;
+use strongroom::id::{Digest, SpoolId};
 use strongroom::intake::spool::{
     CurrentKey, SpoolConfig, SpoolError, SpoolReader, SpoolWriter, key_file,
 };
@@ -208,6 +208,15 @@ fn the_second_folder_serves_where_the_first_is_damaged_or_missing() {
     }
     fs::remove_file(&path).expect("remove");
     assert_eq!(read_all(&folders, &key).ids(), ids);
+    fs::remove_dir(&folders[0]).expect("remove");
+    let mut reader = SpoolReader::new(folders.to_vec());
+    let found = read_on(&mut reader, &key);
+    assert_eq!(found.ids(), ids);
+    assert_eq!(reader.missing(), &folders[..1]);
+    reader.remove(found.done[0].0).expect("removed");
+    fs::remove_dir(&folders[1]).expect("remove");
+    let none = |_: &Digest, _: &[u8], _: &[u8], _: &[u8]| None;
+    assert!(reader.next(&none).is_err(), "no folder is left");
 }
 
 #[test]
