@@ -5,6 +5,7 @@ use crate::crypto::sign::VerifyingKey;
 use crate::durable::{self, FileError};
 use crate::id::{BoxId, Digest};
 use crate::intake::Rules;
+use crate::intake::spool::{from_key_file, key_file};
 use crate::keyring::Officers;
 use crate::officer::pretty;
 use crate::policy::{PolicyError, ValidPolicy};
@@ -307,16 +308,22 @@ impl DataFolder {
         Ok(durable::replace(&self.join(KEYRING), bytes)?)
     }
 
-    /// The key intake seals to: the 1216 bytes of an X-Wing public key.
+    /// The key intake seals to; see [`crate::intake::spool::key_file`].
     pub fn spool_key(&self) -> Result<SealingKey, BoxFileError> {
         let path = self.join(SPOOL_KEY);
         let bytes = durable::read(&path, LARGEST)?;
-        SealingKey::from_bytes(&bytes).map_err(|source| BoxFileError::SpoolKey { path, source })
+        from_key_file(&bytes).map_err(|source| BoxFileError::SpoolKey { path, source })
+    }
+
+    /// True if the file of [`DataFolder::spool_key`] is there just as it would be written now.
+    #[must_use]
+    pub fn has_spool_key(&self, key: &SealingKey) -> bool {
+        durable::read(&self.join(SPOOL_KEY), LARGEST).is_ok_and(|bytes| bytes == key_file(key))
     }
 
     /// Gives intake a new key to seal to. The keyring that opens it must be written before.
     pub fn write_spool_key(&self, key: &SealingKey) -> Result<(), BoxFileError> {
-        Ok(durable::replace(&self.join(SPOOL_KEY), key.as_bytes())?)
+        Ok(durable::replace(&self.join(SPOOL_KEY), &key_file(key))?)
     }
 
     /// Writes a JSON file.

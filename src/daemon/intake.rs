@@ -44,7 +44,10 @@ pub fn run(data: &DataFolder) -> Result<(), IntakeProcessError> {
     for folder in &config.spool {
         durable::create_folder(folder)?;
     }
-    let spool_key = CurrentKey::renewed_in(data.spool_key()?, data.join(SPOOL_KEY));
+    let known = data
+        .spool_key()
+        .inspect_err(|error| tracing::error!(%error, "no mail is taken in until this is mended"));
+    let spool_key = CurrentKey::renewed_in(known.ok(), data.join(SPOOL_KEY));
     confine(data, &config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -9,6 +9,7 @@ use super::people::People;
 use super::pool::{Worker, WorkerSetup};
 use super::rollback;
 use super::store::{Store, StoreReader};
+use super::troubles::Troubles;
 use super::{archiving, escrowing, opening, replay};
 use crate::boxfiles::{DataFolder, LEDGER};
 use crate::catalog::{Catalog, RecordMeta};
@@ -58,7 +59,7 @@ pub struct Core {
     indexer: Indexer,
     /// Held from a record's ledger entry until the catalog has it, so that "applied" never skips one.
     pub(super) order: Mutex<()>,
-    trouble: Mutex<Option<String>>,
+    pub(super) troubles: Troubles,
     records: AtomicU64,
     /// The seat for opening mail on the way out: text for reading and indexing, without any key.
     pub(super) reading: Mutex<Worker>,
@@ -134,7 +135,7 @@ impl Core {
             search,
             keyring: RwLock::new(keyring),
             order: Mutex::new(()),
-            trouble: Mutex::new(None),
+            troubles: Troubles::default(),
             records: AtomicU64::new(committed.records),
             reading: Mutex::new(Worker::new(Arc::clone(&setup))),
             setup,
@@ -256,12 +257,15 @@ impl Core {
     }
 
     fn docs_of(&self, records: &BTreeSet<RecordId>) -> Result<Vec<SearchDoc>, CoreError> {
-        let docs = records.iter().map(|record| replay::doc_of(self, *record));
-        Ok(docs
-            .collect::<Result<Vec<_>, _>>()?
-            .into_iter()
-            .flatten()
-            .collect())
+        let mut docs = Vec::new();
+        for record in records {
+            match replay::doc_of(self, *record) {
+                Ok(doc) => docs.extend(doc),
+                Err(error) if error.is_damage() => self.note_damage(*record, &error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(docs)
     }
 
     /// Says that nothing more comes to the indexer for now, so that what it has is found at once.
@@ -354,23 +358,16 @@ impl Core {
         Ok(())
     }
 
-    /// Remembers that archiving is stuck, for `status`.
-    pub fn note_trouble(&self, error: &CoreError) {
-        *lock(&self.trouble) = Some(error.to_string());
-    }
-
-    /// Archiving goes on.
-    pub fn note_recovery(&self) {
-        *lock(&self.trouble) = None;
+    /// Has it told that a record is damaged, which stops nothing else.
+    pub(super) fn note_damage(&self, record: RecordId, error: &CoreError) {
+        tracing::error!(%record, %error, "a record is damaged");
+        self.troubles.keep(format!("record {record}: {error}"));
     }
 
     /// What somebody should look at.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let stuck = lock(&self.trouble)
-            .clone()
-            .map(|trouble| format!("archiving is stuck: {trouble}"));
-        let mut all: Vec<String> = stuck.into_iter().collect();
+        let mut all = self.troubles.all();
         for store in self.stores.values() {
             // A long commit is no reason to wait with a status.
             if let Ok(store) = store.try_lock() {
@@ -385,11 +382,20 @@ impl Core {
         let mut keyring = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
         if keyring.rotate_spool_key(self.clock.now(), self.policy.rotation().spool_key_days) {
             keyring.generation += 1;
-            self.data.write_keyring(&keyring.seal(&self.box_secret)?)?;
+            let sealed = keyring.seal(&self.box_secret);
+            let written = sealed
+                .map_err(CoreError::from)
+                .and_then(|sealed| Ok(self.data.write_keyring(&sealed)?));
+            if let Err(error) = written {
+                // No file has the new key: nothing may be sealed to it.
+                keyring.spool.pop();
+                keyring.generation -= 1;
+                return Err(error);
+            }
         }
         if let Some(key) = keyring.current_spool_key() {
             let public = key.opening().sealing_key();
-            if self.data.spool_key().ok().as_ref() != Some(&public) {
+            if !self.data.has_spool_key(&public) {
                 self.data.write_spool_key(&public)?;
             }
         }
@@ -425,5 +431,11 @@ impl archiving::opener::TenantKeys for Core {
             Some(store) => Arc::clone(store) as Arc<dyn KeyOps + Send + Sync>,
             None => Arc::new(super::escrow_store::NoKeys),
         }
+    }
+
+    fn generation(&self, tenant: &TenantId) -> u64 {
+        self.escrow
+            .get(tenant)
+            .map_or(0, |store| store.generation())
     }
 }

@@ -4,6 +4,7 @@ use super::cases::CaseError;
 use super::escrow_store::EscrowError;
 use super::people::PeopleError;
 use super::rollback::RolledBack;
+use super::store::LARGEST_MANIFEST;
 use crate::boxfiles::BoxFileError;
 use crate::catalog::CatalogError;
 use crate::crypto::stream::StreamError;
@@ -62,6 +63,18 @@ pub enum StoreError {
         /// Its offset there.
         offset: u64,
     },
+    /// A manifest or arrival longer than any may be.
+    #[error(
+        "record {record}, segment {segment}, offset {offset}: its manifest is longer than {LARGEST_MANIFEST} bytes"
+    )]
+    TooLarge {
+        /// The record.
+        record: RecordId,
+        /// Its segment.
+        segment: u32,
+        /// Its offset there.
+        offset: u64,
+    },
     /// A manifest or arrival that does not parse.
     #[error("record {record}: its manifest is not understood: {source}")]
     Manifest {
@@ -74,6 +87,27 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// True where stored bytes are not what was written or have no key, so that trying again does not help.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        match self {
+            Self::Vault(error) => matches!(
+                error,
+                VaultError::Damage(_)
+                    | VaultError::Shredded { .. }
+                    | VaultError::OtherRecord { .. }
+            ),
+            Self::Part { source, .. } => {
+                matches!(source, StreamError::WrongKey | StreamError::Altered { .. })
+            }
+            Self::Key { .. }
+            | Self::Commitment { .. }
+            | Self::Manifest { .. }
+            | Self::TooLarge { .. } => true,
+            Self::Epoch(_) => false,
+        }
+    }
+
     /// True where the disk is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -150,6 +184,12 @@ impl CoreError {
             Self::Store(error) => error.is_full(),
             _ => false,
         }
+    }
+
+    /// True where a record cannot be read and never will be; see [`StoreError::is_damage`].
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_damage())
     }
 
     /// True where the box must not start normally, whoever restarts it.

@@ -14,6 +14,7 @@ use crate::secret::{Key, SecretBytes};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 const LARGEST_ITEM: u64 = 16 << 20;
@@ -72,6 +73,7 @@ pub struct EscrowStore {
     key: Key,
     holder: RwLock<Keyholder>,
     list: RwLock<Vec<Listed>>,
+    generation: AtomicU64,
 }
 
 impl EscrowStore {
@@ -83,6 +85,7 @@ impl EscrowStore {
             key: escrow_key.duplicate(),
             holder: RwLock::default(),
             list: RwLock::default(),
+            generation: AtomicU64::new(0),
         };
         let entries = std::fs::read_dir(folder).map_err(durable::at("read", folder))?;
         let mut names: Vec<EscrowId> = entries
@@ -173,6 +176,13 @@ impl EscrowStore {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .add(key);
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Another one whenever a key came: what was opened under an earlier one may open now.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
     }
 
     /// All keys, oldest file first.

@@ -6,9 +6,41 @@ use crate::mail::model::Opened;
 use crate::time::Timestamp;
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
+use std::io;
 
 /// Version of the manifest's form.
 pub const VERSION: u32 = 1;
+
+/// Most bytes of JSON for what opening a mail yields: evidence, not content. With any envelope it is far below what is read
+/// back of a manifest.
+const LARGEST_EVIDENCE: u64 = 8 << 20;
+
+/// Why the evidence of a mail cannot be kept, if it is too large.
+#[must_use]
+pub fn over_evidence(opened: &Opened) -> Option<String> {
+    let mut counter = Counter(0);
+    // Neither counting nor the JSON form of an opened mail fails.
+    let _ = serde_json::to_writer(&mut counter, opened);
+    (counter.0 > LARGEST_EVIDENCE).then(|| {
+        format!(
+            "evidence too large: {} bytes where {LARGEST_EVIDENCE} are kept: archived as received, not opened",
+            counter.0
+        )
+    })
+}
+
+struct Counter(u64);
+
+impl io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// How a mail came in, as the receiving side saw it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -29,6 +29,7 @@ mod rollback;
 mod server;
 mod status;
 mod store;
+mod troubles;
 mod trust;
 mod verify;
 mod view;
@@ -52,7 +53,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use zeroize::Zeroizing;
 
 /// Exit status where the box must not start normally; the parent does not restart the keeper then.
@@ -86,7 +87,7 @@ pub fn run(data: &Path) -> Result<(), CoreError> {
     }
     server::listen(&core, &core.data.join(RUN).join("keeper.sock"), &new_keys)?;
     let threads = [
-        spawn(&core, &stop, archive),
+        spawn(&core, &stop, |core, stop| archive(core, stop, new_keys)),
         spawn(&core, &stop, |core, stop| heartbeat::run(&core, &stop)),
     ];
     let opener = Arc::clone(&core);
@@ -113,13 +114,13 @@ fn begin_anew(data: &Path, error: &dyn std::fmt::Display) -> ! {
 fn spawn(
     core: &Arc<Core>,
     stop: &Arc<AtomicBool>,
-    work: fn(Arc<Core>, Arc<AtomicBool>),
+    work: impl FnOnce(Arc<Core>, Arc<AtomicBool>) + Send + 'static,
 ) -> std::thread::JoinHandle<()> {
     let (core, stop) = (Arc::clone(core), Arc::clone(stop));
     std::thread::spawn(move || work(core, stop))
 }
 
-fn archive(core: Arc<Core>, stop: Arc<AtomicBool>) {
+fn archive(core: Arc<Core>, stop: Arc<AtomicBool>, new_keys: Sender<reopen::NewKeys>) {
     let config = match core.data.config() {
         Ok(config) => config,
         Err(error) => {
@@ -137,7 +138,7 @@ fn archive(core: Arc<Core>, stop: Arc<AtomicBool>) {
     let count = config.workers.count.map_or(cores, usize::from);
     let keys: Arc<dyn archiving::opener::TenantKeys> = Arc::clone(&core) as _;
     let openers = Openers::start(count, &core.setup, &keys, core.data.path());
-    Archiver::new(core, openers, stop).run(SpoolReader::new(folders));
+    Archiver::new(core, openers, stop, new_keys).run(SpoolReader::new(folders));
 }
 
 /// The parent's first frame: a count, and two keys.

@@ -3,10 +3,10 @@
 use super::job::{self, FromWorker, ToWorker};
 use super::pipes::{FromChild, Patience, ToChild};
 use crate::frame::{self, FrameError, Limits};
-use crate::mail::KeyOps;
 use crate::mail::context::{OpenPolicy, Trust};
 use crate::mail::keyops::KeyRefusal;
 use crate::mail::model::Opened;
+use crate::mail::{Bounds, KeyOps};
 use crate::time::Timestamp;
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
@@ -19,6 +19,9 @@ use std::time::Duration;
 const MAILS_PER_WORKER: u32 = 2000;
 /// And after a mail larger than this, whose memory is given back.
 const LARGE_MAIL: u64 = 8 << 20;
+
+/// Questions for each recipient that policy has looked at, by all the names that a key goes by.
+const QUESTIONS_FOR_EACH: u32 = 16;
 
 /// Where a worker process cannot be started, it is tried so often again, after this time.
 const MOST_STARTS: u32 = 10;
@@ -146,7 +149,7 @@ impl Worker {
         let bounds = self.setup.policy.bounds;
         let limits = job::from_worker(bounds.expanded_bytes);
         self.converse(mail.length, |process| {
-            dialogue(process, mail, keys, limits, bounds.key_operations)
+            dialogue(process, mail, keys, limits, bounds)
         })
     }
 
@@ -204,13 +207,14 @@ fn dialogue(
     mail: &Mail<'_>,
     keys: &dyn KeyOps,
     limits: Limits,
-    key_operations: u32,
+    bounds: Bounds,
 ) -> Result<Opened, FrameError> {
     let open = ToWorker::Open {
         arrived: mail.arrived,
     };
     frame::write_from(&mut process.to, &open, &mut (mail.bytes)(), mail.length)?;
-    let mut asked = 0;
+    let most_questions = bounds.recipients.saturating_mul(QUESTIONS_FOR_EACH);
+    let (mut asked, mut answered) = (0u32, 0u32);
     loop {
         match frame::read::<FromWorker>(&mut process.from, limits)? {
             (
@@ -222,11 +226,13 @@ fn dialogue(
                 _,
             ) => {
                 asked += 1;
-                let answer = if asked > key_operations {
+                let answer = if asked > most_questions || answered >= bounds.key_operations {
                     Err(KeyRefusal::TooMany)
                 } else {
                     keys.unwrap_session_key(&hint, &wrapped, attempt)
                 };
+                // To say that there is no such key is a look at a list, no operation with a key.
+                answered += u32::from(!matches!(answer, Err(KeyRefusal::NoKey)));
                 frame::write(&mut process.to, &ToWorker::SessionKey(answer), &[])?;
             }
             (

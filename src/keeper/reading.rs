@@ -11,6 +11,7 @@ use crate::catalog::RecordMeta;
 use crate::crypto::wrap;
 use crate::id::{CaseId, RecordId, TenantId};
 use crate::ledger::Event;
+use crate::mail::model::Outcome;
 use crate::search::{Query, Scope};
 use data_encoding::BASE64;
 use serde::Serialize;
@@ -39,28 +40,66 @@ impl Core {
     ) -> Result<Hits, CoreError> {
         let query: Query = text.parse().map_err(CoreError::Query)?;
         self.note_access(warrant, None, None, "search", Some(text))?;
-        let wanted = offset.saturating_add(limit.min(LARGEST_PAGE));
-        let page = self
-            .search()
-            .search(&query, &scope(warrant), wanted as usize, None)?;
-        let mut hits = Vec::new();
-        for hit in page.hits.iter().skip(offset as usize) {
-            let Some(meta) = self.catalog().record(&hit.record)? else {
-                continue;
-            };
-            let manifest = self.manifest(&meta)?;
-            hits.push(Hit {
-                record: hit.record,
+        let (records, total) = self.found(&query, &scope(warrant), limit, offset)?;
+        let hits = records.into_iter().map(|record| self.hit(record));
+        let hits: Vec<Option<Hit>> = hits.collect::<Result<_, _>>()?;
+        Ok(Hits {
+            total,
+            hits: hits.into_iter().flatten().collect(),
+        })
+    }
+
+    /// The records of one page, from however far behind, and how many there are in all.
+    fn found(
+        &self,
+        query: &Query,
+        scope: &Scope,
+        limit: u32,
+        offset: u32,
+    ) -> Result<(Vec<RecordId>, u64), CoreError> {
+        let wanted = limit.min(LARGEST_PAGE) as usize;
+        let (mut skip, mut cursor) = (offset as usize, None);
+        let mut records = Vec::new();
+        loop {
+            let most = skip + wanted - records.len();
+            let page = self.search().search(query, scope, most, cursor)?;
+            let skipped = skip.min(page.hits.len());
+            skip -= skipped;
+            let room = wanted - records.len();
+            let hits = page.hits.iter().skip(skipped).take(room);
+            records.extend(hits.map(|hit| hit.record));
+            cursor = page.next;
+            if records.len() == wanted || cursor.is_none() {
+                return Ok((records, page.total));
+            }
+        }
+    }
+
+    /// What is listed of a record. A damaged one is listed as such: it hides no other.
+    fn hit(&self, record: RecordId) -> Result<Option<Hit>, CoreError> {
+        let Some(meta) = self.catalog().record(&record)? else {
+            return Ok(None);
+        };
+        match self.manifest(&meta) {
+            Ok(manifest) => Ok(Some(Hit {
+                record,
                 date: Some(derive::date(&manifest)),
                 from: one_line(&manifest),
                 subject: manifest.opened.text.subject.clone(),
                 outcome: manifest.opened.outcome,
-            });
+            })),
+            Err(error) if error.is_damage() => {
+                self.note_damage(record, &error);
+                Ok(Some(Hit {
+                    record,
+                    date: None,
+                    from: String::new(),
+                    subject: "(damaged in the archive)".to_owned(),
+                    outcome: Outcome::Damaged,
+                }))
+            }
+            Err(error) => Err(error),
         }
-        Ok(Hits {
-            total: page.total,
-            hits,
-        })
     }
 
     /// Everything about one mail but its bytes.

@@ -4,7 +4,7 @@
 use super::archiving::commit::append_text;
 use super::archiving::derive;
 use super::core::{Core, CoreError, lock};
-use super::manifest::Manifest;
+use super::manifest::{Manifest, over_evidence};
 use super::packing::{self, Texture};
 use super::pool::{Mail, Worker};
 use super::protocol::{Form, Waiting};
@@ -81,6 +81,10 @@ fn open_one(core: &Core, worker: &mut Worker, record: RecordId) -> Result<(), Co
     let Ok(opened) = worker.open(&mail, &**keys) else {
         return Ok(());
     };
+    if let Some(reason) = over_evidence(&opened) {
+        tracing::warn!(%record, %reason, "a waiting mail is left as it is");
+        return Ok(());
+    }
     if gained(&manifest.opened, &opened) {
         add_rendition(core, &meta, manifest, opened)
     } else {
@@ -160,8 +164,16 @@ fn add_rendition(
                 applied: Some(applied),
                 ..Changes::default()
             };
-            core.catalog().apply(&changes)?;
-            core.index(Vec::new(), &BTreeSet::from([record.id]), applied)
+            // The ledger has it: a second try would write it twice, a new keeper catches up from the ledger.
+            let applied = core
+                .catalog()
+                .apply(&changes)
+                .map_err(CoreError::from)
+                .and_then(|()| core.index(Vec::new(), &BTreeSet::from([record.id]), applied));
+            if let Err(error) = applied {
+                super::begin_anew(core.data.path(), &error);
+            }
+            Ok(())
         }
         Err(error) => {
             store.rollback()?;

@@ -5,10 +5,11 @@ use super::archiving::derive;
 use super::core::{Core, CoreError, lock};
 use super::manifest::Manifest;
 use super::pool::Worker;
-use crate::catalog::{ArrivalMeta, Changes};
+use crate::catalog::{ArrivalMeta, Changes, Wait};
 use crate::id::RecordId;
 use crate::ledger::{Event, Place, Recorded, Slot};
 use crate::search::SearchDoc;
+use crate::time::Timestamp;
 use crate::vault::{PartPlace, SegmentNo, SlotPlace};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,7 +29,13 @@ pub fn catch_up(core: &Core) -> Result<(), CoreError> {
             ..Step::default()
         };
         for recorded in tree.entries(next..end) {
-            step.apply(core, &mut worker, recorded?)?;
+            let Recorded { index, entry, .. } = recorded?;
+            match step.apply(core, &mut worker, index, &entry.event) {
+                Err(error) if error.is_damage() => {
+                    step.apply_damaged(core, index, entry.time, entry.event, &error);
+                }
+                applied => applied?,
+            }
         }
         step.finish(core, end)?;
         next = end;
@@ -76,28 +83,28 @@ impl Step {
         &mut self,
         core: &Core,
         worker: &mut Worker,
-        recorded: Recorded,
+        index: u64,
+        event: &Event,
     ) -> Result<(), CoreError> {
-        let index = recorded.index;
-        match recorded.entry.event {
+        match *event {
             Event::Arrival {
-                tenant,
+                ref tenant,
                 arrival: 0,
                 part,
                 slot,
                 ..
             } => {
-                let manifest = core.manifest_at(&tenant, place_of(part))?;
+                let manifest = core.manifest_at(tenant, place_of(part))?;
                 self.docs.push(doc(core, worker, &manifest, slot)?);
                 self.catalog_record(&manifest, slot, part, index);
             }
             Event::Arrival {
-                tenant,
+                ref tenant,
                 record,
                 part,
                 ..
             } => {
-                let later = core.later_arrival_at(&tenant, place_of(part))?;
+                let later = core.later_arrival_at(tenant, place_of(part))?;
                 if index >= self.catalogued {
                     let meta = ArrivalMeta {
                         ledger_index: index,
@@ -108,15 +115,18 @@ impl Step {
                 self.replaced.insert(record);
             }
             Event::Rendition {
-                tenant,
+                ref tenant,
                 record,
                 part,
                 slot,
                 ..
             } => {
-                let manifest = core.manifest_at(&tenant, place_of(part))?;
+                let manifest = core.manifest_at(tenant, place_of(part))?;
                 if index >= self.catalogued {
-                    self.changes.done.push((tenant, record));
+                    // Those of this step are not in the catalog yet, so that it cannot take them off its list.
+                    let is_its = |wait: &Wait| wait.tenant == *tenant && wait.record == record;
+                    self.changes.waits.retain(|wait| !is_its(wait));
+                    self.changes.done.push((tenant.clone(), record));
                     let mut meta = derive::meta(&manifest, slot_of(slot), part);
                     meta.arrivals.clear();
                     self.changes.opened_by.extend(derive::opened_by(&manifest));
@@ -128,6 +138,33 @@ impl Step {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Of a damaged record what the ledger itself says: a mail that came is not archived again.
+    fn apply_damaged(
+        &mut self,
+        core: &Core,
+        index: u64,
+        recorded: Timestamp,
+        event: Event,
+        error: &CoreError,
+    ) {
+        let (Event::Arrival { record, .. } | Event::Rendition { record, .. }) = event else {
+            return;
+        };
+        core.note_damage(record, error);
+        if let Event::Arrival { arrival, spool, .. } = event
+            && index >= self.catalogued
+        {
+            let meta = ArrivalMeta {
+                number: arrival,
+                spool,
+                arrived: recorded,
+                owners: Vec::new(),
+                ledger_index: index,
+            };
+            self.changes.arrivals.push((record, meta));
+        }
     }
 
     fn catalog_record(&mut self, manifest: &Manifest, slot: Slot, part: Place, index: u64) {

@@ -254,9 +254,16 @@ impl StoreReader {
         let key = self.record_key(record, slot)?;
         let mut out = Vec::new();
         self.unpack(part, place, &key)?
-            .take(LARGEST_MANIFEST)
+            .take(LARGEST_MANIFEST + 1)
             .read_to_end(&mut out)
             .map_err(|error| part_error(record, place, error))?;
+        if out.len() as u64 > LARGEST_MANIFEST {
+            return Err(StoreError::TooLarge {
+                record,
+                segment: place.segment.0,
+                offset: place.offset,
+            });
+        }
         Ok((record, kind, slot, out))
     }
 

@@ -117,7 +117,11 @@ async fn without_tls_there_is_no_mail() {
     // I1
     let server = Server::start().await;
     let mut client = Client::plain(&server).await;
-    assert!(!client.ask("EHLO me").await.contains("PIPELINING"));
+    // Postfix decides by this answer whether it can send internationalised mail.
+    let offered = client.ask("EHLO me").await;
+    for extension in ["STARTTLS", "SMTPUTF8", "PIPELINING", "SIZE\r\n"] {
+        assert!(offered.contains(extension), "{offered}");
+    }
     for line in [
         "MAIL FROM:<a@b>",
         "RCPT TO:<a@b>",
@@ -258,6 +262,38 @@ async fn long_mails_stream_and_recipients_are_many() {
     let found = server.stop().await;
     assert_eq!(found.mails[0].1, body);
     assert_eq!(found.envelopes[0].recipients.len(), 1000);
+}
+
+#[tokio::test]
+async fn recipients_beyond_what_an_envelope_may_take_are_asked_for_again() {
+    let server = Server::start().await;
+    let mut client = Client::ready(&server).await;
+    client.begin().await;
+    let long = "x".repeat(4000);
+    let (mut taken, mut refused) = (1, 0);
+    for number in 0..1100 {
+        let reply = client
+            .ask(&format!(
+                "RCPT TO:<{number}@example.org> ORCPT=rfc822;{long}"
+            ))
+            .await;
+        if reply.starts_with("250 ") {
+            assert_eq!(refused, 0);
+            taken += 1;
+        } else {
+            assert!(reply.starts_with("452 4.5.3 "), "{reply}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 50, "{refused}");
+    assert!(client.ask("DATA").await.starts_with("354 "));
+    client.send("text\r\n.\r\n").await;
+    assert!(client.reply().await.starts_with("250 2.0.0 queued"));
+    assert!(client.mail("next\r\n.\r\n").await.starts_with("250 "));
+    drop(client);
+    let found = server.stop().await;
+    assert_eq!(found.mails.len(), 2);
+    assert_eq!(found.envelopes[0].recipients.len(), taken);
 }
 
 #[tokio::test]

@@ -6,8 +6,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use strongroom::crypto::hpke::OpeningKey;
-use strongroom::id::SpoolId;
-use strongroom::intake::spool::{CurrentKey, SpoolConfig, SpoolError, SpoolReader, SpoolWriter};
+use strongroom::id::{Digest, SpoolId};
+use strongroom::intake::spool::{
+    CurrentKey, SpoolConfig, SpoolError, SpoolReader, SpoolWriter, key_file,
+};
 use strongroom::time::SystemClock;
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
@@ -206,6 +208,15 @@ fn the_second_folder_serves_where_the_first_is_damaged_or_missing() {
     }
     fs::remove_file(&path).expect("remove");
     assert_eq!(read_all(&folders, &key).ids(), ids);
+    fs::remove_dir(&folders[0]).expect("remove");
+    let mut reader = SpoolReader::new(folders.to_vec());
+    let found = read_on(&mut reader, &key);
+    assert_eq!(found.ids(), ids);
+    assert_eq!(reader.missing(), &folders[..1]);
+    reader.remove(found.done[0].0).expect("removed");
+    fs::remove_dir(&folders[1]).expect("remove");
+    let none = |_: &Digest, _: &[u8], _: &[u8], _: &[u8]| None;
+    assert!(reader.next(&none).is_err(), "no folder is left");
 }
 
 #[test]
@@ -408,4 +419,50 @@ fn a_renewed_key_seals_the_next_file_of_a_running_writer() {
     let mut after: Vec<usize> = bodies(&new).map(|mail| mail.len()).collect();
     after.sort_unstable();
     assert_eq!(after, [5, 2 << 20]);
+}
+
+#[test]
+fn an_envelope_that_no_frame_holds_is_refused_and_costs_no_other_mail() {
+    let folder = tempfile::tempdir().expect("folder");
+    let folders = [folder.path().join("one")];
+    let key = OpeningKey::generate();
+    let writer = start(&folders, &key);
+    let mut large = envelope("bob@example.org");
+    large.recipients = vec![envelope(&"b".repeat(4000)).recipients.remove(0); 4900];
+    for length in [10, 2 << 20] {
+        block_on(put(&writer.spool(), b"before")).expect("accepted");
+        let refused = block_on(async {
+            let mut incoming = writer.spool().incoming();
+            incoming.write(&text(length, 1)).await?;
+            incoming.finish(large.clone()).await
+        });
+        let refused = refused.expect_err("too large an envelope");
+        assert!(matches!(*refused, SpoolError::Envelope), "{refused}");
+        block_on(put(&writer.spool(), b"after")).expect("accepted");
+    }
+    writer.close().expect("closed");
+    let found = read_all(&folders, &key);
+    assert_eq!(found.mails.len(), 4);
+    assert!(found.damage.is_empty(), "{:?}", found.damage);
+}
+
+#[test]
+fn without_a_key_to_seal_to_no_mail_is_taken() {
+    let folder = tempfile::tempdir().expect("folder");
+    let folders = [folder.path().join("one")];
+    let file = folder.path().join("spool.pub");
+    let opening = OpeningKey::generate();
+    let key = CurrentKey::renewed_in(None, file.clone());
+    let config = SpoolConfig::new(folders.to_vec());
+    let writer = SpoolWriter::start(config, key, Arc::new(SystemClock)).expect("spool");
+    let mut damaged = key_file(&opening.sealing_key());
+    damaged[600] ^= 1;
+    fs::write(&file, damaged).expect("written");
+    let refused = block_on(put(&writer.spool(), b"mail")).expect_err("no key");
+    assert!(matches!(*refused, SpoolError::Key), "{refused}");
+    fs::remove_file(&file).expect("removed");
+    fs::write(&file, key_file(&opening.sealing_key())).expect("mended");
+    block_on(put(&writer.spool(), b"mail")).expect("accepted");
+    writer.close().expect("closed");
+    assert_eq!(read_all(&folders, &opening).mails.len(), 1);
 }

@@ -1,6 +1,7 @@
 //! The little that a client may say in the clear (RFC 3207): hello, and STARTTLS.
 
 use super::command::{Command, Hello, parse};
+use super::extensions;
 use super::wire::{Line, Wire, WireError};
 use crate::intake::config::IntakeConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -27,6 +28,10 @@ pub async fn until_starttls<S: AsyncRead + AsyncWrite + Unpin>(
             }
             Some(Ok(Command::Hello(Hello::Ehlo, _))) => {
                 wire.reply(&format!("250-{}", config.hostname));
+                // All of them: a client may decide by this answer whether it can send the mail at all.
+                for extension in extensions(config) {
+                    wire.reply(&format!("250-{extension}"));
+                }
                 wire.reply("250-STARTTLS");
                 wire.reply("250 ENHANCEDSTATUSCODES");
             }

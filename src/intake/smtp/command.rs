@@ -54,6 +54,13 @@ pub struct Path<'a> {
 }
 
 impl Path<'_> {
+    /// Bytes of the address and the parameters.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let parameters = self.parameters.iter().map(|word| word.len());
+        self.address.len() + parameters.sum::<usize>()
+    }
+
     /// The value of a `KEYWORD=value` parameter.
     #[must_use]
     pub fn parameter(&self, keyword: &str) -> Option<&str> {

@@ -5,6 +5,7 @@
 
 use super::command::{Command, Hello, Path, parse};
 use super::data::DataDecoder;
+use super::extensions;
 use super::wire::{Line, Wire, WireError};
 use crate::id::{SpoolId, TenantId};
 use crate::intake::config::{Limits, Shared};
@@ -15,6 +16,11 @@ use crate::secret::wipe;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
+
+/// Bytes of an envelope: addresses and parameters of MAIL and RCPT, and for each recipient what keeping it costs. Far
+/// below what a frame of the spool and a manifest may have.
+const LARGEST_ENVELOPE: usize = 4 << 20;
+const EACH_RECIPIENT: usize = 64;
 
 /// Who is on the other end.
 #[derive(Debug, Clone)]
@@ -71,6 +77,8 @@ struct Transaction {
     sender: String,
     parameters: Vec<String>,
     recipients: Vec<Recipient>,
+    /// Bytes of the envelope so far, as [`LARGEST_ENVELOPE`] counts them.
+    size: usize,
     /// The tenant of the first recipient; all others are the same tenant's (requirement I4).
     tenant: Option<TenantId>,
     /// The text, once BDAT has begun it.
@@ -92,6 +100,7 @@ impl Refusal {
             Self::TooLarge => "552 5.3.4 message larger than this archive is configured to take",
             Self::Spool(error) => match **error {
                 SpoolError::Full(_) => "452 4.3.1 archive spool is full, try again later",
+                SpoolError::Envelope => "452 4.5.3 too large an envelope, send to fewer at a time",
                 _ => "451 4.3.0 archive spool does not work, try again later",
             },
         }
@@ -224,10 +233,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return Next::Command;
         }
         self.wire.reply(&format!("250-{hostname}"));
-        if let Some(max) = self.shared.config.rules.max_size {
-            self.wire.reply(&format!("250-SIZE {max}"));
-        }
-        for extension in ["PIPELINING", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN"] {
+        for extension in extensions(&self.shared.config) {
             self.wire.reply(&format!("250-{extension}"));
         }
         self.wire.reply("250 ENHANCEDSTATUSCODES");
@@ -259,6 +265,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             sender: path.address.to_owned(),
             parameters: owned(&path.parameters),
             recipients: Vec::new(),
+            size: path.size(),
             tenant: None,
             chunks: None,
         });
@@ -282,8 +289,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         else {
             return self.mistake("503 5.5.1 say MAIL first");
         };
+        let larger = transaction.size + path.size() + EACH_RECIPIENT;
         // Also the answer for another tenant's recipient: the client sends it a mail of its own.
         if transaction.recipients.len() >= most
+            || larger > LARGEST_ENVELOPE
             || transaction
                 .tenant
                 .as_ref()
@@ -294,6 +303,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return Next::Command;
         }
         transaction.tenant = Some(tenant);
+        transaction.size = larger;
         transaction.recipients.push(Recipient {
             address: path.address.to_owned(),
             parameters: owned(&path.parameters),

@@ -149,16 +149,12 @@ pub struct Closing {
 }
 
 impl Closing {
-    /// In CBOR.
-    ///
-    /// # Panics
-    /// Never: texts and numbers always encode, and memory does not fail to take them.
+    /// In CBOR; `None` where it is longer than a frame may be: no reader would get behind it.
     #[must_use]
-    #[allow(clippy::expect_used)]
-    pub fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Option<Vec<u8>> {
         let mut out = Vec::new();
-        ciborium::into_writer(self, &mut out).expect("a closing frame always encodes");
-        out
+        ciborium::into_writer(self, &mut out).ok()?;
+        (out.len() <= MAX_FRAME).then_some(out)
     }
 
     /// From CBOR; `None` if it is none.

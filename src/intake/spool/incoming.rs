@@ -76,7 +76,7 @@ impl Incoming {
                 Some(file) => file,
                 None => SpoolFile::create(
                     &shared.config.folders,
-                    &shared.key.now(),
+                    &*shared.key.now()?,
                     shared.clock.now(),
                 )?,
             };
@@ -97,6 +97,7 @@ impl Incoming {
             length: self.length,
             sha256,
         };
+        let closing = closing.encode().ok_or(SpoolError::Envelope)?;
         let body = SecretBytes::new(std::mem::take(&mut self.buffer));
         match self.own_file.take() {
             None => self.spool.submit(body, closing).await,
@@ -104,7 +105,7 @@ impl Incoming {
                 on_disk(move || {
                     let mut frames = Vec::new();
                     file.seal(Kind::Data, 0, &[body.expose()], &mut frames);
-                    file.seal(Kind::Close, 0, &[&closing.encode()], &mut frames);
+                    file.seal(Kind::Close, 0, &[&closing], &mut frames);
                     file.commit(&frames, 1)?;
                     file.publish()?;
                     let id = SpoolId {

@@ -15,7 +15,7 @@ pub mod writer;
 
 pub use body::Body;
 pub use incoming::Incoming;
-pub use key::CurrentKey;
+pub use key::{CurrentKey, from_key_file, key_file};
 pub use reader::{SpoolDamage, SpoolEvent, SpoolKeys, SpoolReader, SpooledMail};
 pub use writer::{NotSpooled, Spool, SpoolConfig, SpoolWriter};
 
@@ -35,6 +35,17 @@ pub enum SpoolError {
     /// The number of folders is wrong.
     #[error("the spool has {0} folders; name one, or two on two disks")]
     Folders(usize),
+    /// There is no key to seal to.
+    #[error(
+        "spool.pub is missing or damaged: unlock the box, whose keeper writes it anew, or put back its copy from a backup"
+    )]
+    Key,
+    /// The envelope is longer than a frame of the spool file may be.
+    #[error(
+        "the envelope takes more than {} bytes; send the mail to fewer recipients at a time",
+        format::MAX_FRAME
+    )]
+    Envelope,
     /// The writer has been closed or has died.
     #[error("the spool is closed; start the intake again")]
     Closed,

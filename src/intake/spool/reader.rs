@@ -15,6 +15,7 @@ use crate::intake::envelope::Envelope;
 use crate::secret::{Key, SecretBytes};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::path::PathBuf;
 
 /// Opens what is sealed to one of the box's spool keys.
@@ -100,6 +101,8 @@ pub enum SpoolEvent {
 /// Reads all spool files, oldest first. However many wait, only those being written are open.
 pub struct SpoolReader {
     folders: Vec<PathBuf>,
+    /// Those of them that were not there when files were last looked for.
+    missing: Vec<PathBuf>,
     /// All files seen and not removed, with the time they were begun.
     known: HashMap<SpoolFileId, Timestamp>,
     /// Those of them that are not over, in order; `None` until it is their turn.
@@ -112,9 +115,16 @@ impl SpoolReader {
     pub fn new(folders: Vec<PathBuf>) -> Self {
         Self {
             folders,
+            missing: Vec::new(),
             known: HashMap::new(),
             waiting: BTreeMap::new(),
         }
+    }
+
+    /// Folders that are not there, while another one serves.
+    #[must_use]
+    pub fn missing(&self) -> &[PathBuf] {
+        &self.missing
     }
 
     /// The next thing to know. [`SpoolEvent::Idle`] means: ask again later.
@@ -147,7 +157,7 @@ impl SpoolReader {
 
     /// Takes note of files that are new.
     fn find_files(&mut self) -> Result<(), SpoolError> {
-        for id in list(&self.folders)? {
+        for id in self.list()? {
             if self.known.contains_key(&id) {
                 continue;
             }
@@ -167,6 +177,34 @@ impl SpoolReader {
         Ok(())
     }
 
+    /// The ids of all files in any folder. One of two folders may be gone with its disk.
+    fn list(&mut self) -> Result<Vec<SpoolFileId>, SpoolError> {
+        self.missing.clear();
+        let mut ids = Vec::new();
+        for folder in &self.folders {
+            let entries = match std::fs::read_dir(folder) {
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound
+                        && self.missing.len() + 1 < self.folders.len() =>
+                {
+                    self.missing.push(folder.clone());
+                    continue;
+                }
+                entries => entries.map_err(at("list", folder))?,
+            };
+            for entry in entries {
+                let name = PathBuf::from(entry.map_err(at("list", folder))?.file_name());
+                let stem = name.file_stem().unwrap_or_default().to_string_lossy();
+                if name.extension().is_some_and(|suffix| suffix == SUFFIX) {
+                    ids.extend(stem.parse::<SpoolFileId>());
+                }
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+
     /// Removes a file durably from every folder. Only for files whose mails are all archived.
     pub fn remove(&mut self, file: SpoolFileId) -> Result<(), SpoolError> {
         for folder in &self.folders {
@@ -181,23 +219,6 @@ impl SpoolReader {
 
 fn copies_of(folders: &[PathBuf], id: SpoolFileId) -> Result<Copies, SpoolError> {
     Copies::open(folders.iter().map(|folder| path_of(folder, id)))
-}
-
-/// The ids of all files in any folder.
-fn list(folders: &[PathBuf]) -> Result<Vec<SpoolFileId>, SpoolError> {
-    let mut ids = Vec::new();
-    for folder in folders {
-        for entry in std::fs::read_dir(folder).map_err(at("list", folder))? {
-            let name = PathBuf::from(entry.map_err(at("list", folder))?.file_name());
-            let stem = name.file_stem().unwrap_or_default().to_string_lossy();
-            if name.extension().is_some_and(|suffix| suffix == SUFFIX) {
-                ids.extend(stem.parse::<SpoolFileId>());
-            }
-        }
-    }
-    ids.sort_unstable();
-    ids.dedup();
-    Ok(ids)
 }
 
 /// Opens the chain key from the first copy whose header allows it; else what is to be told.

@@ -3,7 +3,7 @@
 
 use super::SpoolError;
 use super::file::{SpoolFile, remove_unpublished};
-use super::format::{Closing, Kind};
+use super::format::Kind;
 use super::incoming::Incoming;
 use super::key::CurrentKey;
 use crate::durable;
@@ -64,12 +64,19 @@ pub struct SpoolWriter {
 
 struct SmallMail {
     body: SecretBytes,
-    closing: Closing,
+    /// The closing frame's plaintext.
+    closing: Vec<u8>,
     answer: oneshot::Sender<Result<SpoolId, NotSpooled>>,
 }
 
+impl SmallMail {
+    fn size(&self) -> u64 {
+        (self.body.expose().len() + self.closing.len()) as u64
+    }
+}
+
 enum Order {
-    Mail(Box<SmallMail>),
+    Mail(SmallMail),
     Close,
 }
 
@@ -142,15 +149,15 @@ impl Spool {
     pub(super) async fn submit(
         &self,
         body: SecretBytes,
-        closing: Closing,
+        closing: Vec<u8>,
     ) -> Result<SpoolId, NotSpooled> {
         let (answer, answered) = oneshot::channel();
         self.orders
-            .send(Order::Mail(Box::new(SmallMail {
+            .send(Order::Mail(SmallMail {
                 body,
                 closing,
                 answer,
-            })))
+            }))
             .map_err(|_| SpoolError::Closed)?;
         answered.await.map_err(|_| SpoolError::Closed)?
     }
@@ -200,14 +207,14 @@ impl Writer {
     }
 
     /// All mails that wait by now, up to a file's size; true where the writer is to close.
-    fn collect(&self, first: Box<SmallMail>) -> (Vec<SmallMail>, bool) {
-        let mut size = first.body.expose().len() as u64;
-        let mut group = vec![*first];
+    fn collect(&self, first: SmallMail) -> (Vec<SmallMail>, bool) {
+        let mut size = first.size();
+        let mut group = vec![first];
         while size < self.shared.config.rotate_bytes {
             match self.queue.try_recv() {
                 Ok(Order::Mail(mail)) => {
-                    size += mail.body.expose().len() as u64;
-                    group.push(*mail);
+                    size += mail.size();
+                    group.push(mail);
                 }
                 Ok(Order::Close) => return (group, true),
                 Err(_) => break,
@@ -245,7 +252,7 @@ impl Writer {
         let mut ids = Vec::with_capacity(group.len());
         for (mail, number) in group.iter().zip(file.mails()..) {
             file.seal(Kind::Data, number, &[mail.body.expose()], &mut frames);
-            file.seal(Kind::Close, number, &[&mail.closing.encode()], &mut frames);
+            file.seal(Kind::Close, number, &[&mail.closing], &mut frames);
             ids.push(SpoolId {
                 file: file.id(),
                 number,
@@ -259,7 +266,7 @@ impl Writer {
 
     fn new_file(&self) -> Result<SpoolFile, SpoolError> {
         let Shared { config, key, clock } = &*self.shared;
-        let mut file = SpoolFile::create(&config.folders, &key.now(), clock.now())?;
+        let mut file = SpoolFile::create(&config.folders, &*key.now()?, clock.now())?;
         file.publish()?;
         Ok(file)
     }

@@ -45,6 +45,8 @@ pub struct Prepared {
     pub body: String,
     /// Original (unless too large for memory) and rendition.
     pub sealed: io::Result<(Option<Sealed>, Option<Sealed>)>,
+    /// Of the tenant's keys when it was opened.
+    pub generation: u64,
 }
 
 /// One group commit.

@@ -40,9 +40,31 @@ pub(super) struct Outcome {
     changes: Changes,
 }
 
+/// Why a batch was not committed.
+pub(super) enum Failure {
+    /// The content of a further arrival is in a record that is damaged.
+    Known(Box<Known>),
+    /// All else; trying again may help.
+    Core(CoreError),
+}
+
+/// A damaged record to which an arrival was to be added.
+pub(super) struct Known {
+    pub tenant: TenantId,
+    pub join: [u8; 32],
+    pub record: RecordId,
+    pub error: CoreError,
+}
+
+impl<E: Into<CoreError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Core(error.into())
+    }
+}
+
 /// Commits the batch, or takes everything back. Does not return where the ledger has the batch and the catalog
 /// cannot take it: a second try would archive the mails twice, a new keeper catches up from the ledger.
-pub(super) fn commit(core: &Core, batch: &mut Batch) -> Result<(), CoreError> {
+pub(super) fn commit(core: &Core, batch: &mut Batch) -> Result<(), Failure> {
     let tenants: BTreeSet<TenantId> = tenants_of(batch);
     let _order = core.lock_order();
     let mut stores = core.lock_stores(&tenants)?;
@@ -84,7 +106,7 @@ fn write(
     core: &Core,
     stores: &mut BTreeMap<TenantId, std::sync::MutexGuard<'_, Store>>,
     batch: &mut Batch,
-) -> Result<Outcome, CoreError> {
+) -> Result<Outcome, Failure> {
     let mut outcome = Outcome::default();
     let mut written: BTreeMap<(TenantId, [u8; 32]), Written> = BTreeMap::new();
     for prepared in &mut batch.new {
@@ -242,13 +264,27 @@ pub(in crate::keeper) fn append_text<T: serde::Serialize>(
 }
 
 /// A record from an earlier batch, to which an arrival is added.
-fn known_record(core: &Core, again: &Again) -> Result<Written, CoreError> {
+fn known_record(core: &Core, again: &Again) -> Result<Written, Failure> {
     let meta = core
         .catalog()
         .by_content(&again.tenant, &again.join)?
         .map(|record| core.record_meta(record))
         .transpose()?
         .ok_or(CoreError::CatalogBehind)?;
+    read_known(core, again, &meta).map_err(|error| {
+        if !error.is_damage() {
+            return Failure::Core(error);
+        }
+        Failure::Known(Box::new(Known {
+            tenant: again.tenant.clone(),
+            join: again.join,
+            record: meta.record,
+            error,
+        }))
+    })
+}
+
+fn read_known(core: &Core, again: &Again, meta: &RecordMeta) -> Result<Written, CoreError> {
     let reader = core.reader(&again.tenant)?;
     let slot = derive::slot_place(meta.slot);
     let key = reader.record_key(meta.record, slot)?;
@@ -260,7 +296,7 @@ fn known_record(core: &Core, again: &Again) -> Result<Written, CoreError> {
         .unwrap_or(0);
     let owners = meta.arrivals.iter().flat_map(|arrival| &arrival.owners);
     let owners = owners.cloned().collect();
-    let shared_from = core.manifest(&meta)?.arrival.shared_from;
+    let shared_from = core.manifest(meta)?.arrival.shared_from;
     Ok(Written {
         record: NewRecord {
             id: meta.record,

@@ -12,12 +12,17 @@ use crate::id::{SpoolFileId, TenantId};
 use crate::intake::spool::{SpoolEvent, SpoolReader, SpooledMail};
 use crate::keeper::core::{Core, CoreError};
 use crate::keeper::manifest::trace_prefix;
+use crate::keeper::reopen::NewKeys;
 use crate::keeper::store::NewRecord;
+use crate::keeper::troubles::Work;
+use crate::mail::keyops::KeyHint;
 use batch::{Again, Batch, Task};
-use opener::{Openers, Preparing};
+use commit::{Failure, Known};
+use opener::{Lost, Openers, Preparing, TenantKeys};
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,17 +54,24 @@ pub struct Archiver {
     openers: Openers,
     under_way: UnderWay,
     stop: Arc<AtomicBool>,
+    new_keys: Sender<NewKeys>,
 }
 
 impl Archiver {
-    /// Ready to run over the box's spool.
+    /// Ready to run over the box's spool. Through `new_keys` go those that came while mail for them was on its way.
     #[must_use]
-    pub fn new(core: Arc<Core>, openers: Openers, stop: Arc<AtomicBool>) -> Self {
+    pub fn new(
+        core: Arc<Core>,
+        openers: Openers,
+        stop: Arc<AtomicBool>,
+        new_keys: Sender<NewKeys>,
+    ) -> Self {
         Self {
             core,
             openers,
             under_way: UnderWay::default(),
             stop,
+            new_keys,
         }
     }
 
@@ -103,11 +115,26 @@ impl Archiver {
                 }
                 Err(error) => {
                     tracing::error!(%error, "the spool cannot be read; trying again");
+                    let trouble = format!("the spool cannot be read: {error}");
+                    self.core.troubles.set(Work::Spool, Some(trouble));
                     std::thread::sleep(RETRY);
+                    continue;
                 }
             }
+            self.core.troubles.set(Work::Spool, None);
+            self.tell_missing(reader.missing());
         }
         drop(batches);
+    }
+
+    fn tell_missing(&self, folders: &[PathBuf]) {
+        let trouble = folders.first().map(|folder| {
+            format!(
+                "the spool folder {} is missing: new mail is refused until its disk is back or strongroom.toml names another",
+                folder.display()
+            )
+        });
+        self.core.troubles.set(Work::SpoolFolder, trouble);
     }
 
     /// Collects and prepares a batch; `None` where the spool has nothing new. The reader gives each mail once, so a
@@ -117,14 +144,14 @@ impl Archiver {
         reader: &mut SpoolReader,
         held: &mut Option<Box<SpooledMail>>,
     ) -> Result<Option<Batch>, CoreError> {
-        let preparing = self.openers.batch();
+        let mut preparing = self.openers.batch();
         let mut batch = Batch {
             new: Vec::new(),
             again: Vec::new(),
             finished: Vec::new(),
         };
-        let (mut mails, mut bytes) = (0, 0);
-        while mails < BATCH_MAILS && bytes < BATCH_BYTES {
+        let (mut mails, mut bytes, mut text) = (0, 0, 0);
+        while mails < BATCH_MAILS && bytes + text < BATCH_BYTES {
             let next = match held.take() {
                 Some(mail) => Ok(SpoolEvent::Mail(mail)),
                 None => reader.next(&*self.core),
@@ -138,8 +165,9 @@ impl Archiver {
                 SpoolEvent::Mail(mail) => match self.look_at(&mail) {
                     Ok(seen) => {
                         bytes += mail.length;
-                        Self::classify(*mail, seen, mails, &preparing, &mut batch);
+                        Self::classify(*mail, seen, mails, &mut preparing, &mut batch);
                         mails += 1;
+                        text = self.unless_lost(preparing.text_bytes());
                     }
                     Err(error) => {
                         *held = Some(mail);
@@ -153,21 +181,37 @@ impl Archiver {
                     if sound {
                         batch.finished.push(file);
                     } else {
-                        tracing::error!(%file, "parts of a spool file are lost; it is kept for the operator");
+                        self.tell(format!(
+                            "parts of the spool file {file} are lost; it is kept for the operator"
+                        ));
                     }
                 }
-                SpoolEvent::Damage(damage) => tracing::error!(%damage, "the spool is damaged"),
-                SpoolEvent::NoKey { file, key } => {
-                    tracing::error!(%file, %key, "a spool file is sealed to a key that this box does not have");
-                }
+                SpoolEvent::Damage(damage) => self.tell(damage.to_string()),
+                SpoolEvent::NoKey { file, key } => self.tell(format!(
+                    "the spool file {file} is sealed to a key that this box does not have ({key}); it is kept for the operator"
+                )),
                 SpoolEvent::Idle => break,
             }
         }
         if mails == 0 && batch.finished.is_empty() {
             return Ok(None);
         }
-        batch.new = preparing.finish();
+        batch.new = self.unless_lost(preparing.finish());
         Ok(Some(batch))
+    }
+
+    /// Damage in the spool, for people to see.
+    fn tell(&self, damage: String) {
+        tracing::error!(%damage, "the spool is damaged");
+        self.core.troubles.keep(damage);
+    }
+
+    /// A lost mail is still in the spool: a new keeper takes it from there.
+    fn unless_lost<T>(&self, prepared: Result<T, Lost>) -> T {
+        match prepared {
+            Ok(prepared) => prepared,
+            Err(lost) => crate::keeper::begin_anew(self.core.data.path(), &lost),
+        }
     }
 
     /// What a mail is to the archive; `None` if the ledger has this very mail.
@@ -202,7 +246,7 @@ impl Archiver {
         mail: SpooledMail,
         seen: Option<Seen>,
         order: usize,
-        preparing: &Preparing<'_>,
+        preparing: &mut Preparing<'_>,
         batch: &mut Batch,
     ) {
         let Some(Seen {
@@ -236,15 +280,24 @@ impl Archiver {
 
     fn commit_batches(&self, inbox: &Receiver<Batch>, removals: &Sender<SpoolFileId>) {
         for mut batch in inbox {
-            while let Err(error) = commit::commit(&self.core, &mut batch) {
+            while let Err(failure) = commit::commit(&self.core, &mut batch) {
+                let error = match failure {
+                    Failure::Known(damaged) => {
+                        self.archive_anew(&mut batch, &damaged);
+                        continue;
+                    }
+                    Failure::Core(error) => error,
+                };
                 tracing::error!(%error, "a batch could not be archived; it stays in the spool and is tried again");
-                self.core.note_trouble(&error);
+                let trouble = format!("archiving is stuck: {error}");
+                self.core.troubles.set(Work::Archiving, Some(trouble));
                 if self.stopping() {
                     return;
                 }
                 std::thread::sleep(RETRY);
             }
-            self.core.note_recovery();
+            self.core.troubles.set(Work::Archiving, None);
+            self.tell_of_new_keys(&batch);
             let mut under_way = self
                 .under_way
                 .lock()
@@ -259,6 +312,48 @@ impl Archiver {
             for file in batch.finished {
                 let _ = removals.send(file);
             }
+        }
+    }
+}
+
+impl Archiver {
+    /// Makes a new record of the first mail whose content was in a record that is damaged now; the others follow it.
+    fn archive_anew(&self, batch: &mut Batch, damaged: &Known) {
+        self.core.note_damage(damaged.record, &damaged.error);
+        let is_it = |again: &Again| again.tenant == damaged.tenant && again.join == damaged.join;
+        let Some(position) = batch.again.iter().position(is_it) else {
+            return;
+        };
+        let Again {
+            tenant,
+            mail,
+            prefix,
+            join,
+        } = batch.again.remove(position);
+        let mut preparing = self.openers.batch();
+        preparing.add(Task {
+            order: 0,
+            tenant,
+            mail,
+            prefix: prefix.len(),
+            join,
+            record: NewRecord::random(),
+        });
+        batch.new.extend(self.unless_lost(preparing.finish()));
+    }
+
+    /// A key that came between a mail's opening and its commit found the mail on no list: it is told again.
+    fn tell_of_new_keys(&self, batch: &Batch) {
+        let mut missed: BTreeMap<&TenantId, BTreeSet<&KeyHint>> = BTreeMap::new();
+        for prepared in &batch.new {
+            let (tenant, hints) = (&prepared.task.tenant, &prepared.manifest.opened.waiting_for);
+            if prepared.generation != self.core.generation(tenant) && !hints.is_empty() {
+                missed.entry(tenant).or_default().extend(hints);
+            }
+        }
+        for (tenant, hints) in missed {
+            let hints = hints.into_iter().cloned().collect();
+            let _ = self.new_keys.send((tenant.clone(), hints));
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::batch::{Prepared, Task};
 use super::derive;
-use crate::id::Digest;
+use crate::id::{Digest, TenantId};
 use crate::keeper::manifest::{self, Manifest, PartEntry, VERSION};
 use crate::keeper::packing::{self, Sealed, Texture};
 use crate::keeper::pool::{Mail, Worker, WorkerFailure, WorkerSetup};
@@ -12,15 +12,27 @@ use crate::mail::model::{Opened, Outcome, SearchText};
 use crate::vault::PartKind;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Finds a tenant's keys for the workers' requests.
 pub trait TenantKeys: Send + Sync {
     /// Key operations with the keys escrowed for this tenant.
-    fn of(&self, tenant: &crate::id::TenantId) -> Arc<dyn KeyOps + Send + Sync>;
+    fn of(&self, tenant: &TenantId) -> Arc<dyn KeyOps + Send + Sync>;
+
+    /// Another one whenever a key came.
+    fn generation(&self, tenant: &TenantId) -> u64;
 }
+
+/// Mails that may wait for each thread. What they unpack to is known only once they are opened.
+const AHEAD: usize = 4;
+
+/// A thread that prepared mail died with it.
+#[derive(Debug, thiserror::Error)]
+#[error("a thread that prepares mail died; its mail is still in the spool")]
+pub struct Lost;
 
 /// Opener threads, fed through one channel.
 pub struct Openers {
@@ -59,6 +71,9 @@ impl Openers {
             openers: self,
             done,
             results,
+            added: 0,
+            prepared: Vec::new(),
+            text: 0,
         }
     }
 }
@@ -68,22 +83,59 @@ pub struct Preparing<'a> {
     openers: &'a Openers,
     done: Sender<Prepared>,
     results: Receiver<Prepared>,
+    added: usize,
+    prepared: Vec<Prepared>,
+    text: u64,
 }
 
 impl Preparing<'_> {
     /// Has one more mail prepared; does not wait.
-    pub fn add(&self, task: Task) {
+    pub fn add(&mut self, task: Task) {
+        self.added += 1;
         if let Some(inbox) = &self.openers.tasks {
             let _ = inbox.send((task, self.done.clone()));
         }
     }
 
+    /// Bytes of text in what is prepared so far. Waits until not much is left to be prepared, so that what a batch holds
+    /// can be bounded.
+    pub fn text_bytes(&mut self) -> Result<u64, Lost> {
+        let ahead = AHEAD * self.openers.threads.len();
+        while self.added - self.prepared.len() > ahead {
+            match self.results.recv_timeout(Duration::from_secs(1)) {
+                Ok(prepared) => self.take(prepared),
+                Err(RecvTimeoutError::Timeout) if !self.openers.are_dying() => {}
+                Err(_) => return Err(Lost),
+            }
+        }
+        while let Ok(prepared) = self.results.try_recv() {
+            self.take(prepared);
+        }
+        Ok(self.text)
+    }
+
+    fn take(&mut self, prepared: Prepared) {
+        self.text += prepared.body.len() as u64;
+        self.prepared.push(prepared);
+    }
+
     /// Waits for all, and gives them in the order of their arrival.
-    pub fn finish(self) -> Vec<Prepared> {
+    pub fn finish(self) -> Result<Vec<Prepared>, Lost> {
         drop(self.done);
-        let mut prepared: Vec<Prepared> = self.results.iter().collect();
+        let mut prepared = self.prepared;
+        prepared.extend(self.results.iter());
+        if prepared.len() != self.added {
+            return Err(Lost);
+        }
         prepared.sort_by_key(|prepared| prepared.task.order);
-        prepared
+        Ok(prepared)
+    }
+}
+
+impl Openers {
+    /// A thread ends before all of them only by a panic.
+    fn are_dying(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
     }
 }
 
@@ -111,21 +163,29 @@ fn work(
 }
 
 fn prepare(worker: &mut Worker, task: Task, keys: &dyn TenantKeys, data: &Path) -> Prepared {
+    let generation = keys.generation(&task.tenant);
     let keys = keys.of(&task.tenant);
-    let mut opened = match open(worker, &task, &*keys) {
+    let opened_or_not = |result| match result {
         Ok(opened) => opened,
         // Not the mail's fault: it stays in the spool until the machine can start processes again.
         Err(failure @ WorkerFailure::Start(_)) => crate::keeper::begin_anew(data, &failure),
         Err(failure) => unopened(&failure),
     };
-    let rendition = opened.rendition.take();
-    let body = std::mem::take(&mut opened.text.body);
+    let mut opened: Opened = opened_or_not(open(worker, &task, &*keys));
+    let mut rendition = opened.rendition.take();
+    let mut body = std::mem::take(&mut opened.text.body);
+    if let Some(reason) = manifest::over_evidence(&opened) {
+        opened = opened_or_not(open_header(worker, &task, &*keys, reason));
+        rendition = opened.rendition.take();
+        body = std::mem::take(&mut opened.text.body);
+    }
     let sealed = seal_parts(&task, rendition.as_deref());
     Prepared {
         manifest: manifest(&task, opened),
         task,
         body,
         sealed,
+        generation,
     }
 }
 
@@ -141,7 +201,19 @@ fn open(worker: &mut Worker, task: &Task, keys: &dyn KeyOps) -> Result<Opened, W
         };
         return worker.open(&whole, keys);
     }
-    // Too large to open: its header alone makes it findable.
+    let reason =
+        format!("over the bound message_bytes = {limit}: archived as received, not opened");
+    open_header(worker, task, keys, reason)
+}
+
+/// Of a mail that is not opened, for this reason: its header alone makes it findable.
+fn open_header(
+    worker: &mut Worker,
+    task: &Task,
+    keys: &dyn KeyOps,
+    reason: String,
+) -> Result<Opened, WorkerFailure> {
+    let mail = &task.mail;
     let header = header_of(&mut *mail.body.open()).unwrap_or_default();
     let bytes = || Box::new(header.as_slice()) as Box<dyn Read>;
     let head = Mail {
@@ -151,9 +223,7 @@ fn open(worker: &mut Worker, task: &Task, keys: &dyn KeyOps) -> Result<Opened, W
     };
     let mut opened = worker.open(&head, keys)?;
     opened.outcome = Outcome::Refused;
-    opened.reason = Some(format!(
-        "over the bound message_bytes = {limit}: archived as received, not opened"
-    ));
+    opened.reason = Some(reason);
     Ok(opened)
 }
 

@@ -1,0 +1,74 @@
+//! What goes wrong while the box runs, kept for `status` and `verify`.
+
+use super::core::lock;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+/// Most lasting warnings kept; a ruined disk needs no longer list.
+const MOST_LASTING: usize = 100;
+
+/// What may be stuck. It is told until it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Work {
+    /// Committing batches.
+    Archiving,
+    /// Reading the spool.
+    Spool,
+    /// One of two spool folders.
+    SpoolFolder,
+}
+
+/// What somebody should look at.
+#[derive(Default)]
+pub struct Troubles {
+    now: Mutex<BTreeMap<Work, String>>,
+    lasting: Mutex<BTreeSet<String>>,
+}
+
+impl Troubles {
+    /// How a work stands: `None` where it goes on.
+    pub fn set(&self, work: Work, trouble: Option<String>) {
+        let mut now = lock(&self.now);
+        match trouble {
+            Some(trouble) => now.insert(work, trouble),
+            None => now.remove(&work),
+        };
+    }
+
+    /// Damage that stays, told as long as the keeper runs.
+    pub fn keep(&self, damage: String) {
+        let mut lasting = lock(&self.lasting);
+        if lasting.len() < MOST_LASTING {
+            lasting.insert(damage);
+        }
+    }
+
+    /// All of it.
+    pub fn all(&self) -> Vec<String> {
+        let mut all: Vec<String> = lock(&self.now).values().cloned().collect();
+        all.extend(lock(&self.lasting).iter().cloned());
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stuck_goes_and_damage_stays() {
+        let troubles = Troubles::default();
+        troubles.keep("a flipped bit".to_owned());
+        troubles.keep("a flipped bit".to_owned());
+        troubles.set(Work::Spool, Some("unreadable".to_owned()));
+        troubles.set(Work::Archiving, Some("full".to_owned()));
+        troubles.set(Work::Archiving, Some("still full".to_owned()));
+        assert_eq!(
+            troubles.all(),
+            ["still full", "unreadable", "a flipped bit"]
+        );
+        troubles.set(Work::Archiving, None);
+        troubles.set(Work::Spool, None);
+        assert_eq!(troubles.all(), ["a flipped bit"]);
+    }
+}
