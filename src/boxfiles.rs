@@ -281,7 +281,7 @@ impl DataFolder {
     /// `policy.toml`.
     pub fn policy(&self) -> Result<ValidPolicy, BoxFileError> {
         let text = self.text(POLICY)?;
-        Ok(ValidPolicy::parse(
+        Ok(ValidPolicy::parse_founded(
             &text,
             &self.join(POLICY).display().to_string(),
         )?)
