@@ -2,6 +2,7 @@
 
 use super::config::{IntakeConfig, ListenerConfig, Shared};
 use super::import::server::serve_import;
+use super::places::Places;
 use super::smtp::listener::{send_away, serve_lmtp, serve_smtp};
 use super::smtp::wire::WireError;
 use super::spool::{CurrentKey, SpoolConfig, SpoolError, SpoolWriter};
@@ -152,7 +153,9 @@ impl Intake {
             import,
             stop,
         } = self;
-        let places = Arc::new(Semaphore::new(shared.config.rules.limits.connections));
+        let limits = &shared.config.rules.limits;
+        let places = Places::new(limits.connections, limits.connections_per_peer);
+        let lmtp_places = Arc::new(Semaphore::new(limits.lmtp_connections));
         let mut acceptors = JoinSet::new();
         for (config, bound) in smtp {
             let (shared, tls, stop) = (shared.clone(), tls.clone(), stop.watch());
@@ -169,7 +172,7 @@ impl Intake {
             acceptors.spawn(accept_lmtp(
                 bound,
                 shared.clone(),
-                places.clone(),
+                lmtp_places,
                 stop.watch(),
             ));
         }
@@ -204,15 +207,18 @@ async fn accept_smtp(
     config: ListenerConfig,
     shared: Arc<Shared>,
     tls: Arc<Tls>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     mut stop: Stop,
 ) {
     let (mut sessions, tls_mode) = (Sessions::new(&shared), config.tls);
     while let Some((stream, peer)) = until_stop(&mut stop, || bound.accept()).await {
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            tracing::warn!(listener = %config.name, %peer, "too many connections");
-            sessions.spawn(async move { Ok(send_away(stream, Some(tls_mode)).await?) });
-            continue;
+        let place = match places.take(peer.ip()) {
+            Ok(place) => place,
+            Err(why) => {
+                tracing::warn!(listener = %config.name, %peer, "{why}");
+                sessions.spawn(async move { Ok(send_away(stream, Some(tls_mode)).await?) });
+                continue;
+            }
         };
         let session = serve_smtp(
             stream,
