@@ -1,6 +1,8 @@
 //! `hsm-sim`: the simulated machine for shell scripts, above all the demo. Each command acts on the
 //! machine whose state is in one folder; swtpm runs on between commands.
 
+mod faults;
+
 use clap::{Parser, Subcommand, ValueEnum};
 use hsm_sim::{Detached, Firmware, Sim, SimError};
 use std::path::PathBuf;
@@ -32,6 +34,18 @@ enum Order {
     Lockout,
     /// Print the TCTI string for strongroom.
     Tcti,
+    /// Stand between strongroom and the TPM until ended. Prints the TCTI string to use instead of the TPM's own; what
+    /// passes is recorded in wire.txt of the machine's folder.
+    Proxy,
+    /// Have the proxy drop, delay, truncate or corrupt responses; `none` ends that.
+    Fault {
+        /// What happens to them.
+        #[command(subcommand)]
+        kind: faults::Kind,
+        /// Only responses to this command code, in hexadecimal, such as 17e (TPM2_PCR_Read).
+        #[arg(long, global = true, value_parser = faults::code)]
+        code: Option<u32>,
+    },
     /// Pull the plug.
     Stop,
 }
@@ -68,6 +82,10 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), SimError> {
     let machine = || Detached::find(&arguments.state);
+    let state = |source| SimError::State {
+        path: arguments.state.clone(),
+        source,
+    };
     match arguments.command {
         Order::Start => boot(arguments, Firmware::Good)?,
         Order::Boot { firmware } => {
@@ -77,6 +95,15 @@ fn run(arguments: &Arguments) -> Result<(), SimError> {
         Order::Clear => machine()?.clear()?,
         Order::Lockout => machine()?.lockout()?,
         Order::Stop => machine()?.power_off(),
+        Order::Proxy => {
+            let proxy = machine()?.proxy()?;
+            println!("{}", proxy.tcti());
+            faults::run(&arguments.state, &proxy).map_err(state)?;
+        }
+        Order::Fault { kind, code } => {
+            machine()?;
+            faults::ask(&arguments.state, kind, code).map_err(state)?;
+        }
         Order::Tcti => {}
     }
     if let Order::Start | Order::Tcti = arguments.command {

@@ -109,6 +109,12 @@ impl Proxy {
         self.state().record.clone()
     }
 
+    /// Everything that passed since this was asked last.
+    #[must_use]
+    pub fn take_recorded(&self) -> Vec<Exchange> {
+        std::mem::take(&mut self.state().record)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }

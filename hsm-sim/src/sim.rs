@@ -204,6 +204,11 @@ impl Detached {
         tcti(self.port)
     }
 
+    /// As [`Sim::proxy`].
+    pub fn proxy(&self) -> Result<Proxy, SimError> {
+        Proxy::start(self.port)
+    }
+
     /// As [`Sim::clear`].
     pub fn clear(&self) -> Result<(), SimError> {
         Wire::connect(self.port)?.clear()

@@ -25,6 +25,8 @@ pub struct IntakeConfig {
     pub listeners: Vec<ListenerConfig>,
     /// The socket for LMTP.
     pub lmtp_socket: Option<PathBuf>,
+    /// The group that may use it, where that is not our own.
+    pub lmtp_group: Option<u32>,
     /// The socket for `strongroom import`.
     pub import_socket: Option<PathBuf>,
     /// Whose archive mail goes to where nothing else says so.
@@ -72,8 +74,12 @@ pub enum TlsMode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Connections at one time, all listeners together.
+    /// Connections at one time over the network, all listeners together.
     pub connections: usize,
+    /// Of them from one peer (an IPv4 address, an IPv6 network of 64 bits); never more than half.
+    pub connections_per_peer: usize,
+    /// Connections at one time to the LMTP socket.
+    pub lmtp_connections: usize,
     /// Recipients of one mail; the client sends it again for the others.
     pub recipients: usize,
     /// Bytes of a command line.
@@ -94,6 +100,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 256,
+            connections_per_peer: 64,
+            lmtp_connections: 64,
             recipients: 5000,
             command_line: 4096,
             mistakes: 20,

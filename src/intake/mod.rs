@@ -8,6 +8,7 @@
 pub mod config;
 pub mod envelope;
 pub mod import;
+mod places;
 mod serve;
 pub mod smtp;
 pub mod spool;

@@ -2,6 +2,7 @@
 
 use super::config::{IntakeConfig, ListenerConfig, Shared};
 use super::import::server::serve_import;
+use super::places::Places;
 use super::smtp::listener::{send_away, serve_lmtp, serve_smtp};
 use super::smtp::wire::WireError;
 use super::spool::{CurrentKey, SpoolConfig, SpoolError, SpoolWriter};
@@ -13,7 +14,7 @@ use std::fs;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,12 +93,15 @@ impl Intake {
                 })?;
             smtp.push((listener.clone(), bound));
         }
-        // A mail server of another user and our group may hand over mail; only we may import.
+        // A mail server of another user may hand over mail by its group; only we may import.
         let lmtp = config
             .lmtp_socket
             .as_deref()
             .map(|path| socket(path, 0o660))
             .transpose()?;
+        if let (Some(path), Some(group)) = (&config.lmtp_socket, config.lmtp_group) {
+            chown(path, None, Some(group)).map_err(at("give to the mail server's group", path))?;
+        }
         let import = config
             .import_socket
             .as_deref()
@@ -152,7 +156,9 @@ impl Intake {
             import,
             stop,
         } = self;
-        let places = Arc::new(Semaphore::new(shared.config.rules.limits.connections));
+        let limits = &shared.config.rules.limits;
+        let places = Places::new(limits.connections, limits.connections_per_peer);
+        let lmtp_places = Arc::new(Semaphore::new(limits.lmtp_connections));
         let mut acceptors = JoinSet::new();
         for (config, bound) in smtp {
             let (shared, tls, stop) = (shared.clone(), tls.clone(), stop.watch());
@@ -169,7 +175,7 @@ impl Intake {
             acceptors.spawn(accept_lmtp(
                 bound,
                 shared.clone(),
-                places.clone(),
+                lmtp_places,
                 stop.watch(),
             ));
         }
@@ -204,15 +210,18 @@ async fn accept_smtp(
     config: ListenerConfig,
     shared: Arc<Shared>,
     tls: Arc<Tls>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     mut stop: Stop,
 ) {
     let (mut sessions, tls_mode) = (Sessions::new(&shared), config.tls);
     while let Some((stream, peer)) = until_stop(&mut stop, || bound.accept()).await {
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            tracing::warn!(listener = %config.name, %peer, "too many connections");
-            sessions.spawn(async move { Ok(send_away(stream, Some(tls_mode)).await?) });
-            continue;
+        let place = match places.take(peer.ip()) {
+            Ok(place) => place,
+            Err(why) => {
+                tracing::warn!(listener = %config.name, %peer, "{why}");
+                sessions.spawn(async move { Ok(send_away(stream, Some(tls_mode)).await?) });
+                continue;
+            }
         };
         let session = serve_smtp(
             stream,

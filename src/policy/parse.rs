@@ -1,5 +1,6 @@
 //! Each table of the policy file, with what is allowed in it.
 
+use super::names::{is_algorithm, nearest_algorithm};
 use super::read::{Item, Section, Source, shortened};
 use super::{Action, Period, PolicyError, Quorum, Retention, Rotation, ValidPolicy};
 use crate::id::{Digest, TenantId};
@@ -11,7 +12,14 @@ use toml::de::DeTable;
 /// Largest policy file, in bytes.
 const LARGEST: usize = 1 << 20;
 
-pub(super) fn parse(text: &str, file: &str) -> Result<ValidPolicy, PolicyError> {
+/// Whether names of algorithms are checked. A box that was founded on a policy with a name that means nothing keeps it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    Checked,
+    AsFounded,
+}
+
+pub(super) fn parse(text: &str, file: &str, names: Names) -> Result<ValidPolicy, PolicyError> {
     let source = Source { file, text };
     if text.len() > LARGEST {
         return Err(source.error(
@@ -43,7 +51,7 @@ pub(super) fn parse(text: &str, file: &str) -> Result<ValidPolicy, PolicyError> 
         tenants: tenants(&top.require("tenants", TENANTS)?)?,
         open: top
             .take("open")
-            .map_or_else(|| Ok(OpenPolicy::default()), |item| open(&item))?,
+            .map_or_else(|| Ok(OpenPolicy::default()), |item| open(&item, names))?,
         max_size: top
             .take("intake")
             .map_or(Ok(None), |item| max_size(&item))?,
@@ -156,7 +164,7 @@ fn tenants(item: &Item<'_>) -> Result<BTreeSet<TenantId>, PolicyError> {
     Ok(out)
 }
 
-fn open(item: &Item<'_>) -> Result<OpenPolicy, PolicyError> {
+fn open(item: &Item<'_>, names: Names) -> Result<OpenPolicy, PolicyError> {
     let mut section = item.section()?;
     let policy = OpenPolicy {
         bounds: section
@@ -164,8 +172,8 @@ fn open(item: &Item<'_>) -> Result<OpenPolicy, PolicyError> {
             .map_or_else(|| Ok(Bounds::default()), |item| bounds(&item))?,
         refuse: section
             .take("refuse")
-            .map_or_else(|| Ok(BTreeSet::new()), |item| algorithms(&item))?,
-        weak: algorithms(&section.require("weak", ALGORITHMS)?)?,
+            .map_or_else(|| Ok(BTreeSet::new()), |item| algorithms(&item, names))?,
+        weak: algorithms(&section.require("weak", ALGORITHMS)?, names)?,
     };
     section.end()?;
     Ok(policy)
@@ -200,12 +208,21 @@ fn bounds(item: &Item<'_>) -> Result<Bounds, PolicyError> {
 const ALGORITHMS: &str =
     "a list of algorithm names as `strongroom show` prints them, such as [\"SHA-1\", \"RC2-40\"]";
 
-fn algorithms(item: &Item<'_>) -> Result<BTreeSet<String>, PolicyError> {
+fn algorithms(item: &Item<'_>, names: Names) -> Result<BTreeSet<String>, PolicyError> {
     let mut out = BTreeSet::new();
     for entry in item.items(ALGORITHMS)? {
         let name = entry.text(ALGORITHMS)?;
         if name.is_empty() || name.len() > 64 || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(entry.refuse(format!("is {:?}", shortened(name)), ALGORITHMS));
+        }
+        if names == Names::Checked && !is_algorithm(name) {
+            let meant = nearest_algorithm(name)
+                .map_or_else(String::new, |meant| format!("; is {meant:?} meant?"));
+            let problem = format!(
+                "is {:?}, which no algorithm is called{meant}",
+                shortened(name)
+            );
+            return Err(entry.refuse(problem, ALGORITHMS));
         }
         out.insert(name.to_owned());
     }

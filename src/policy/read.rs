@@ -2,6 +2,7 @@
 //! [`Section`]; what is left in it at its end is an unknown key, and an error.
 
 use super::PolicyError;
+use super::names::nearest;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use toml::Spanned;
@@ -139,7 +140,23 @@ impl<'a> Section<'a> {
         self.take(key).ok_or_else(|| self.missing(key, allowed))
     }
 
+    /// A key that nobody took and that is nearly this one is its line, misspelt.
     fn missing(&self, key: &str, allowed: &str) -> PolicyError {
+        let others = self
+            .table
+            .keys()
+            .filter(|other| !self.known.contains(other.get_ref().as_ref()));
+        let misspelt = others
+            .into_iter()
+            .find(|other| nearest(other.get_ref(), std::iter::once(key)).is_some());
+        if let Some(misspelt) = misspelt {
+            return self.source.error(
+                misspelt.span().start,
+                &self.full(&shortened(misspelt.get_ref())),
+                format!("is not known here; is {key} meant?"),
+                &format!("{key} = {allowed}"),
+            );
+        }
         self.source
             .error(self.at, &self.full(key), "is missing".to_owned(), allowed)
     }

@@ -73,7 +73,9 @@ fn each_wrong_value_is_named_by_its_key() {
         ("number = 3", "number = 11", "officers.number"),
         ("case_mail = 2", "case_mail = 4", "thresholds.case_mail"),
         ("case_mail = 2", "case_mail = 1", "thresholds.case_mail"),
-        ("case_mail = 2", "case_male = 2", "thresholds.case_mail"),
+        ("case_mail = 2", "case_male = 2", "thresholds.case_male"),
+        ("case_mail = 2", "", "thresholds.case_mail"),
+        ("escrow = \"online\"", "escrov = \"online\"", "escrov"),
         ("people = 1", "people = 0", "thresholds.people"),
         ("pcrs = [7, 11, 12]", "pcrs = []", "tpm.pcrs"),
         ("pcrs = [7, 11, 12]", "pcrs = [7, 7]", "tpm.pcrs[1]"),
@@ -108,6 +110,20 @@ fn each_wrong_value_is_named_by_its_key() {
         let text = DEMO.replace(from, to);
         assert_ne!(text, DEMO, "{from} is in demo.toml");
         assert_eq!(error_of(&text).key, key, "{from} -> {to}");
+    }
+}
+
+#[test]
+fn a_misspelt_algorithm_is_named_with_the_one_that_is_meant_but_closes_no_founded_box() {
+    for (misspelt, meant) in [("SHA1", "SHA-1"), ("3-DES", "3DES")] {
+        let text = DEFAULT.replace("refuse = []", &format!("refuse = [\"{misspelt}\"]"));
+        let error = error_of(&text);
+        assert_eq!(error.key, "open.refuse[0]");
+        assert!(
+            error.problem.contains(&format!("is \"{meant}\" meant?")),
+            "{error}"
+        );
+        assert!(ValidPolicy::parse_founded(&text, "p.toml").is_ok());
     }
 }
 
