@@ -245,6 +245,10 @@ fn what_is_shown_beside_the_signed_text_makes_it_a_part() {
         format!("{head}You are fired.\n\n{text}"),
         format!("{head}{text}\nYou are fired.\n"),
         format!("{head}{first} You are fired.\n{rest}"),
+        format!("{head}{first}\nComment: You are fired.\n{rest}"),
+        format!("{head}{first}\nHash: You are fired.\n{rest}"),
+        format!("You are fired.\n\n{text}"),
+        format!("{text}\nYou are fired.\n"),
     ] {
         let signature = verify(&spoof);
         assert_eq!(
