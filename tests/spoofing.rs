@@ -196,6 +196,28 @@ fn the_sender_of_a_wrapped_message_counts_too() {
 }
 
 #[test]
+fn a_replayed_message_is_not_signed_by_who_sends_it_again() {
+    // Once signed by the boss; now in a message of somebody whose name is all that is shown.
+    let old = format!("From: {BOSS}\r\nSubject: x\r\n{}", signed(BOSS, PART));
+    let wrapped = |kind: &str| {
+        let message = format!("Content-Type: message/rfc822{kind}\r\n\r\n{old}");
+        let secret = sign(EVE, &message, "MESSAGE");
+        let mail = format!("From: The boss\r\nContent-Type: text/plain\r\n\r\n{secret}");
+        open(&mail).signatures.pop().unwrap()
+    };
+    let forwarded = wrapped("");
+    assert_eq!(
+        (forwarded.verdict, forwarded.scope),
+        (Verdict::Valid, Scope::Part)
+    );
+    let claimed = wrapped("; forwarded=No");
+    assert_eq!(
+        (claimed.verdict, claimed.from_matches),
+        (Verdict::UnknownSigner, Some(false))
+    );
+}
+
+#[test]
 fn certificates_alone_are_no_signature() {
     // SignedData without content, certificates and signers (RFC 5652, section 5.2).
     let nobody =
@@ -223,6 +245,10 @@ fn what_is_shown_beside_the_signed_text_makes_it_a_part() {
         format!("{head}You are fired.\n\n{text}"),
         format!("{head}{text}\nYou are fired.\n"),
         format!("{head}{first} You are fired.\n{rest}"),
+        format!("{head}{first}\nComment: You are fired.\n{rest}"),
+        format!("{head}{first}\nHash: You are fired.\n{rest}"),
+        format!("You are fired.\n\n{text}"),
+        format!("{text}\nYou are fired.\n"),
     ] {
         let signature = verify(&spoof);
         assert_eq!(

@@ -12,7 +12,7 @@ pub(super) enum Object<'a> {
     Cms(Cow<'a, [u8]>),
     /// OpenPGP packets.
     OpenPgp(Cow<'a, [u8]>),
-    /// Text of the cleartext signature framework, armor included.
+    /// Text of the cleartext signature framework, armor included, with what stands around it.
     ClearSigned(Cow<'a, [u8]>),
 }
 
@@ -58,9 +58,9 @@ pub(super) fn find(bytes: &[u8]) -> Option<Object<'_>> {
 fn in_armor(bytes: &[u8]) -> Option<Object<'_>> {
     let block = armor::next_block(bytes, 0);
     match block {
-        Some(block) if block.label == armor::SIGNED_MESSAGE => Some(Object::ClearSigned(
-            Cow::Borrowed(&bytes[block.span.start..]),
-        )),
+        Some(block) if block.label == armor::SIGNED_MESSAGE => {
+            Some(Object::ClearSigned(Cow::Borrowed(bytes)))
+        }
         Some(block) if block.label.starts_with("MESSAGE") || block.label == "SIGNATURE" => {
             sniff::is_openpgp(&block.bytes).then_some(Object::OpenPgp(Cow::Owned(block.bytes)))
         }
@@ -82,9 +82,12 @@ impl Walk<'_> {
             Object::Cms(ber) => self.open_cms(ber, place)?,
             Object::OpenPgp(packets) => self.open_pgp(packets.into_owned(), place)?,
             Object::ClearSigned(text) => {
-                let result = openpgp::open_clear_signed(&text, &self.context(place));
-                self.settle_signature(result, Format::Openpgp, place);
-                return None;
+                let changed = self.inline_text(&text, place);
+                if self.signatures.len() == before {
+                    let result = openpgp::open_clear_signed(&text, &self.context(place));
+                    self.settle_signature(result, Format::Openpgp, place);
+                }
+                return changed;
             }
         };
         self.compare_senders(before, &plaintext);

@@ -4,7 +4,7 @@ use super::{Place, Spot, Walk};
 use crate::mail::context::Unwrapped;
 use crate::mail::mime::Part;
 use crate::mail::model::Format;
-use crate::mail::openpgp::{self, altered, armor};
+use crate::mail::openpgp::{self, altered, armor, cleartext};
 use crate::mail::rendition::{Edits, as_entity, replace_text};
 use crate::mail::text::html;
 use crate::mail::{charset, sniff, transfer};
@@ -59,7 +59,7 @@ impl Walk<'_> {
     }
 
     /// The text with its encrypted and opaque blocks replaced; clear-signed blocks are verified and stay.
-    fn inline_text(&mut self, text: &[u8], place: &Place) -> Option<Vec<u8>> {
+    pub(super) fn inline_text(&mut self, text: &[u8], place: &Place) -> Option<Vec<u8>> {
         if place.nesting >= self.policy.bounds.depth {
             return None;
         }
@@ -97,9 +97,9 @@ impl Walk<'_> {
     }
 
     fn clear_signed(&mut self, text: &[u8], place: &Place) {
-        // What stands behind the dashes of the first line is shown, and signed by nobody.
+        // What stands behind the dashes of the first line and in the header lines is shown, and signed by nobody.
         let first = armor::line(text, 0).0.trim_ascii_end();
-        let place = if first.ends_with(b"-----") {
+        let place = if first.ends_with(b"-----") && !cleartext::has_telling_headers(text) {
             place.clone()
         } else {
             place.part()

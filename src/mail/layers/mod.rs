@@ -80,7 +80,8 @@ struct Place {
     nesting: u32,
     /// Nothing else of the message is visible beside it.
     whole: bool,
-    /// Addresses in From: the mail's own, and those that protected headers put in its place; lower case.
+    /// Addresses in From, lower case: the mail's own, or nobody's where it shows none, and those that protected headers
+    /// put in its place.
     from: Vec<String>,
     /// It is in a mail, not only in a MIME entity or a bare object.
     is_mail: bool,
@@ -195,7 +196,7 @@ impl Walk<'_> {
             attached: &self.attached,
             policy: self.policy,
             arrived: self.arrived,
-            from: sender::compared(&place.from, place.is_mail),
+            from: place.from.clone(),
             date: place.date,
             budget: self.budget,
         }
@@ -232,10 +233,15 @@ impl Walk<'_> {
     /// Looks into the root of a message or of a plaintext entity.
     fn message(&mut self, bytes: &[u8], root: &Part, place: &Place, edits: &mut Edits) {
         let mut place = place.clone();
-        place.from.extend(sender::shown(bytes, root));
+        let mut shown = sender::shown(bytes, root);
+        let is_mail = sender::is_mail(bytes, root);
+        if is_mail && !place.is_mail && shown.is_empty() {
+            shown.push(sender::NOBODY.to_owned());
+        }
+        place.from.extend(shown);
         place.from.sort();
         place.from.dedup();
-        place.is_mail |= sender::is_mail(bytes, root);
+        place.is_mail |= is_mail;
         // Of two types clients show the one or the other.
         place.whole &= root.all(bytes, "content-type").nth(1).is_none();
         let date = root.first(bytes, "date").map(header::decode_words);

@@ -1,7 +1,7 @@
 //! What each MIME part is, and where it goes.
 
 use super::multipart::is_encrypted;
-use super::{Place, Spot, Walk};
+use super::{Place, Spot, Walk, sender};
 use crate::mail::openpgp::armor;
 use crate::mail::rendition::{Edits, replace_attachment, replace_entity};
 use crate::mail::{sniff, tnef, transfer};
@@ -33,11 +33,15 @@ impl Walk<'_> {
         } else if part.is_multipart() {
             self.encoded_multipart(spot, edits);
         } else if let [message] = part.children.as_slice() {
-            // Outside encryption a forwarded message is a part of what a reader sees, even if it is all of it.
-            let whole = place.whole && place.depth > 0;
-            let inside = Place {
-                whole,
-                ..place.forwarded()
+            // Only a message that says that it protects this one's header is this one (RFC 8551 §3.1); any other is
+            // a forwarded one, a part of what a reader sees, even if it is all of it: old mail could be replayed.
+            let inside = if sender::is_protected(part) {
+                Place {
+                    whole: place.whole && place.depth > 0,
+                    ..place.clone()
+                }
+            } else {
+                place.part().forwarded()
             };
             self.message(spot.bytes, message, &inside, edits);
         } else {

@@ -9,7 +9,7 @@ use crate::mail::{address, sniff};
 use std::collections::HashSet;
 
 /// Stands for the sender of a mail whose From has no address: nobody is that.
-const NOBODY: &str = "nobody (no address in From)";
+pub(super) const NOBODY: &str = "nobody (no address in From)";
 /// Stands for the senders beyond [`MAX_SENDERS`]: nobody is that either.
 const OTHERS: &str = "others (too many addresses in From)";
 /// Bytes of one field that are read.
@@ -21,12 +21,18 @@ const MAX_SENDERS: usize = 200;
 /// header (RFC 8551, section 3.1).
 pub(super) fn shown(bytes: &[u8], root: &Part) -> Vec<String> {
     let mut all = in_fields(bytes, root);
-    let forwarded = root.content_type.parameter("forwarded");
-    if root.content_type.is_message() && forwarded == Some("no") {
+    if is_protected(root) {
         let wrapped = &bytes[root.body.clone()];
         all.extend(in_fields(wrapped, &mime::header_of(wrapped)));
     }
     all
+}
+
+/// Whether `part` is a message that is not a forwarded one but the mail itself, wrapped to protect its header (RFC 8551,
+/// section 3.1).
+pub(super) fn is_protected(part: &Part) -> bool {
+    let forwarded = part.content_type.parameter("forwarded");
+    part.content_type.is_message() && forwarded.is_some_and(|said| said.eq_ignore_ascii_case("no"))
 }
 
 fn in_fields(bytes: &[u8], root: &Part) -> Vec<String> {
@@ -58,15 +64,6 @@ fn in_fields(bytes: &[u8], root: &Part) -> Vec<String> {
         all.push(OTHERS.to_owned());
     }
     all
-}
-
-/// What signatures are compared with: the addresses shown, or nobody where a mail shows none.
-pub(super) fn compared(from: &[String], is_mail: bool) -> Vec<String> {
-    if from.is_empty() && is_mail {
-        vec![NOBODY.to_owned()]
-    } else {
-        from.to_vec()
-    }
 }
 
 /// True if `root` is a mail's header, with more than the fields of MIME.

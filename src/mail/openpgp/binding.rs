@@ -23,7 +23,7 @@ pub struct Binding {
     pub addresses: Vec<String>,
 }
 
-/// The binding of `key` in `cert`; `None` if a signature for it is missing or wrong.
+/// The binding of `key`, which signed something, in `cert`; `None` if a signature for it is missing or wrong.
 #[must_use]
 pub fn by_hand(cert: &Cert, key: &Key<PublicParts, UnspecifiedRole>) -> Option<Binding> {
     let own = Own { cert };
@@ -49,6 +49,7 @@ pub fn by_hand(cert: &Cert, key: &Key<PublicParts, UnspecifiedRole>) -> Option<B
             .into_iter()
             .chain(self::expiry(bound, key.creation_time()))
             .min();
+        own.is_owned(bound, key).then_some(())?;
         flags = bound.key_flags();
     }
     let addresses = user_ids
@@ -113,6 +114,21 @@ impl<'a> Own<'a> {
         })
     }
 
+    /// Whether a subkey that signs says itself that it belongs here: else somebody else's key could be claimed, and
+    /// with it all that it signed.
+    fn is_owned(&self, bound: &Signature, key: &Key<PublicParts, UnspecifiedRole>) -> bool {
+        let primary = self.cert.primary_key().key();
+        let subkey = key.role_as_subordinate();
+        bound.embedded_signatures().any(|own| {
+            own.typ() == SignatureType::PrimaryKeyBinding
+                && check(key, own, |signature, hash| {
+                    signature
+                        .hash_primary_key_binding(hash, primary, subkey)
+                        .is_ok()
+                })
+        })
+    }
+
     fn of_subkey<'k>(
         &self,
         kind: SignatureType,
@@ -135,7 +151,19 @@ fn own_check(
     signature: &Signature,
     feed: impl Fn(&Signature, &mut Context) -> bool,
 ) -> bool {
-    let primary = cert.primary_key().key().role_as_unspecified();
+    check(
+        cert.primary_key().key().role_as_unspecified(),
+        signature,
+        feed,
+    )
+}
+
+/// Whether `signer` made this signature over what `feed` hashes.
+fn check(
+    signer: &Key<PublicParts, UnspecifiedRole>,
+    signature: &Signature,
+    feed: impl Fn(&Signature, &mut Context) -> bool,
+) -> bool {
     let digest = || {
         let context = signature.hash_algo().context().ok()?;
         let mut hash = context.for_signature(signature.version());
@@ -143,6 +171,122 @@ fn own_check(
         hash.into_digest().ok()
     };
     let fits =
-        |digest: Vec<u8>| verify::fits(primary, signature.mpis(), signature.hash_algo(), &digest);
-    signature.pk_algo() == primary.pk_algo() && digest().and_then(fits) == Some(true)
+        |digest: Vec<u8>| verify::fits(signer, signature.mpis(), signature.hash_algo(), &digest);
+    signature.pk_algo() == signer.pk_algo() && digest().and_then(fits) == Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openpgp::Packet;
+    use openpgp::cert::CertBuilder;
+    use openpgp::crypto::mpi;
+    use openpgp::packet::key::{Key4, PrimaryRole, SubordinateRole};
+    use openpgp::packet::signature::SignatureBuilder;
+    use openpgp::types::{Curve, HashAlgorithm, PublicKeyAlgorithm};
+    use openssl::bn::BigNumContext;
+    use openssl::ec::{EcGroup, EcKey, PointConversionForm};
+    use openssl::ecdsa::EcdsaSig;
+    use openssl::nid::Nid;
+    use openssl::pkey::Private;
+
+    /// A primary key on a curve that Sequoia's backend does not have.
+    struct Primary {
+        secret: EcKey<Private>,
+        public: Key<PublicParts, UnspecifiedRole>,
+    }
+
+    impl Primary {
+        fn new(created: std::time::SystemTime) -> Self {
+            let group = EcGroup::from_curve_name(Nid::SECP256K1).unwrap();
+            let secret = EcKey::generate(&group).unwrap();
+            let mut context = BigNumContext::new().unwrap();
+            let form = PointConversionForm::UNCOMPRESSED;
+            let point = secret.public_key().to_bytes(&group, form, &mut context);
+            let numbers = mpi::PublicKey::ECDSA {
+                curve: Curve::from_oid(&[0x2b, 0x81, 4, 0, 10]),
+                q: mpi::MPI::new(&point.unwrap()),
+            };
+            let key = Key4::new(created, PublicKeyAlgorithm::ECDSA, numbers);
+            let public = Key::V4(key.unwrap());
+            Self { secret, public }
+        }
+
+        fn key(&self) -> Key<PublicParts, PrimaryRole> {
+            self.public.clone().role_into_primary()
+        }
+
+        /// A certificate of this key with somebody's signing key as its subkey.
+        fn adopting(
+            &mut self,
+            subkey: &Key<PublicParts, SubordinateRole>,
+            proof: Option<Signature>,
+        ) -> Cert {
+            let primary = self.key();
+            let user_id = UserID::from("Eve <eve@evil.example>");
+            let named = SignatureBuilder::new(SignatureType::PositiveCertification)
+                .sign_userid_binding(self, &primary, &user_id);
+            let mut binding = SignatureBuilder::new(SignatureType::SubkeyBinding)
+                .set_key_flags(KeyFlags::empty().set_signing())
+                .unwrap();
+            if let Some(proof) = proof {
+                binding = binding.set_embedded_signature(proof).unwrap();
+            }
+            let bound = binding.sign_subkey_binding(self, &primary, subkey);
+            Cert::from_packets(
+                [
+                    Packet::from(primary),
+                    user_id.into(),
+                    named.unwrap().into(),
+                    subkey.clone().into(),
+                    bound.unwrap().into(),
+                ]
+                .into_iter(),
+            )
+            .unwrap()
+        }
+    }
+
+    impl openpgp::crypto::Signer for Primary {
+        fn public(&self) -> &Key<PublicParts, UnspecifiedRole> {
+            &self.public
+        }
+
+        fn sign(&mut self, _: HashAlgorithm, digest: &[u8]) -> openpgp::Result<mpi::Signature> {
+            let signed = EcdsaSig::sign(digest, &self.secret)?;
+            let [r, s] = [signed.r(), signed.s()].map(|number| mpi::MPI::new(&number.to_vec()));
+            Ok(mpi::Signature::ECDSA { r, s })
+        }
+    }
+
+    #[test]
+    fn a_signing_key_is_nobodys_who_cannot_show_its_consent() {
+        let alice = CertBuilder::general_purpose(Some("alice@example.org"));
+        let alice = alice.generate().unwrap().0;
+        let signing = alice.keys().subkeys().find(|key| {
+            let flags = key.self_signatures().find_map(|s| s.key_flags());
+            flags.is_some_and(|flags| flags.for_signing())
+        });
+        let secret = signing.unwrap().key().clone();
+        let secret = secret.parts_into_secret().unwrap();
+        let subkey = secret.clone().parts_into_public();
+        let mut pair = secret.into_keypair().unwrap();
+        let mut eve = Primary::new(subkey.creation_time());
+
+        let claimed = eve.adopting(&subkey, None);
+        assert!(by_hand(&claimed, subkey.role_as_unspecified()).is_none());
+        // Consent to another certificate is none to this one.
+        let other = Primary::new(subkey.creation_time()).key();
+        let consent = |primary: &Key<PublicParts, PrimaryRole>, pair: &mut _| {
+            SignatureBuilder::new(SignatureType::PrimaryKeyBinding)
+                .sign_primary_key_binding(pair, primary, &subkey)
+                .unwrap()
+        };
+        let borrowed = eve.adopting(&subkey, Some(consent(&other, &mut pair)));
+        assert!(by_hand(&borrowed, subkey.role_as_unspecified()).is_none());
+        let proof = consent(&eve.key(), &mut pair);
+        let owned = eve.adopting(&subkey, Some(proof));
+        let binding = by_hand(&owned, subkey.role_as_unspecified()).unwrap();
+        assert_eq!(binding.addresses, ["eve@evil.example"]);
+    }
 }

@@ -68,37 +68,98 @@ struct Body {
     start: usize,
     /// `NotDashEscaped` was said.
     verbatim: bool,
+    /// A header line is more than technical.
+    tells: bool,
+}
+
+/// Whether a clear-signed text begins with header lines that a reader could take for its text.
+#[must_use]
+pub fn has_telling_headers(text: &[u8]) -> bool {
+    let begin = armor::blocks(text).find(|block| block.label == SIGNED_MESSAGE);
+    begin.is_some_and(|begin| skip_headers(text, begin.span.end).tells)
 }
 
 /// Armor headers up to the blank line. Where a client lost that line, the text starts at the first line that is no header.
 fn skip_headers(text: &[u8], mut at: usize) -> Body {
     let mut verbatim = false;
+    let mut tells = false;
+    let mut number = 0;
     while at < text.len() {
         let (line, next) = armor::line(text, at);
         if line.trim_ascii().is_empty() {
-            return Body {
-                start: next,
-                verbatim,
-            };
-        }
-        let known = [
-            &b"Hash:"[..],
-            b"Charset:",
-            b"Comment:",
-            b"Version:",
-            b"NotDashEscaped:",
-            b"SaltedHash:",
-        ];
-        if !known.iter().any(|name| line.starts_with(name)) {
+            at = next;
             break;
         }
-        verbatim |= line.starts_with(b"NotDashEscaped:");
+        let Some((name, value)) = header(line) else {
+            break;
+        };
+        verbatim |= name == "NotDashEscaped:";
+        number += 1;
+        tells |= number > MOST_HEADERS || !is_technical(name, value);
         at = next;
     }
     Body {
         start: at,
         verbatim,
+        tells,
     }
+}
+
+/// Most header lines that no reader takes for text.
+const MOST_HEADERS: usize = 8;
+
+/// Name and value of a header line.
+fn header(line: &[u8]) -> Option<(&'static str, &[u8])> {
+    let names = [
+        "Hash:",
+        "Charset:",
+        "Comment:",
+        "Version:",
+        "NotDashEscaped:",
+        "SaltedHash:",
+    ];
+    names.into_iter().find_map(|name| {
+        let value = line.strip_prefix(name.as_bytes())?;
+        Some((name, value.trim_ascii()))
+    })
+}
+
+/// Whether a header line tells a reader nothing: it is shown, and signed by nobody.
+fn is_technical(name: &str, value: &[u8]) -> bool {
+    let token = |more: &[u8]| {
+        let fits = |byte: &u8| byte.is_ascii_alphanumeric() || more.contains(byte);
+        value.len() <= 64 && value.iter().all(fits)
+    };
+    match name {
+        "Hash:" => value
+            .split(|byte| *byte == b',')
+            .all(|digest| is_digest(digest.trim_ascii())),
+        "Charset:" => token(b"-_.:"),
+        "SaltedHash:" => token(b"-:+/="),
+        "Version:" => value.len() <= 64 && value.iter().any(u8::is_ascii_digit),
+        "NotDashEscaped:" => value.eq_ignore_ascii_case(b"You need GnuPG to verify this message"),
+        _ => value.is_empty(),
+    }
+}
+
+fn is_digest(name: &[u8]) -> bool {
+    let known = [
+        "MD2",
+        "MD5",
+        "SHA1",
+        "RIPEMD160",
+        "TIGER192",
+        "SHA224",
+        "SHA256",
+        "SHA384",
+        "SHA512",
+        "SHA3-256",
+        "SHA3-512",
+    ];
+    name.is_empty()
+        || known
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 #[cfg(test)]
@@ -113,5 +174,32 @@ mod tests {
         assert_eq!(clear.signed, b"a\r\n-b\r\n");
         assert_eq!(clear.signature, b"\xc2\xc0\x73");
         assert!(text[clear.span.end..].starts_with(b"footer"));
+    }
+
+    #[test]
+    fn header_lines_that_say_something_are_told_from_technical_ones() {
+        let tells = |headers: &str| {
+            let text = format!("-----BEGIN PGP SIGNED MESSAGE-----\n{headers}\n\nhello\n");
+            has_telling_headers(text.as_bytes())
+        };
+        for technical in [
+            "",
+            "Hash: SHA256",
+            "Hash: SHA1, sha512\nHash: MD5",
+            "Charset: utf-8\nVersion: GnuPG v1.4.11 (GNU/Linux)",
+            "NotDashEscaped: You need GnuPG to verify this message",
+        ] {
+            assert!(!tells(technical), "{technical}");
+        }
+        for telling in [
+            "Comment: You are fired",
+            "Hash: SHA256\nHash: You are fired",
+            "Hash: SHA256, fired",
+            "Charset: You are fired",
+            "Version: You are fired",
+            &"Hash: SHA256\n".repeat(9),
+        ] {
+            assert!(tells(telling.trim_end()), "{telling}");
+        }
     }
 }
