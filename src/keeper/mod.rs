@@ -29,8 +29,10 @@ mod rollback;
 mod server;
 mod status;
 mod store;
+mod transcripts;
 mod trust;
 mod verify;
+mod verify_files;
 mod view;
 
 pub use release::{Receipt, ReleasedMail, WithheldMail};
