@@ -21,6 +21,8 @@ pub enum Operation {
     Position = 3,
     /// → 32 random bytes of the TPM.
     Random = 4,
+    /// digest[32] → counter[8] ‖ extend value[32], after the second half of a step whose first half was done.
+    Absorb = 5,
 }
 
 /// Where the TPM's counter and extend index stand.
@@ -68,6 +70,14 @@ impl TpmLink {
         let mut argument = [0; 64];
         argument[..32].copy_from_slice(digest);
         self.ask(Operation::Step, argument)
+            .map(|result| Position::from_bytes(&result))
+    }
+
+    /// Absorbs `digest` alone: the counter was stepped already when a step was cut off.
+    pub fn absorb(&mut self, digest: &[u8; 32]) -> Result<Position, LinkError> {
+        let mut argument = [0; 64];
+        argument[..32].copy_from_slice(digest);
+        self.ask(Operation::Absorb, argument)
             .map(|result| Position::from_bytes(&result))
     }
 
@@ -142,6 +152,7 @@ pub fn serve<E: std::fmt::Display>(
             Operation::Step,
             Operation::Position,
             Operation::Random,
+            Operation::Absorb,
         ]
         .into_iter()
         .find(|operation| *operation as u8 == code)

@@ -39,8 +39,8 @@ const ARROWS: [(&str, &[&str]); 28] = [
     (
         "keeper",
         &[
-            "approval", "boxfiles", "catalog", "escrow", "frame", "intake", "keyring", "ledger",
-            "mail", "policy", "sandbox", "search", "tpm_link", "vault",
+            "approval", "boxfiles", "catalog", "ceremony", "escrow", "frame", "intake", "keyring",
+            "ledger", "mail", "policy", "sandbox", "search", "tpm_link", "vault",
         ],
     ),
     ("daemon", &["*"]),

@@ -124,6 +124,10 @@ impl Service {
                 self.tpm.absorb(&self.extend_auth, &digest)?;
                 self.position()
             }
+            Operation::Absorb => {
+                self.tpm.absorb(&self.extend_auth, &digest)?;
+                self.position()
+            }
             Operation::Position => self.position(),
             Operation::Random => {
                 let random = self.tpm.random()?;

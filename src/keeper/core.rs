@@ -9,9 +9,10 @@ use super::people::People;
 use super::pool::{Worker, WorkerSetup};
 use super::rollback;
 use super::store::{Store, StoreReader};
+use super::transcripts::Transcripts;
 use super::troubles::Troubles;
 use super::{archiving, escrowing, opening, replay};
-use crate::boxfiles::{DataFolder, LEDGER};
+use crate::boxfiles::{DataFolder, LEDGER, TpmFile};
 use crate::catalog::{Catalog, RecordMeta};
 use crate::crypto::hpke::HpkeError;
 use crate::crypto::random;
@@ -45,6 +46,8 @@ pub struct Core {
     pub(super) policy: ValidPolicy,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) keyring: RwLock<Keyring>,
+    /// As it was at start, when the TPM took it.
+    pub(super) tpm_file: TpmFile,
     pub(super) box_secret: Key,
     pub(super) tpm: Mutex<TpmLink>,
     pub(super) ledger: Mutex<Ledger>,
@@ -78,8 +81,12 @@ impl Core {
         random::stir(&link.random()?);
         let policy = data.policy()?;
         let (box_secret, keyring) = opening::open_keyring(&data, candidates)?;
-        let ledger = Ledger::open(&data.join(LEDGER), &data.tpm()?.ledger)?;
-        rollback::check(&ledger, &mut link)?;
+        opening::founding_policy(&data, &policy, &keyring)?;
+        let tpm_file = data.tpm()?;
+        let ledger = Ledger::open(&data.join(LEDGER), &tpm_file.ledger)?;
+        let transcripts = Transcripts::of(data.path(), keyring.officers.clone());
+        rollback::check(&ledger, &mut link, &transcripts)?;
+        opening::known_head(&ledger, &keyring)?;
         let committed = opening::committed(&ledger)?;
         let (mut stores, mut readers, mut escrow) =
             (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
@@ -123,6 +130,7 @@ impl Core {
             policy,
             clock,
             box_secret,
+            tpm_file,
             tpm: Mutex::new(link),
             ledger: Mutex::new(ledger),
             people: Mutex::new(people),
@@ -185,6 +193,11 @@ impl Core {
         self.readers
             .get(tenant)
             .ok_or_else(|| CoreError::NoTenant(tenant.clone()))
+    }
+
+    /// All tenants' vaults.
+    pub(super) fn readers(&self) -> impl Iterator<Item = &StoreReader> {
+        self.readers.values()
     }
 
     /// All tenants.
@@ -326,6 +339,12 @@ impl Core {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .box_id
+    }
+
+    /// The transcripts, judged by this box's officers.
+    pub(super) fn transcripts(&self) -> Transcripts {
+        let keyring = self.keyring.read().unwrap_or_else(PoisonError::into_inner);
+        Transcripts::of(self.data.path(), keyring.officers.clone())
     }
 
     /// Officers' signing keys by name.

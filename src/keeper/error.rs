@@ -164,6 +164,10 @@ pub enum CoreError {
          Put back the newest copy, or run `strongroom ceremony restore`"
     )]
     OldKeyring,
+    #[error(
+        "{} is not the policy that this box was founded on: its SHA-256 differs from the keyring's. Put the founding policy back, from a backup", .0.display()
+    )]
+    OtherPolicy(PathBuf),
     #[error("tenant {0} is not a tenant of this box; the policy lists them")]
     NoTenant(TenantId),
     #[error("there is no record {0} that you may read")]
@@ -198,6 +202,7 @@ impl CoreError {
         matches!(
             self,
             Self::OldKeyring
+                | Self::OtherPolicy(_)
                 | Self::RolledBack(_)
                 | Self::NotFounded
                 | Self::Ledger(_)

@@ -29,9 +29,11 @@ mod rollback;
 mod server;
 mod status;
 mod store;
+mod transcripts;
 mod troubles;
 mod trust;
 mod verify;
+mod verify_files;
 mod view;
 
 pub use release::{Receipt, ReleasedMail, WithheldMail};

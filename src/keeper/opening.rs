@@ -3,13 +3,14 @@
 use super::core::CoreError;
 use super::escrow_store::EscrowStore;
 use super::replay;
-use crate::boxfiles::{DataFolder, KEYRING};
+use crate::boxfiles::{DataFolder, KEYRING, POLICY};
 use crate::catalog::{Catalog, CatalogError};
 use crate::crypto::sign::VerifyingKey;
 use crate::id::{EscrowId, TenantId};
 use crate::keyring::{Keyring, KeyringError};
-use crate::ledger::{Event, Ledger};
+use crate::ledger::{Event, Ledger, LedgerError};
 use crate::mail::context::{OpenPgpCertificate, Trust};
+use crate::policy::ValidPolicy;
 use crate::search::{SearchError, SearchIndex};
 use crate::secret::Key;
 use crate::vault::PartPlace;
@@ -39,6 +40,41 @@ pub(super) fn open_keyring(
         }
     }
     Err(CoreError::OldKeyring)
+}
+
+/// The policy that the officers founded the box on is the only one that counts.
+pub(super) fn founding_policy(
+    data: &DataFolder,
+    policy: &ValidPolicy,
+    keyring: &Keyring,
+) -> Result<(), CoreError> {
+    if policy.digest() == keyring.policy {
+        Ok(())
+    } else {
+        Err(CoreError::OtherPolicy(data.join(POLICY)))
+    }
+}
+
+/// The ledger holds what the keyring has seen of it.
+pub(super) fn known_head(ledger: &Ledger, keyring: &Keyring) -> Result<(), CoreError> {
+    let (known, size) = (keyring.head, ledger.tree().size());
+    if size < known.size {
+        return Err(LedgerError::Behind {
+            what: "the keyring",
+            expected: known.size,
+            found: size,
+        }
+        .into());
+    }
+    if ledger.tree().head_at(known.size)?.root == known.root {
+        Ok(())
+    } else {
+        Err(LedgerError::OtherRoot {
+            size: known.size,
+            what: "the keyring",
+        }
+        .into())
+    }
 }
 
 /// What the ledger says that vault and escrow must have.

@@ -6,6 +6,7 @@ use super::error::StoreError;
 use super::manifest::{LaterArrival, Manifest};
 use super::protocol::Verified;
 use super::replay::{place_of, slot_of};
+use super::rollback::Chain;
 use super::store::StoreReader;
 use crate::crypto::note::NoteVerifier;
 use crate::id::{Digest, EscrowId, RecordId, TenantId};
@@ -35,6 +36,7 @@ impl Core {
             damage: self.warnings(),
             prefix_of: None,
         };
+        self.verify_files(&mut found);
         if let Err(error) = tree.verify() {
             found.name(error.to_string());
         }
@@ -62,7 +64,9 @@ impl Core {
         found: &mut Verified,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Vec<NoteVerifier> {
-        let mut signers = Vec::new();
+        let (mut signers, mut chain) = (Vec::new(), Chain::default());
+        let transcripts = self.transcripts();
+        let mut signed = None;
         let mut next = 0;
         while next < tree.size() {
             for recorded in tree.entries(next..tree.size()) {
@@ -70,6 +74,12 @@ impl Core {
                     Ok(recorded) => {
                         next = recorded.index + 1;
                         found.entries += 1;
+                        let entry = (recorded.index, &recorded.entry.event);
+                        if let Err(error) = chain.take(entry, tree, &transcripts) {
+                            found.name(format!("ledger entry {}: {error}", recorded.index));
+                        }
+                        let problem = self.verify_transcript(&recorded.entry.event, &mut signed);
+                        problem.into_iter().for_each(|one| found.name(one));
                         self.verify_event(recorded.entry.event, &mut signers, found);
                     }
                     Err(error) => {
@@ -80,6 +90,7 @@ impl Core {
                 progress(next.min(tree.size()), tree.size());
             }
         }
+        self.verify_tpm(signed.as_ref(), found);
         signers
     }
 
@@ -243,7 +254,17 @@ impl Expected {
 }
 
 impl Verified {
-    fn name(&mut self, damage: String) {
+    /// The error, led by the file unless it names it itself.
+    pub(super) fn name_file(&mut self, path: &str, error: &dyn std::fmt::Display) {
+        let text = error.to_string();
+        if text.contains(path) {
+            self.name(text);
+        } else {
+            self.name(format!("{path}: {text}"));
+        }
+    }
+
+    pub(super) fn name(&mut self, damage: String) {
         if self.damage.len() < MOST_NAMED && !self.damage.contains(&damage) {
             self.damage.push(damage);
         }

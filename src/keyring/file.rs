@@ -191,6 +191,11 @@ impl StaticCapsule {
         Ok(with_checksum(out))
     }
 
+    /// Checks the file as far as it goes without a key; gives the box it belongs to.
+    pub fn box_of(file: &[u8]) -> Result<BoxId, KeyringError> {
+        checked(file, STATIC_MAGIC, "static capsule").map(|(_, box_id)| box_id)
+    }
+
     /// Opens the file with the recovery key.
     pub fn open(file: &[u8], recovery: &OpeningKey) -> Result<(BoxId, Self), KeyringError> {
         let (content, box_id) = checked(file, STATIC_MAGIC, "static capsule")?;

@@ -108,6 +108,9 @@ pub enum Event {
         transcript: Digest,
         /// The keys that sign this ledger's checkpoints.
         signers: Vec<NoteVerifier>,
+        /// The TPM counter's value; absent in ledgers of earlier versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        counter: Option<u64>,
     },
     /// A tenant was added.
     TenantAdded {

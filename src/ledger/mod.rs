@@ -44,13 +44,15 @@ pub enum LedgerError {
         /// What is wrong.
         what: &'static str,
     },
-    /// There is a signed checkpoint of more entries than are left.
+    /// Something that was signed or sealed covers more entries than are left.
     #[error(
-        "a signed checkpoint covers {expected} entries, but the ledger has only {found}: its end was cut off, \
+        "{what} covers {expected} entries, but the ledger has only {found}: its end was cut off, \
          or an old copy was put back; put the newest copy back"
     )]
     Behind {
-        /// How many entries the checkpoint covers.
+        /// What covers them: "a signed checkpoint", "the keyring".
+        what: &'static str,
+        /// How many entries it covers.
         expected: u64,
         /// How many there are.
         found: u64,
@@ -225,6 +227,12 @@ impl Ledger {
         Ok(())
     }
 
+    /// Compares the tail's file with the entries in memory, which came from it and went into it.
+    pub fn verify_tail(&self) -> Result<(), LedgerError> {
+        let (first, entries) = self.tree.in_tail();
+        self.tail.verify(first, entries)
+    }
+
     /// Drops the batch.
     pub fn rollback(&mut self) {
         self.pending.clear();
@@ -240,6 +248,7 @@ impl Ledger {
         let last = self.checkpoint.as_ref().map_or(0, |last| last.head().size);
         if size < last {
             return Err(LedgerError::Behind {
+                what: "a signed checkpoint",
                 expected: last,
                 found: size,
             });

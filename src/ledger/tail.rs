@@ -164,6 +164,26 @@ impl Tail {
         Ok((tail, content.first, content.entries))
     }
 
+    /// Whether the file holds these entries and nothing else, the first having this number.
+    pub(super) fn verify(&self, first: u64, entries: &[Line]) -> Result<(), LedgerError> {
+        let damaged = |(entry, what)| LedgerError::Damaged {
+            file: self.path.clone(),
+            entry,
+            what,
+        };
+        let bytes = durable::read(&self.path, MAX_FILE)?;
+        let content = parse(&bytes).map_err(damaged)?;
+        let whole = content.length == bytes.len();
+        if whole && content.first == first && content.entries == entries {
+            Ok(())
+        } else {
+            Err(damaged((
+                first,
+                "the tail does not hold the entries that were written",
+            )))
+        }
+    }
+
     fn at_end(path: &Path) -> Result<Self, FileError> {
         let file = OpenOptions::new()
             .write(true)

@@ -228,7 +228,8 @@ fn a_ledger_cut_or_put_back_behind_its_checkpoint_does_not_open() {
             error,
             LedgerError::Behind {
                 expected: 10,
-                found: 5
+                found: 5,
+                ..
             }
         ),
         "{error}"

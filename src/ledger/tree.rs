@@ -219,6 +219,11 @@ impl Tree {
         (self.flushed + full as u64, &self.recent[full..])
     }
 
+    /// The entries that only the tail has, and the number of the first.
+    pub(super) fn in_tail(&self) -> (u64, &[Arc<[u8]>]) {
+        (self.flushed, &self.recent)
+    }
+
     /// Lets go of what is in full bundles and tiles on disk.
     pub(super) fn forget_flushed(&mut self) {
         let full = self.recent.len() - self.recent.len() % WIDTH as usize;

@@ -102,6 +102,7 @@ impl Tree {
         let head = self.head()?;
         if old.size > head.size {
             return Err(LedgerError::Behind {
+                what: "a signed checkpoint",
                 expected: old.size,
                 found: head.size,
             });

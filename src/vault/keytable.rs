@@ -23,7 +23,19 @@ impl KeyTable {
     }
 
     pub(super) fn save(&self, path: &Path) -> Result<(), FileError> {
-        durable::replace(path, &[TABLE_MAGIC, self.0.as_flattened()].concat())
+        durable::replace(path, &self.to_bytes())
+    }
+
+    /// Whether the file holds this table, byte for byte; an empty table needs none.
+    pub(super) fn is_at(&self, path: &Path) -> Result<bool, FileError> {
+        Ok(match durable::read_if_present(path, MAX_FILE)? {
+            Some(bytes) => bytes == self.to_bytes(),
+            None => self.0.is_empty(),
+        })
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        [TABLE_MAGIC, self.0.as_flattened()].concat()
     }
 
     pub(super) fn get(&self, segment: SegmentNo) -> Option<WrappedSegmentKey> {

@@ -198,6 +198,9 @@ pub enum DamageKind {
     /// The slot file ends before a slot that must be there.
     #[error("the slot file ends too early or is missing")]
     SlotsCut,
+    /// The key table's file, while the box runs.
+    #[error("the key table is not the one that was written")]
+    Table,
     /// The segment's entry in the key table.
     #[error("the segment's entry in the key table was altered or is missing")]
     TableEntry,

@@ -192,6 +192,13 @@ impl VaultReader {
         Ok(())
     }
 
+    /// Whether the key table's file is the one that is in memory.
+    pub(super) fn table_is_on_disk(&self) -> Result<bool, FileError> {
+        // Held, so that nobody replaces the file meanwhile.
+        let table = self.0.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.is_at(&self.0.folder.join("keytable"))
+    }
+
     pub(super) fn missing_keys(&self, last: SegmentNo) -> Vec<Damage> {
         (1..=last.0)
             .map(SegmentNo)

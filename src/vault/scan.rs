@@ -74,6 +74,24 @@ impl VaultReader {
         Ok(damage)
     }
 
+    /// What is damaged of the vault outside of its parts: key table, headers of segments, slots.
+    pub fn damaged_frame(&self) -> Result<Vec<Damage>, VaultError> {
+        let mut damage = Vec::new();
+        if !self.table_is_on_disk()? {
+            damage.push(self.damage(SegmentNo(0), 0, None, DamageKind::Table));
+        }
+        for number in 1..=self.newest_segment().map_or(0, |newest| newest.0) {
+            let segment = SegmentNo(number);
+            match self.walk(segment, self.committed_length(segment), false) {
+                Ok(walk) => damage.extend(walk.pending),
+                Err(VaultError::Damage(found)) => damage.push(found),
+                Err(other) => return Err(other),
+            }
+            damage.extend(self.damaged_slots(segment)?);
+        }
+        Ok(damage)
+    }
+
     /// Looks whether the segment of the ledger's last part can be written on: how many slots its parts
     /// use, and what stands in the way.
     pub(super) fn examine(&self, last: PartPlace) -> Result<(u64, Vec<Damage>), VaultError> {

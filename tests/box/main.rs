@@ -6,4 +6,5 @@ mod commands;
 mod faults;
 mod golden;
 mod recovery;
+mod rollback;
 mod support;

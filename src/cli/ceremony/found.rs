@@ -12,7 +12,7 @@ use crate::crypto::hpke::{OpeningKey, SealingKey};
 use crate::crypto::shares;
 use crate::durable::{self, at};
 use crate::id::{BoxId, Digest};
-use crate::keyring::{Keyring, StaticCapsule, box_secret};
+use crate::keyring::{Keyring, NvAuth, StaticCapsule, box_secret, nv_auth};
 use crate::ledger::{Event, Ledger};
 use crate::officer::{OfficerKey, OfficerName};
 use crate::policy::ValidPolicy;
@@ -182,12 +182,14 @@ fn write_box(
     narrator.step("write the ledger's first entry and have the TPM sign it")?;
     let folder = &scratch.0;
     let mut ledger = Ledger::create(&folder.join(boxfiles::LEDGER), &made.ledger)?;
+    let sealed = tpm.unseal(&made.sealed_secret)?;
     let event = Event::Founded {
         box_id: charter.box_id,
         policy: charter.policy,
         recovery_key: charter.recovery.fingerprint(),
         transcript: signed.digest(),
         signers: ledger::signers(made, founded.keyring())?,
+        counter: Some(tpm.read_counter(&nv_auth(&sealed, NvAuth::Counter))?),
     };
     let signing = (&mut *tpm, made, founded.keyring());
     let head = ledger::record(&mut ledger, event, signing, clock.now())?;

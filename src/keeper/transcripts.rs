@@ -1,0 +1,79 @@
+//! The signed transcripts beside the ledger: what it says of founding and restores counts as far as officers signed it.
+
+use crate::boxfiles::{CHARTER, TRANSCRIPTS};
+use crate::ceremony::{Charter, Signed, TpmFacts};
+use crate::durable;
+use crate::id::{BoxId, Digest};
+use crate::keyring::Officers;
+use crate::ledger::Head;
+use std::path::{Path, PathBuf};
+
+const LARGEST: u64 = 1 << 20;
+
+/// Transcripts of the box whose officers these are.
+pub(super) struct Transcripts {
+    data: PathBuf,
+    officers: Officers,
+}
+
+impl Transcripts {
+    /// In the data folder `data`.
+    pub(super) fn of(data: &Path, officers: Officers) -> Self {
+        Self {
+            data: data.to_owned(),
+            officers,
+        }
+    }
+
+    /// Whether m officers accepted `accepted` for `new_box`; gives the TPM that took over, else what is wrong.
+    pub(super) fn succession(
+        &self,
+        transcript: Digest,
+        new_box: BoxId,
+        accepted: Head,
+    ) -> Result<TpmFacts, String> {
+        let name = format!("{TRANSCRIPTS}/succession-{transcript}.json");
+        let signed = self.read(&name, transcript)?;
+        let succession = signed
+            .succession()
+            .map_err(|error| format!("{name}: {error}"))?;
+        let head = succession.accepted_head;
+        if (succession.new_box, head.size, head.root) != (new_box, accepted.size, accepted.root) {
+            return Err(format!("{name} tells of another restore"));
+        }
+        self.signed_by(&signed, usize::from(self.officers.required), &name)?;
+        Ok(succession.tpm)
+    }
+
+    /// The charter, which all officers signed; else what is wrong with it.
+    pub(super) fn charter(&self, transcript: Digest) -> Result<Charter, String> {
+        let signed = self.read(CHARTER, transcript)?;
+        self.signed_by(&signed, self.officers.list.len(), CHARTER)?;
+        signed
+            .charter()
+            .map_err(|error| format!("{CHARTER}: {error}"))
+    }
+
+    fn read(&self, name: &str, transcript: Digest) -> Result<Signed, String> {
+        let file = durable::read_if_present(&self.data.join(name), LARGEST)
+            .map_err(|error| error.to_string())?
+            .ok_or_else(|| format!("{name} is missing; put it back from a backup"))?;
+        let damaged = |what: &str| format!("{name} is damaged ({what}); put it back from a backup");
+        let signed = Signed::parse(&file).map_err(|error| damaged(&error.to_string()))?;
+        if signed.digest() == transcript {
+            Ok(signed)
+        } else {
+            Err(damaged("its text is not the one that the ledger names"))
+        }
+    }
+
+    fn signed_by(&self, signed: &Signed, needed: usize, name: &str) -> Result<(), String> {
+        let found = signed.signers(&self.officers.list).len();
+        if found >= needed {
+            return Ok(());
+        }
+        Err(format!(
+            "{name} is signed by {found} of this box's officers, {needed} are needed; put it back from a backup"
+        ))
+    }
+}
