@@ -18,6 +18,7 @@ pub mod mbox;
 pub mod mime;
 pub mod model;
 pub mod openpgp;
+mod outside;
 pub mod rendition;
 mod rsa;
 pub mod smime;

@@ -216,7 +216,7 @@ fn what_sq_writes_opens() {
 fn what_we_encrypt_opens_in_gpg_and_sq() {
     let mail =
         b"From: bob@example.org\r\nSubject: old mail\r\nContent-Type: text/plain\r\n\r\nhi\r\n";
-    let inside = b"Content-Type: text/plain\r\n\r\nhi\r\n";
+    let inside = b"From: bob@example.org\r\nSubject: old mail\r\nContent-Type: text/plain;\r\n protected-headers=\"v1\"\r\n\r\nhi\r\n";
     for algorithm in [
         "rsa3072",
         "nistp256",

@@ -159,7 +159,10 @@ fn what_we_encrypt_for_version_6_certificates_opens() {
             strongroom::mail::openpgp::open(&sealed.expect("encrypts"), None, ctx)
         });
         let opened = opened.unwrap_or_else(|unopened| panic!("{suite:?}: {}", unopened.failure));
-        assert_eq!(opened.plaintext, b"Content-Type: text/plain\r\n\r\nhi\r\n");
+        assert_eq!(
+            opened.plaintext,
+            b"From: bob@example.org\r\nContent-Type: text/plain;\r\n protected-headers=\"v1\"\r\n\r\nhi\r\n"
+        );
         assert_eq!(opened.layers[0].algorithms[0], "SEIPDv2", "{suite:?}");
     }
 }

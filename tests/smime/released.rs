@@ -30,10 +30,8 @@ fn what_we_encrypt_opens_elsewhere() {
         let certificate = folder.certificate(name).to_der().unwrap();
         let message = encrypt_for(&certificate, MAIL).unwrap();
         let text = String::from_utf8(message.clone()).unwrap();
-        assert!(text.starts_with(
-            "From: A <a@example.org>\r\nSubject: Greetings,\r\n of a kind\r\nMIME-Version"
-        ));
-        assert!(!text.contains("X-Secret"));
+        assert!(text.starts_with("From: A <a@example.org>\r\nSubject: ...\r\nMIME-Version"));
+        assert!(!text.contains("X-Secret") && !text.contains("Greetings"));
         folder.write("encrypted.eml", &message);
         folder.must(&format!(
             "cms -decrypt -in encrypted.eml -inkey {name}.key -recip {name}.crt -binary -out opened"

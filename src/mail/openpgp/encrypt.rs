@@ -3,6 +3,7 @@
 
 use super::armor::{armored, line};
 use crate::id::Digest;
+use crate::mail::outside;
 use openpgp::cert::amalgamation::key::ValidErasedKeyAmalgamation;
 use openpgp::packet::key::PublicParts;
 use openpgp::parse::Parse;
@@ -12,6 +13,9 @@ use openpgp::types::{Features, HashAlgorithm, SymmetricAlgorithm};
 use openpgp::{Cert, KeyHandle};
 use sequoia_openpgp as openpgp;
 use std::io::Write;
+
+/// Marks the fields beside a `Content-Type` as the message's own, as Thunderbird and others read it.
+const PROTECTED: &[u8] = b";\r\n protected-headers=\"v1\"";
 
 /// Why mail could not be encrypted to a certificate.
 #[derive(Debug, thiserror::Error)]
@@ -32,14 +36,13 @@ pub enum CannotEncrypt {
     Write(#[from] std::io::Error),
 }
 
-/// Encrypts a mail (RFC 5322) to an OpenPGP certificate (binary or armored). Its header fields are copied to the
-/// outside, but for those that describe the content; these go inside with the body.
+/// Encrypts a mail (RFC 5322) to an OpenPGP certificate (binary or armored). Its whole header goes
+/// inside, as protected headers; what [`outside`] lets through stands outside again.
 pub fn encrypt_for(certificate: &[u8], message: &[u8]) -> Result<Vec<u8>, CannotEncrypt> {
     let cert = Cert::from_bytes(certificate).map_err(CannotEncrypt::NotACertificate)?;
-    let (outside, inside) = split(message);
-    let encrypted = armored("MESSAGE", &encrypt(&cert, &inside)?);
+    let encrypted = armored("MESSAGE", &encrypt(&cert, &inside(message))?);
     let boundary = &Digest::of(encrypted.as_bytes()).to_string()[..32];
-    let mut mail = outside;
+    let mut mail = outside::fields(message);
     mail.extend_from_slice(
         format!(
             "MIME-Version: 1.0\r\n\
@@ -93,53 +96,36 @@ fn recipient<'a>(key: &ValidErasedKeyAmalgamation<'a, PublicParts>) -> Recipient
     }
 }
 
-/// The fields that stay outside, and the MIME entity that goes inside.
-fn split(message: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    let (mut outside, mut inside, mut replaced) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut at, mut place) = (0, Place::Outside);
+/// The MIME entity that goes inside: the mail with all its fields, marked as protected ones, so that the recipient's
+/// client shows them.
+fn inside(message: &[u8]) -> Vec<u8> {
+    let (mut fields, mut at) = (Vec::<Vec<u8>>::new(), 0);
     while at < message.len() {
-        let (field, next) = line(message, at);
-        if field.is_empty() {
-            at = next;
-            break;
-        }
-        if !matches!(field[0], b' ' | b'\t') {
-            place = Place::of(field);
-        }
-        let to = match place {
-            Place::Outside => &mut outside,
-            Place::Inside => &mut inside,
-            Place::Replaced => &mut replaced,
-        };
-        to.extend_from_slice(field);
-        to.extend_from_slice(b"\r\n");
+        let (text, next) = line(message, at);
         at = next;
-    }
-    if inside.is_empty() {
-        inside.extend_from_slice(b"Content-Type: text/plain\r\n");
-    }
-    inside.extend_from_slice(b"\r\n");
-    inside.extend_from_slice(&message[at..]);
-    (outside, inside)
-}
-
-/// Where a header field goes; folded lines follow their first.
-enum Place {
-    Outside,
-    Inside,
-    Replaced,
-}
-
-impl Place {
-    fn of(field: &[u8]) -> Self {
-        if starts_with_name(field, b"content-") {
-            Self::Inside
-        } else if starts_with_name(field, b"mime-version:") {
-            Self::Replaced
-        } else {
-            Self::Outside
+        match fields.last_mut() {
+            _ if text.is_empty() => break,
+            Some(last) if matches!(text[0], b' ' | b'\t') => {
+                last.extend_from_slice(b"\r\n");
+                last.extend_from_slice(text);
+            }
+            _ => fields.push(text.to_vec()),
         }
     }
+    fields.retain(|field| !starts_with_name(field, b"mime-version:"));
+    let is_type = |field: &Vec<u8>| starts_with_name(field, b"content-type:");
+    match fields.iter().position(is_type) {
+        Some(place) => {
+            let own = fields[place].trim_ascii_end();
+            fields[place] = own.strip_suffix(b";").unwrap_or(own).to_vec();
+            fields[place].extend_from_slice(PROTECTED);
+        }
+        None => fields.push([b"Content-Type: text/plain", PROTECTED].concat()),
+    }
+    let mut inside = fields.join(&b"\r\n"[..]);
+    inside.extend_from_slice(b"\r\n\r\n");
+    inside.extend_from_slice(&message[at..]);
+    inside
 }
 
 fn starts_with_name(field: &[u8], name: &[u8]) -> bool {

@@ -3,23 +3,12 @@
 
 use super::legacy;
 use super::release_check::{self, CheckError};
+use crate::mail::outside;
 use openssl::cms::{CMSOptions, CmsContentInfo};
 use openssl::error::ErrorStack;
 use openssl::stack::Stack;
 use openssl::symm::Cipher;
 use openssl::x509::X509;
-
-/// Header fields of the mail that stay readable outside, so that it can be filed and delivered.
-const OUTSIDE: [&str; 8] = [
-    "from",
-    "sender",
-    "reply-to",
-    "to",
-    "cc",
-    "subject",
-    "date",
-    "message-id",
-];
 
 /// Why a mail could not be encrypted.
 #[derive(Debug, thiserror::Error)]
@@ -43,15 +32,14 @@ pub enum EncryptError {
 }
 
 /// Encrypts `message` (a whole RFC 5322 message) to the certificate (DER). The result is a whole message of the type
-/// `application/pkcs7-mime; smime-type=enveloped-data`; the mail's own header goes inside with all of it and, as far as
-/// delivery needs it, outside again.
+/// `application/pkcs7-mime; smime-type=enveloped-data`; the mail's own header goes inside with all of it; what
+/// [`outside`] lets through stands outside again.
 pub fn encrypt_for(certificate: &[u8], message: &[u8]) -> Result<Vec<u8>, EncryptError> {
     legacy::enable();
     let x509 = X509::from_der(certificate).map_err(EncryptError::Certificate)?;
     if !super::chain::may_decrypt(&x509) {
         return Err(EncryptError::SigningOnly);
     }
-    let (header, _) = header_and_body(message);
     let encrypt = || -> Result<Vec<u8>, ErrorStack> {
         let mut recipients = Stack::new()?;
         recipients.push(x509)?;
@@ -61,49 +49,13 @@ pub fn encrypt_for(certificate: &[u8], message: &[u8]) -> Result<Vec<u8>, Encryp
     };
     let enveloped = encrypt().map_err(EncryptError::Encrypt)?;
     release_check::check(&enveloped, &[certificate])?;
-    Ok(wrap(&outside(header), &enveloped))
+    Ok(wrap(&outside::fields(message), &enveloped))
 }
 
 /// The message as one attached message, so that its whole header is kept; it is not a forwarded one (RFC 8551 §3.1).
 fn forwarded(message: &[u8]) -> Vec<u8> {
     let head = b"Content-Type: message/rfc822; forwarded=no\r\nContent-Transfer-Encoding: 8bit\r\nContent-Disposition: inline\r\n\r\n";
     [head.as_slice(), message].concat()
-}
-
-fn header_and_body(message: &[u8]) -> (&[u8], &[u8]) {
-    let end = |mark: &[u8]| {
-        message
-            .windows(mark.len())
-            .position(|window| window == mark)
-            .map(|at| at + mark.len())
-    };
-    let at = match (end(b"\r\n\r\n"), end(b"\n\n")) {
-        (Some(crlf), Some(lf)) => crlf.min(lf),
-        (crlf, lf) => crlf.or(lf).unwrap_or(message.len()),
-    };
-    message.split_at(at)
-}
-
-/// The fields of [`OUTSIDE`], with their continuation lines, in CRLF.
-fn outside(header: &[u8]) -> Vec<u8> {
-    let mut fields = Vec::new();
-    let mut wanted = false;
-    for line in header.split(|byte| *byte == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let continues = line
-            .first()
-            .is_some_and(|byte| matches!(byte, b' ' | b'\t'));
-        if !continues {
-            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-            let name = name.trim_ascii_end().to_ascii_lowercase();
-            wanted = OUTSIDE.iter().any(|outside| outside.as_bytes() == name);
-        }
-        if wanted && !line.is_empty() {
-            fields.extend_from_slice(line);
-            fields.extend_from_slice(b"\r\n");
-        }
-    }
-    fields
 }
 
 fn wrap(fields: &[u8], enveloped: &[u8]) -> Vec<u8> {
