@@ -49,10 +49,12 @@ pub fn next_block(text: &[u8], from: usize) -> Option<Block> {
             span: begin..at,
         });
     }
+    let initials = initials(text, begin);
     let (mut bytes, mut digits) = (Vec::new(), Vec::new());
     let mut in_headers = true;
     while at < text.len() {
         let (current, next) = line(text, at);
+        let current = current.strip_prefix(initials).unwrap_or(current);
         if current.contains(&b'-') && find(current, END).is_some() {
             return Some(Block {
                 label,
@@ -81,6 +83,22 @@ pub fn next_block(text: &[u8], from: usize) -> Option<Block> {
         bytes: finish(bytes, &digits),
         span: begin..at,
     })
+}
+
+/// What stands before the line at `begin` where a reply quotes with its author's initials ("AE> ", "Alice>"): letters that
+/// are not the block's.
+fn initials(text: &[u8], begin: usize) -> &[u8] {
+    const LONGEST: usize = 16;
+    let before = &text[begin.saturating_sub(LONGEST)..begin];
+    let start = before.iter().rposition(|byte| *byte == b'\n');
+    let quote = start.map_or(before, |at| &before[at + 1..]);
+    let is_whole = start.is_some() || begin == before.len();
+    let marked = quote.trim_ascii_end().ends_with(b">");
+    if is_whole && marked {
+        quote.trim_ascii_end()
+    } else {
+        b""
+    }
 }
 
 /// Digits gathered before they are decoded, so that a long message is not held twice.
@@ -148,12 +166,15 @@ pub(crate) fn charset(text: &[u8]) -> Option<String> {
     None
 }
 
-/// `MESSAGE-----` (or `MESSAGE, PART 1/2-----`) → `MESSAGE`.
+/// `MESSAGE-----` (or `MESSAGE, PART 1/2-----`) → `MESSAGE`. What GnuPG armors by `--enarmor` is a message as others are.
 fn label_of(rest: &[u8]) -> Option<String> {
     let end = rest
         .iter()
         .position(|c| !(c.is_ascii_uppercase() || c.is_ascii_digit() || *c == b' '))?;
-    let label = std::str::from_utf8(&rest[..end]).ok()?.trim_end();
+    let label = match std::str::from_utf8(&rest[..end]).ok()?.trim_end() {
+        "ARMORED FILE" => "MESSAGE",
+        label => label,
+    };
     (!label.is_empty()).then(|| label.to_owned())
 }
 
@@ -227,6 +248,9 @@ mod tests {
             "-----BEGIN PGP MESSAGE-----\n\naGVsbG8=\n=abcd\n-----END PGP MESSAGE-----\n",
             "Hi!\r\n-----BEGIN PGP MESSAGE-----\r\nVersion: 1\r\nComment:\r\n\r\naGVs\r\nbG8=\r\n-----END PGP MESSAGE-----",
             "> -----BEGIN PGP MESSAGE-----\n> Version: x\n> \n> aGVsbG8=\n> =abcd\n> -----END PGP MESSAGE-----\n",
+            "Hi\nAE> -----BEGIN PGP MESSAGE-----\nAE>\nAE> aGVs\nAE> bG8=\nAE> =abcd\nAE> -----END PGP MESSAGE-----\n",
+            "Bob>-----BEGIN PGP MESSAGE-----\nBob>Version: x\nBob>\nBob>aGVsbG8=\nBob>-----END PGP MESSAGE-----\n",
+            "-----BEGIN PGP ARMORED FILE-----\nComment: x\n\naGVsbG8=\n-----END PGP ARMORED FILE-----\n",
             "-----BEGIN PGP MESSAGE-----\naGVsbG8\n-----END PGP MESSAGE-----\n",
             "-----BEGIN PGP MESSAGE-----\n\naGVsbG8==abcd\n-----END PGP MESSAGE-----\n",
             "-----BEGIN PGP MESSAGE-----\n\naGVsbG8=3D\n=3Dabcd\n-----END PGP MESSAGE-----\n",

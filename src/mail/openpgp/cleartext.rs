@@ -14,6 +14,8 @@ pub struct ClearSigned {
     pub signed_with_blanks: Vec<u8>,
     /// The packets of the signature block; empty if there is none.
     pub signature: Vec<u8>,
+    /// `NotDashEscaped` was said, of which no text tells what exactly is signed then.
+    pub verbatim: bool,
     /// Where all of it lies in the given text.
     pub span: Range<usize>,
 }
@@ -29,6 +31,7 @@ pub fn parse(text: &[u8], from: usize) -> Option<ClearSigned> {
         signed: Vec::new(),
         signed_with_blanks: Vec::new(),
         signature: Vec::new(),
+        verbatim: body.verbatim,
         span: start..text.len(),
     };
     let mut at = body.start;

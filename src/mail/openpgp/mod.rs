@@ -104,7 +104,10 @@ fn clear_signed(text: &[u8], ctx: &Context) -> Result<Unwrapped, Unopened> {
         Reading::enclosed(&clear.signed),
         Reading::with_blanks(&clear.signed_with_blanks),
     ];
-    let signatures = signature::judge(&signatures, &readings, 0, ctx);
+    let mut signatures = signature::judge(&signatures, &readings, 0, ctx);
+    if clear.verbatim {
+        signatures.iter_mut().for_each(signature::not_accused);
+    }
     let layer = signed_layer(
         "clear-signed",
         &clear.text,

@@ -7,7 +7,7 @@ use super::line_ends::{has_bare_lf, stripped, to_crlf, to_lf};
 use super::session::public_key_name;
 use super::{verdict, verify};
 use crate::mail::context::Context;
-use crate::mail::model::{Format, Signature, Verdict};
+use crate::mail::model::{Format, Signature, SignatureMath, Verdict};
 use crate::time::Timestamp;
 use openpgp::crypto::hash::Hash;
 use openpgp::packet::key::{Key, PublicParts, UnspecifiedRole};
@@ -142,6 +142,16 @@ pub const DETACHED: &str = "detached: what was signed is not here";
 pub const BROKEN: &str = "damaged: the message around the signature is malformed";
 /// Why a signature was not checked: what was signed did not open.
 pub const UNREACHED: &str = "unopened: what was signed could not be read";
+
+/// A signature that does not fit, over a text of which it is not known how its signer hashed it (`NotDashEscaped`), is not
+/// called bad.
+pub fn not_accused(signature: &mut Signature) {
+    if signature.math == SignatureMath::Bad {
+        signature.math = SignatureMath::Unchecked;
+        signature.verdict = Verdict::UnknownSigner;
+        "unsupported: NotDashEscaped".clone_into(&mut signature.reason);
+    }
+}
 
 /// Signature packets (bodies) that cannot be checked, with what they say of themselves.
 #[must_use]
