@@ -110,15 +110,46 @@ pub fn arrival_meta(arrival: &Arrival) -> ArrivalMeta {
     }
 }
 
-/// The mailboxes of an arrival: everybody in its envelope, lower case.
+/// The mailboxes of an arrival: everybody in its envelope, in one spelling for each mailbox.
 #[must_use]
 pub fn owners(arrival: &Arrival) -> Vec<String> {
     let all: BTreeSet<String> = std::iter::once(&arrival.sender)
         .chain(&arrival.recipients)
+        .map(|address| mailbox(address))
         .filter(|address| !address.is_empty())
-        .map(|address| address.to_lowercase())
         .collect();
     all.into_iter().collect()
+}
+
+/// The mailbox that an address of an envelope means (RFC 5321, 4.1.2): lower case, without a source route, without the
+/// domain's last dot, its local part without quotes that it doesn't need.
+fn mailbox(address: &str) -> String {
+    let routed = address.strip_prefix('@').and_then(|at| at.split_once(':'));
+    let address = routed.map_or(address, |(_, address)| address).trim();
+    let Some((local, domain)) = address.rsplit_once('@') else {
+        return address.to_lowercase();
+    };
+    let quoted = local.strip_prefix('"').and_then(|q| q.strip_suffix('"'));
+    let local = quoted
+        .and_then(unquoted)
+        .unwrap_or_else(|| local.to_owned());
+    format!("{local}@{}", domain.trim_end_matches('.')).to_lowercase()
+}
+
+/// The inside of a quoted local part, if it is one without quotes too.
+fn unquoted(quoted: &str) -> Option<String> {
+    let mut out = String::with_capacity(quoted.len());
+    let mut chars = quoted.chars();
+    while let Some(c) = chars.next() {
+        out.push(if c == '\\' { chars.next()? } else { c });
+    }
+    let is_atom = |atom: &str| {
+        !atom.is_empty()
+            && atom
+                .chars()
+                .all(|c| c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c))
+    };
+    out.split('.').all(is_atom).then_some(out)
 }
 
 /// The keys that a record waits for.
@@ -252,5 +283,36 @@ pub fn slot_place(slot: SlotRef) -> SlotPlace {
     SlotPlace {
         segment: SegmentNo(u32::try_from(slot.segment).unwrap_or(u32::MAX)),
         index: slot.index,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mailbox;
+
+    #[test]
+    fn a_mailbox_has_one_spelling() {
+        for spelt in [
+            "probe@x.example",
+            "Probe@X.example",
+            "\"probe\"@x.example",
+            "\"pr\\obe\"@x.example",
+            "@relay.example:probe@x.example",
+            "@a.example,@b.example:\"probe\"@x.example.",
+            "probe@x.example.",
+        ] {
+            assert_eq!(mailbox(spelt), "probe@x.example", "{spelt}");
+        }
+        for kept in [
+            "\"a b\"@x.example",
+            "\"a@b\"@x.example",
+            "\"\"@x.example",
+            "\"a.\"@x.example",
+            "\"a\\\"@x.example",
+            "postmaster",
+            "",
+        ] {
+            assert_eq!(mailbox(kept), kept);
+        }
     }
 }
