@@ -20,6 +20,7 @@ pub mod model;
 pub mod openpgp;
 pub mod rendition;
 mod rsa;
+mod rtf;
 pub mod smime;
 pub mod sniff;
 pub mod text;
