@@ -1,5 +1,6 @@
 //! What search knows of a mail: header fields and the text of every readable part, decoded to UTF-8.
 
+mod entities;
 pub mod html;
 mod invoice;
 mod office;
