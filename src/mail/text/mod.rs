@@ -1,9 +1,11 @@
 //! What search knows of a mail: header fields and the text of every readable part, decoded to UTF-8.
 
 mod entities;
+mod font;
 pub mod html;
 mod invoice;
 mod office;
+mod page;
 mod pdf;
 mod xml;
 
