@@ -41,7 +41,7 @@ pub fn meta(manifest: &Manifest, slot: SlotPlace, place: Place) -> RecordMeta {
         message_id: manifest.opened.text.message_id.clone(),
         outcome: outcome_text(manifest.opened.outcome).to_owned(),
         opened_by: opened_by(manifest),
-        has_attachment: !manifest.opened.text.attachments.is_empty(),
+        has_attachment: manifest.opened.text.is_with_attachment(),
         sizes: Sizes {
             original: manifest.original.length,
             rendition: manifest.rendition.as_ref().map(|entry| entry.length),
@@ -203,6 +203,7 @@ pub fn doc(manifest: &Manifest, text: SearchText, further: &[String]) -> SearchD
             .iter()
             .any(|layer| layer.format == format && is_encryption(&layer.kind))
     };
+    let has_attachment = text.is_with_attachment();
     let mut encrypted = Vec::new();
     if encrypts(Format::Smime) {
         encrypted.push(Encryption::Smime);
@@ -220,7 +221,7 @@ pub fn doc(manifest: &Manifest, text: SearchText, further: &[String]) -> SearchD
         to: text.to.iter().map(party).collect(),
         subject: text.subject,
         body: text.body,
-        has_attachment: !text.attachments.is_empty(),
+        has_attachment,
         attachments: text.attachments,
         encrypted,
         signed: manifest
