@@ -192,7 +192,8 @@ pub fn opened_by(manifest: &Manifest) -> Vec<String> {
     distinct.into_iter().cloned().collect()
 }
 
-/// What search is given. `text` has the body; `further` are the owners of later arrivals.
+/// What search is given. `text` has the body; `further` are the owners of later arrivals. What was noted of the text
+/// (e-invoices, failed extractions) is found like words of the body.
 #[must_use]
 pub fn doc(manifest: &Manifest, text: SearchText, further: &[String]) -> SearchDoc {
     let mut all: BTreeSet<String> = owners(&manifest.arrival).into_iter().collect();
@@ -220,7 +221,7 @@ pub fn doc(manifest: &Manifest, text: SearchText, further: &[String]) -> SearchD
         from: text.from.iter().map(party).collect(),
         to: text.to.iter().map(party).collect(),
         subject: text.subject,
-        body: text.body,
+        body: with_notes(text.body, &text.notes),
         has_attachment,
         attachments: text.attachments,
         encrypted,
@@ -232,6 +233,13 @@ pub fn doc(manifest: &Manifest, text: SearchText, further: &[String]) -> SearchD
             .collect(),
         message_id: text.message_id,
     }
+}
+
+fn with_notes(body: String, notes: &[String]) -> String {
+    if notes.is_empty() {
+        return body;
+    }
+    format!("{}\n{body}", notes.join("\n"))
 }
 
 /// The mail's own date, or that of its first arrival.
