@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
+    /// The last second that is shown as itself: 9999-12-30T22:00:00Z.
+    pub const LAST: Self = Self(253_402_207_200_000);
+
     /// Whole seconds since 1970.
     #[must_use]
     pub const fn seconds(self) -> u64 {
@@ -19,21 +22,22 @@ impl Timestamp {
     /// The point `seconds` after 1970.
     #[must_use]
     pub const fn from_seconds(seconds: u64) -> Self {
-        Self(seconds * 1000)
+        Self(seconds.saturating_mul(1000))
     }
 
     /// This point, `seconds` later.
     #[must_use]
     pub const fn plus_seconds(self, seconds: u64) -> Self {
-        Self(self.0 + seconds * 1000)
+        Self(self.0.saturating_add(seconds.saturating_mul(1000)))
     }
 }
 
 impl fmt::Display for Timestamp {
-    /// RFC 3339 in UTC, to the second.
+    /// RFC 3339 in UTC, to the second; a time after the year 9999 as the last one that can be written.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = i64::try_from(self.seconds()).map_err(|_| fmt::Error)?;
-        let time = jiff::Timestamp::from_second(seconds).map_err(|_| fmt::Error)?;
+        let seconds = self.seconds().min(Self::LAST.seconds());
+        let time = jiff::Timestamp::from_second(i64::try_from(seconds).unwrap_or(i64::MAX))
+            .unwrap_or(jiff::Timestamp::MAX);
         write!(f, "{time}")
     }
 }
@@ -83,6 +87,7 @@ impl Clock for FixedClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn shown_as_rfc_3339() {
@@ -90,5 +95,19 @@ mod tests {
             Timestamp::from_seconds(1_700_000_000).to_string(),
             "2023-11-14T22:13:20Z"
         );
+        assert_eq!(Timestamp::LAST.to_string(), "9999-12-30T22:00:00Z");
+        assert_eq!(
+            i64::try_from(Timestamp::LAST.seconds()).unwrap(),
+            jiff::Timestamp::MAX.as_second()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_time_can_be_shown(milliseconds in any::<u64>(), seconds in any::<u64>()) {
+            let later = Timestamp(milliseconds).plus_seconds(seconds);
+            prop_assert!(later.to_string().ends_with('Z'));
+            prop_assert!(Timestamp::from_seconds(seconds).to_string().ends_with('Z'));
+        }
     }
 }

@@ -174,6 +174,9 @@ fn print_mail(mail: &MailView) {
     for name in &mail.attachments {
         println!("Attached: {}", printable(name));
     }
+    for note in &mail.notes {
+        println!("Noted:    {}", printable(note));
+    }
     println!("\n{}", printable_text(&mail.text));
 }
 

@@ -388,6 +388,8 @@ pub struct MailView {
     pub text: String,
     /// Names of attachments.
     pub attachments: Vec<String>,
+    /// What the record notes of its text: structured e-invoices, parts whose text could not be taken.
+    pub notes: Vec<String>,
     /// Bytes of the original.
     pub original_bytes: u64,
     /// Bytes of the rendition.

@@ -124,6 +124,7 @@ impl Core {
             signatures: opened.signatures,
             text: text.body,
             attachments: text.attachments,
+            notes: opened.text.notes,
             original_bytes: manifest.original.length,
             rendition_bytes: manifest.rendition.map(|entry| entry.length),
         })

@@ -1,23 +1,21 @@
 //! Bytes in any charset that mail carries, to text. Never fails: what is mislabelled is guessed, what cannot be
 //! read becomes U+FFFD.
 
-use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
+mod declared;
+mod legacy;
+
+pub use declared::{decode_html, decode_xml};
+
+use encoding_rs::{Encoding, ISO_2022_JP, ISO_8859_15, UTF_8, WINDOWS_1252};
+use memchr::memmem;
 
 /// Decodes `bytes`. With no label, or one that says ASCII or is unknown: UTF-8 if it is that, else ISO-2022-JP if
 /// its escapes are there, else Windows-1252.
 #[must_use]
 pub fn decode(bytes: &[u8], label: Option<&str>) -> String {
-    let label = label
-        .unwrap_or_default()
-        .trim()
-        .trim_matches(['"', '\''])
-        .to_ascii_lowercase();
-    match label.as_str() {
-        "utf-7" | "unicode-1-1-utf-7" | "csutf7" => return utf7(bytes),
-        "" | "us-ascii" | "ascii" | "ansi_x3.4-1968" | "unknown-8bit" | "x-unknown" | "default" => {
-            return guess(bytes);
-        }
-        _ => {}
+    let label = plain(label);
+    if let Some(text) = legacy::decode(bytes, &label) {
+        return text;
     }
     let Some(encoding) = named(&label) else {
         return guess(bytes);
@@ -28,9 +26,20 @@ pub fn decode(bytes: &[u8], label: Option<&str>) -> String {
     encoding.decode(bytes).0.into_owned()
 }
 
-/// Names that the WHATWG list lacks.
+fn plain(label: Option<&str>) -> String {
+    label
+        .unwrap_or_default()
+        .trim()
+        .trim_matches(['"', '\''])
+        .to_ascii_lowercase()
+}
+
+/// The encoding of a name, with names that the WHATWG list lacks. Who says ASCII or "unknown" says nothing.
 fn named(label: &str) -> Option<&'static Encoding> {
     let alias = match label {
+        "" | "us-ascii" | "ascii" | "ansi_x3.4-1968" | "unknown-8bit" | "x-unknown" | "default" => {
+            return None;
+        }
         "cp1252" | "windows1252" | "cp-1252" => "windows-1252",
         "cp1250" => "windows-1250",
         "cp1251" => "windows-1251",
@@ -47,8 +56,17 @@ fn named(label: &str) -> Option<&'static Encoding> {
     Encoding::for_label(alias.as_bytes())
 }
 
-/// Text that says UTF-8 or an 8-bit charset and is not: the other of the two is tried.
+/// Text that says UTF-8 or an 8-bit charset and may be another: what its bytes show to be more likely.
 fn relabelled(bytes: &[u8], encoding: &'static Encoding) -> String {
+    if let Some(text) = escaped(bytes) {
+        return text;
+    }
+    if encoding == WINDOWS_1252 || encoding == ISO_8859_15 {
+        // No Western text is UTF-8 by chance, but much UTF-8 is called Latin-1.
+        if let Some(text) = utf8(bytes) {
+            return text.to_owned();
+        }
+    }
     if encoding != UTF_8 {
         return encoding.decode_without_bom_handling(bytes).0.into_owned();
     }
@@ -68,60 +86,45 @@ fn relabelled(bytes: &[u8], encoding: &'static Encoding) -> String {
     }
 }
 
+/// Bytes that are UTF-8, a last character that was cut off aside.
+fn utf8(bytes: &[u8]) -> Option<&str> {
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) if error.error_len().is_none() => {
+            let whole = std::str::from_utf8(&bytes[..error.valid_up_to()]).ok()?;
+            (!whole.is_ascii()).then_some(whole)?
+        }
+        Err(_) => return None,
+    };
+    Some(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+/// Text of seven bits with the escape sequences of ISO-2022.
+fn escaped(bytes: &[u8]) -> Option<String> {
+    memmem::find(bytes, b"\x1b$").filter(|_| bytes.is_ascii())?;
+    if memmem::find(bytes, b"\x1b$)C").is_some() {
+        return Some(legacy::iso_2022_kr(bytes));
+    }
+    Some(ISO_2022_JP.decode(bytes).0.into_owned())
+}
+
 fn guess(bytes: &[u8]) -> String {
+    if let [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] = bytes {
+        return legacy::decode(bytes, "utf-32").unwrap_or_default();
+    }
     if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = bytes {
         return UTF_8.decode(bytes).0.into_owned();
     }
-    match std::str::from_utf8(bytes) {
-        Ok(text) if text.contains("\u{1b}$") => {
-            encoding_rs::ISO_2022_JP.decode(bytes).0.into_owned()
-        }
-        Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text).to_owned(),
-        Err(_) => WINDOWS_1252
+    if let Some(text) = escaped(bytes) {
+        return text;
+    }
+    match utf8(bytes) {
+        Some(text) => text.to_owned(),
+        None => WINDOWS_1252
             .decode_without_bom_handling(bytes)
             .0
             .into_owned(),
     }
-}
-
-/// UTF-7 (RFC 2152). Wrong sequences become U+FFFD.
-fn utf7(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let byte = bytes[at];
-        at += 1;
-        if byte != b'+' {
-            out.push(if byte.is_ascii() {
-                char::from(byte)
-            } else {
-                '\u{fffd}'
-            });
-            continue;
-        }
-        let length = bytes[at..]
-            .iter()
-            .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
-            .count();
-        let shifted = &bytes[at..at + length];
-        at += length;
-        let ended = bytes.get(at) == Some(&b'-');
-        if shifted.is_empty() {
-            out.push('+');
-        } else {
-            push_utf16(shifted, &mut out);
-        }
-        at += usize::from(ended);
-    }
-    out
-}
-
-fn push_utf16(base64: &[u8], out: &mut String) {
-    let bytes = super::transfer::base64(base64);
-    let units = bytes
-        .chunks_exact(2)
-        .map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
-    out.extend(char::decode_utf16(units).map(|unit| unit.unwrap_or('\u{fffd}')));
 }
 
 #[cfg(test)]
@@ -131,10 +134,7 @@ mod tests {
 
     #[test]
     fn charsets_of_all_kinds() {
-        assert_eq!(
-            decode(b"Hi Mom +Jjo--+AOQ-! 1 +- 1", Some("UTF-7")),
-            "Hi Mom \u{263a}-ä! 1 + 1"
-        );
+        assert_eq!(decode(b"+AOQ-", Some("UTF-7")), "ä");
         assert_eq!(decode(b"\xe4", Some("iso-8859-1")), "ä");
         assert_eq!(decode("ä".as_bytes(), Some("us-ascii")), "ä");
         assert_eq!(decode(b"\xe4 x", Some("utf-8")), "ä x");
@@ -142,11 +142,30 @@ mod tests {
         assert_eq!(decode(b"\x1b$B$\"\x1b(B", None), "あ");
     }
 
+    #[test]
+    fn wrong_labels_do_not_count() {
+        for label in ["iso-8859-1", "windows-1252", "us-ascii", "iso-8859-15"] {
+            assert_eq!(decode("Müll".as_bytes(), Some(label)), "Müll", "{label}");
+            assert_eq!(
+                decode(b"M\xfcll caf\xe9", Some(label)),
+                "Müll café",
+                "{label}"
+            );
+            // Cut within a character.
+            assert_eq!(decode(b"\xc3\xbcb\xc3", Some(label)), "üb", "{label}");
+        }
+        for label in [None, Some("utf-8"), Some("iso-8859-1")] {
+            assert_eq!(decode(b"\x1b$B$\"\x1b(B", label), "あ");
+            assert_eq!(decode(b"\x1b$)C\x0eGQ1[", label), "한글");
+        }
+        assert_eq!(decode(b"\xff\xfe\0\0x\0\0\0", None), "x");
+    }
+
     proptest! {
         #[test]
         fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), label in ".{0,12}") {
             let _ = decode(&bytes, Some(&label));
-            let _ = utf7(&bytes);
+            let _ = (decode_html(&bytes, Some(&label)), decode_xml(&bytes, None));
         }
     }
 }

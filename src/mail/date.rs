@@ -8,7 +8,8 @@ const MONTHS: [&str; 12] = [
 ];
 
 /// Reads an RFC 5322 date and the commoner deviations from it: no weekday, a wrong one, two-digit years, named
-/// zones, missing seconds or zone (UTC is assumed), dashes between the pieces, month before day.
+/// zones, missing seconds or zone (UTC is assumed), dashes between the pieces, month before day. None of a time before
+/// 1970 or after [`Timestamp::LAST`].
 #[must_use]
 pub fn parse(text: &str) -> Option<Timestamp> {
     let text = text
@@ -57,7 +58,8 @@ pub fn parse(text: &str) -> Option<Timestamp> {
         .timestamp()
         .as_second()
         - i64::from(offset) * 60;
-    u64::try_from(utc).ok().map(Timestamp::from_seconds)
+    let time = Timestamp::from_seconds(u64::try_from(utc).ok()?);
+    (time <= Timestamp::LAST).then_some(time)
 }
 
 fn full_year(number: i16, digits: usize) -> i16 {
@@ -126,12 +128,22 @@ mod tests {
         assert_eq!(at("Tue Apr  3 10:00:00 EDT 2001"), "2001-04-03T14:00:00Z");
         assert_eq!(at("01-Feb-2003 04:05:06 +0000"), "2003-02-01T04:05:06Z");
         assert_eq!(at("soon"), "");
+        assert_eq!(
+            at("Thu, 30 Dec 9999 22:00:00 +0000"),
+            "9999-12-30T22:00:00Z"
+        );
+        assert_eq!(at("Thu, 30 Dec 9999 21:00:00 -1200"), "");
     }
 
     proptest! {
         #[test]
         fn never_panics(text in ".{0,60}", digits in "[0-9:+ -]{0,40}") {
             let _ = (parse(&text), parse(&digits));
+        }
+
+        #[test]
+        fn any_date_can_be_shown(day in 1..=31, year in 1900..=9999, hour in 0..24, zone in -9999..=9999) {
+            let _ = parse(&format!("{day} Dec {year} {hour}:00:00 {zone:+05}")).map(|time| time.to_string());
         }
     }
 }

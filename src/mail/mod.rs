@@ -21,6 +21,7 @@ pub mod openpgp;
 mod outside;
 pub mod rendition;
 mod rsa;
+mod rtf;
 pub mod smime;
 pub mod sniff;
 pub mod text;

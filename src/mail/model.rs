@@ -236,8 +236,19 @@ pub struct SearchText {
     pub body: String,
     /// Names of attachments.
     pub attachments: Vec<String>,
+    /// Whether a reader sees attachments, with or without a name. Manifests written before 2026-11-28 do not have it.
+    #[serde(default)]
+    pub has_attachment: Option<bool>,
     /// Structured e-invoices found ("XRechnung", "Factur-X"), and parts whose text could not be taken, with why.
     pub notes: Vec<String>,
+}
+
+impl SearchText {
+    /// Whether there are attachments; where nobody said, whether there are names of any.
+    #[must_use]
+    pub fn is_with_attachment(&self) -> bool {
+        self.has_attachment.unwrap_or(!self.attachments.is_empty())
+    }
 }
 
 /// A display name and an address.

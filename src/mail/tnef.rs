@@ -2,6 +2,7 @@
 //! and the attachments. A bounded reader of flat attribute streams; nested messages are attachments.
 
 use super::rendition::as_file;
+use super::rtf;
 
 /// Attachments and properties looked at in one file.
 const MAX_ITEMS: usize = 1000;
@@ -13,6 +14,8 @@ pub struct Contents {
     pub text: Vec<u8>,
     /// HTML body.
     pub html: Vec<u8>,
+    /// The text of a rich text body, in UTF-8.
+    pub rich: Vec<u8>,
     /// Attached files: name and content.
     pub files: Vec<(String, Vec<u8>)>,
 }
@@ -55,13 +58,17 @@ pub fn parse(bytes: &[u8]) -> Option<Contents> {
     Some(contents)
 }
 
-/// The contents as a `multipart/mixed`, or the one part that there is.
+/// The contents as a `multipart/mixed`. Of a body that is there as rich text alone, it has the text.
 #[must_use]
 pub fn as_entity(contents: &Contents) -> Vec<u8> {
     let mut parts = Vec::new();
-    if !contents.text.is_empty() {
+    let plain = match contents.html.as_slice() {
+        [] if contents.text.is_empty() => &contents.rich,
+        _ => &contents.text,
+    };
+    if !plain.is_empty() {
         parts.push(super::rendition::as_entity(
-            [b"\r\n", contents.text.as_slice()].concat(),
+            [b"\r\n", plain.as_slice()].concat(),
         ));
     }
     if !contents.html.is_empty() {
@@ -118,6 +125,10 @@ fn attachment_attribute(id: u32, data: &[u8], file: &mut (String, Vec<u8>)) {
 fn message_properties(data: &[u8], contents: &mut Contents) {
     properties(data, |tag, value| match tag >> 16 {
         0x1000 if contents.text.is_empty() => contents.text = text_of(tag, value).into_bytes(),
+        0x1009 => {
+            let text = rtf::unpacked(value).map(|rtf| rtf::to_text(&rtf));
+            contents.rich = text.unwrap_or_default().into_bytes();
+        }
         0x1013 => {
             contents.html = if tag & 0xffff == 0x1f {
                 text_of(tag, value).into_bytes()
@@ -256,6 +267,19 @@ mod tests {
             contents.files,
             [("smime.p7m".to_owned(), b"content".to_vec())]
         );
+    }
+
+    #[test]
+    fn a_body_of_rich_text_alone_comes_out_as_text() {
+        let mut rich = b"\0\0\0\0\x0f\0\0\0MELA\0\0\0\0{\\rtf1\\b words}".to_vec();
+        let length = u32::try_from(rich.len()).unwrap();
+        rich.resize(rich.len().next_multiple_of(4), 0);
+        let head = [1_u32, 0x1009_0102, 1, length].map(u32::to_le_bytes);
+        let mut tnef = [&SIGNATURE.to_le_bytes()[..], &[1, 0]].concat();
+        let properties = [head.concat(), rich].concat();
+        tnef.extend(attribute_bytes(ATT_MESSAGE_PROPERTIES, &properties));
+        let entity = String::from_utf8(as_entity(&parse(&tnef).unwrap())).unwrap();
+        assert!(entity.contains("\r\nwords\r\n"), "{entity}");
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! What counts as a word, for the index and for queries alike: runs of letters and digits in lower case,
 //! without accents. Everything else separates, so an address, a host name or a file name is a phrase of
-//! its parts and is found by the whole and by each part. Chinese, Japanese and Korean characters are
-//! words of their own, since nothing separates them.
+//! its parts and is found by the whole and by each part. Chinese, Japanese, Korean, Thai, Lao, Khmer
+//! and Myanmar characters are words of their own, since nothing separates them.
 
 use tantivy::tokenizer::{Token, TokenStream, Tokenizer};
 use unicode_normalization::char::{decompose_canonical, is_combining_mark};
@@ -131,13 +131,17 @@ fn is_invisible(c: char) -> bool {
         )
 }
 
-/// Characters of scripts that write no spaces between words, and Hangul.
+/// Characters of scripts that write no spaces between words (Thai, Lao, Khmer, Myanmar and their neighbours, Chinese and
+/// Japanese), and Hangul. Vowel signs are marks and pass as accents do.
 fn stands_alone(c: char) -> bool {
-    matches!(c, '\u{1100}'..='\u{11ff}' | '\u{2e80}'..='\u{2fdf}' | '\u{3005}'..='\u{3007}'
+    matches!(c, '\u{0e01}'..='\u{0e4e}' | '\u{0e80}'..='\u{0eff}' | '\u{1000}'..='\u{109f}'
+        | '\u{1780}'..='\u{17d3}' | '\u{1950}'..='\u{19df}' | '\u{1a20}'..='\u{1aaf}'
+        | '\u{a9e0}'..='\u{a9ff}' | '\u{aa60}'..='\u{aadf}' | '\u{1100}'..='\u{11ff}' | '\u{2e80}'..='\u{2fdf}' | '\u{3005}'..='\u{3007}'
         | '\u{3041}'..='\u{3096}' | '\u{30a1}'..='\u{30fa}' | '\u{30fc}'..='\u{318f}'
         | '\u{31a0}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{a960}'..='\u{a97f}'
         | '\u{ac00}'..='\u{d7ff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3fffd}')
         && c.is_alphanumeric()
+        && !is_combining_mark(c)
 }
 
 /// [`words`] as tantivy wants them.
@@ -194,6 +198,8 @@ mod tests {
             ),
             ("Rech\u{ad}nung 1.234,56", "rechnung 1 234 56"),
             ("会議は10時", "会 議 は 10 時"),
+            ("สวัสดี2570", "ส ว ส ด 2570"),
+            ("ສະບາຍ ប្រទេស မြန်မာ", "ສ ະ ບ າ ຍ ប រ ទ ស မ န မ"),
             ("ﬁle ＡＢＣ", "file abc"),
             ("  -- !!", ""),
         ] {

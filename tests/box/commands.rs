@@ -366,6 +366,46 @@ fn every_answer_has_a_form_for_machines_and_no_statement_has_a_password_hash() {
     assert_eq!(box_.json("logout --json")["signed_out"], true);
 }
 
+#[test]
+fn what_is_noted_of_a_mails_text_is_shown_and_found() {
+    let box_ = TestBox::running();
+    let mails = box_.file("mails");
+    fs::create_dir(&mails).expect("a folder");
+    let mail = |name: &str, content_type: &str, content: &str| {
+        let mail = format!(
+            "From: a@example.net\r\nDate: Thu, 30 Dec 9999 21:00:00 -1200\r\nSubject: {name}\r\n\
+             Content-Type: {content_type}; name={name}\r\n\r\n{content}\r\n"
+        );
+        fs::write(mails.join(format!("{name}.eml")), mail).expect("a mail");
+    };
+    mail(
+        "invoice.xml",
+        "application/xml",
+        "<Invoice xmlns=\"urn:oasis:names:specification:ubl:schema:xsd:Invoice-2\"><ID>4711</ID></Invoice>",
+    );
+    mail("broken.pdf", "application/pdf", "%PDF-1.4 broken");
+    box_.ok(&format!(
+        "import {} --mailbox anna@example.org",
+        mails.display()
+    ));
+    box_.wait_for_hits(1, "4711");
+    for (word, note) in [
+        ("e-invoice", "e-invoice EN 16931 (UBL): invoice.xml"),
+        ("damaged", "no text taken from \"broken.pdf\": "),
+    ] {
+        let found = box_.json(&format!("search --json {word}"));
+        assert_eq!(found["total"], 1, "{word}");
+        let id = found["hits"][0]["record"].as_str().expect("an id");
+        let shown = box_.json(&format!("show {id} --json"));
+        let noted = shown["notes"][0].as_str().expect("a note");
+        assert!(noted.starts_with(note), "{noted}");
+        assert!(box_.ok(&format!("show {id}")).contains(note));
+    }
+    // No date that anybody can write is left out of the list.
+    assert!(box_.ok("search").contains("broken.pdf"));
+    box_.assert_no_panic();
+}
+
 /// `NAME.p12` (passphrase "secret"), `NAME.key.pem` and `NAME.crt`, made by openssl.
 fn make_key(folder: &Path, name: &str) {
     openssl(

@@ -41,7 +41,7 @@ pub fn meta(manifest: &Manifest, slot: SlotPlace, place: Place) -> RecordMeta {
         message_id: manifest.opened.text.message_id.clone(),
         outcome: outcome_text(manifest.opened.outcome).to_owned(),
         opened_by: opened_by(manifest),
-        has_attachment: !manifest.opened.text.attachments.is_empty(),
+        has_attachment: manifest.opened.text.is_with_attachment(),
         sizes: Sizes {
             original: manifest.original.length,
             rendition: manifest.rendition.as_ref().map(|entry| entry.length),
@@ -110,15 +110,46 @@ pub fn arrival_meta(arrival: &Arrival) -> ArrivalMeta {
     }
 }
 
-/// The mailboxes of an arrival: everybody in its envelope, lower case.
+/// The mailboxes of an arrival: everybody in its envelope, in one spelling for each mailbox.
 #[must_use]
 pub fn owners(arrival: &Arrival) -> Vec<String> {
     let all: BTreeSet<String> = std::iter::once(&arrival.sender)
         .chain(&arrival.recipients)
+        .map(|address| mailbox(address))
         .filter(|address| !address.is_empty())
-        .map(|address| address.to_lowercase())
         .collect();
     all.into_iter().collect()
+}
+
+/// The mailbox that an address of an envelope means (RFC 5321, 4.1.2): lower case, without a source route, without the
+/// domain's last dot, its local part without quotes that it doesn't need.
+fn mailbox(address: &str) -> String {
+    let routed = address.strip_prefix('@').and_then(|at| at.split_once(':'));
+    let address = routed.map_or(address, |(_, address)| address).trim();
+    let Some((local, domain)) = address.rsplit_once('@') else {
+        return address.to_lowercase();
+    };
+    let quoted = local.strip_prefix('"').and_then(|q| q.strip_suffix('"'));
+    let local = quoted
+        .and_then(unquoted)
+        .unwrap_or_else(|| local.to_owned());
+    format!("{local}@{}", domain.trim_end_matches('.')).to_lowercase()
+}
+
+/// The inside of a quoted local part, if it is one without quotes too.
+fn unquoted(quoted: &str) -> Option<String> {
+    let mut out = String::with_capacity(quoted.len());
+    let mut chars = quoted.chars();
+    while let Some(c) = chars.next() {
+        out.push(if c == '\\' { chars.next()? } else { c });
+    }
+    let is_atom = |atom: &str| {
+        !atom.is_empty()
+            && atom
+                .chars()
+                .all(|c| c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c))
+    };
+    out.split('.').all(is_atom).then_some(out)
 }
 
 /// The keys that a record waits for.
@@ -161,7 +192,8 @@ pub fn opened_by(manifest: &Manifest) -> Vec<String> {
     distinct.into_iter().cloned().collect()
 }
 
-/// What search is given. `text` has the body; `further` are the owners of later arrivals.
+/// What search is given. `text` has the body; `further` are the owners of later arrivals. What was noted of the text
+/// (e-invoices, failed extractions) is found like words of the body.
 #[must_use]
 pub fn doc(manifest: &Manifest, text: SearchText, further: &[String]) -> SearchDoc {
     let mut all: BTreeSet<String> = owners(&manifest.arrival).into_iter().collect();
@@ -172,6 +204,7 @@ pub fn doc(manifest: &Manifest, text: SearchText, further: &[String]) -> SearchD
             .iter()
             .any(|layer| layer.format == format && is_encryption(&layer.kind))
     };
+    let has_attachment = text.is_with_attachment();
     let mut encrypted = Vec::new();
     if encrypts(Format::Smime) {
         encrypted.push(Encryption::Smime);
@@ -188,8 +221,8 @@ pub fn doc(manifest: &Manifest, text: SearchText, further: &[String]) -> SearchD
         from: text.from.iter().map(party).collect(),
         to: text.to.iter().map(party).collect(),
         subject: text.subject,
-        body: text.body,
-        has_attachment: !text.attachments.is_empty(),
+        body: with_notes(text.body, &text.notes),
+        has_attachment,
         attachments: text.attachments,
         encrypted,
         signed: manifest
@@ -200,6 +233,13 @@ pub fn doc(manifest: &Manifest, text: SearchText, further: &[String]) -> SearchD
             .collect(),
         message_id: text.message_id,
     }
+}
+
+fn with_notes(body: String, notes: &[String]) -> String {
+    if notes.is_empty() {
+        return body;
+    }
+    format!("{}\n{body}", notes.join("\n"))
 }
 
 /// The mail's own date, or that of its first arrival.
@@ -252,5 +292,36 @@ pub fn slot_place(slot: SlotRef) -> SlotPlace {
     SlotPlace {
         segment: SegmentNo(u32::try_from(slot.segment).unwrap_or(u32::MAX)),
         index: slot.index,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mailbox;
+
+    #[test]
+    fn a_mailbox_has_one_spelling() {
+        for spelt in [
+            "probe@x.example",
+            "Probe@X.example",
+            "\"probe\"@x.example",
+            "\"pr\\obe\"@x.example",
+            "@relay.example:probe@x.example",
+            "@a.example,@b.example:\"probe\"@x.example.",
+            "probe@x.example.",
+        ] {
+            assert_eq!(mailbox(spelt), "probe@x.example", "{spelt}");
+        }
+        for kept in [
+            "\"a b\"@x.example",
+            "\"a@b\"@x.example",
+            "\"\"@x.example",
+            "\"a.\"@x.example",
+            "\"a\\\"@x.example",
+            "postmaster",
+            "",
+        ] {
+            assert_eq!(mailbox(kept), kept);
+        }
     }
 }

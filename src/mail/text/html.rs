@@ -1,7 +1,9 @@
 //! HTML to plain text, in one pass and without building a tree: enough for search, safe on anything.
 
-/// Elements whose text nobody reads.
-const SILENT: [&str; 5] = ["script", "style", "head", "template", "noscript"];
+use super::entities;
+
+/// Bytes of one tag that are looked at for the quotes of its attributes.
+const LONGEST_TAG: usize = 64 << 10;
 /// Elements that do not break a word.
 const INLINE: [&str; 16] = [
     "a", "abbr", "b", "big", "em", "font", "i", "mark", "s", "small", "span", "strong", "sub",
@@ -11,66 +13,96 @@ const INLINE: [&str; 16] = [
 /// The text of `html`, blank-separated where elements break it.
 #[must_use]
 pub fn to_text(html: &str) -> String {
-    let mut out = String::with_capacity(html.len() / 2);
+    let mut text = Text {
+        out: String::with_capacity(html.len() / 2),
+        unended: Vec::new(),
+    };
     let mut rest = html;
     while let Some(at) = rest.find('<') {
-        push_text(&rest[..at], &mut out);
-        rest = &rest[at..];
-        let Some(next) = after_tag(rest, &mut out) else {
-            return finish(&out);
+        push_text(&rest[..at], &mut text.out);
+        rest = text.after_tag(&rest[at..]);
+    }
+    push_text(rest, &mut text.out);
+    finish(&text.out)
+}
+
+struct Text {
+    out: String,
+    /// Ends that were looked for once and are not in the rest of the document.
+    unended: Vec<&'static str>,
+}
+
+impl Text {
+    /// Steps over one tag, comment or silent element. What has no end is not stepped over: of a document that was cut
+    /// off or is broken, rather too much is kept than too little.
+    fn after_tag<'a>(&mut self, rest: &'a str) -> &'a str {
+        if let Some(comment) = rest.strip_prefix("<!--") {
+            let empty = [">", "->"].iter().find_map(|end| comment.strip_prefix(end));
+            return empty.unwrap_or_else(|| self.behind(comment, "-->").unwrap_or(comment));
+        }
+        let inner = &rest[1..];
+        let closing = inner.starts_with('/');
+        let name_start = &inner[usize::from(closing)..];
+        let is_tag = name_start.starts_with(|c: char| c.is_ascii_alphabetic() || "!?".contains(c));
+        let Some(end) = tag_end(inner).filter(|_| is_tag) else {
+            self.out.push('<');
+            return inner;
         };
-        rest = next;
+        let length = name_start
+            .find(|c: char| !c.is_ascii_alphanumeric())
+            .unwrap_or(name_start.len());
+        let name = name_start[..length.min(12)].to_ascii_lowercase();
+        let after = &inner[end..];
+        if !INLINE.contains(&name.as_str()) {
+            let breaks = matches!(
+                name.as_str(),
+                "br" | "p" | "div" | "tr" | "li" | "h1" | "h2" | "h3" | "blockquote" | "pre"
+            );
+            self.out.push(if breaks { '\n' } else { ' ' });
+        }
+        let close = match name.as_str() {
+            _ if closing => return after,
+            "script" => "</script",
+            "style" => "</style",
+            "title" => "</title",
+            "template" => "</template",
+            _ => return after,
+        };
+        let content_end = self.behind(after, close);
+        content_end
+            .and_then(|tail| tail.find('>').map(|end| &tail[end + 1..]))
+            .unwrap_or(after)
     }
-    push_text(rest, &mut out);
-    finish(&out)
+
+    /// What follows the first `end` (any case) in `text`.
+    fn behind<'a>(&mut self, text: &'a str, end: &'static str) -> Option<&'a str> {
+        if self.unended.contains(&end) {
+            return None;
+        }
+        let found = find_ignoring_case(text, end);
+        if found.is_none() {
+            self.unended.push(end);
+        }
+        found.map(|at| &text[at + end.len()..])
+    }
 }
 
-/// Steps over one tag, comment or silent element.
-fn after_tag<'a>(rest: &'a str, out: &mut String) -> Option<&'a str> {
-    if let Some(comment) = rest.strip_prefix("<!--") {
-        return comment.find("-->").map(|end| &comment[end + 3..]);
-    }
-    let inner = &rest[1..];
-    let closing = inner.starts_with('/');
-    let name_start = &inner[usize::from(closing)..];
-    if !name_start.starts_with(|c: char| c.is_ascii_alphabetic() || c == '!' || c == '?') {
-        out.push('<');
-        return Some(inner);
-    }
-    let length = name_start
-        .find(|c: char| !c.is_ascii_alphanumeric())
-        .unwrap_or(name_start.len());
-    let name = name_start[..length.min(12)].to_ascii_lowercase();
-    let end = tag_end(inner)?;
-    let after = &inner[end..];
-    if !INLINE.contains(&name.as_str()) {
-        let breaks = matches!(
-            name.as_str(),
-            "br" | "p" | "div" | "tr" | "li" | "h1" | "h2" | "h3" | "blockquote" | "pre"
-        );
-        out.push(if breaks { '\n' } else { ' ' });
-    }
-    if closing || !SILENT.contains(&name.as_str()) {
-        return Some(after);
-    }
-    let close = format!("</{name}");
-    let found = find_ignoring_case(after, &close)?;
-    let tail = &after[found + close.len()..];
-    tail.find('>').map(|end| &tail[end + 1..])
-}
-
-/// Behind the `>` that ends the tag, quoted attribute values stepped over.
+/// Behind the `>` that ends the tag, quoted attribute values stepped over; `None` if another tag begins before.
 fn tag_end(tag: &str) -> Option<usize> {
+    let bytes = tag.as_bytes();
     let mut quote = None;
-    for (at, byte) in tag.bytes().enumerate().take(64 << 10) {
+    for (at, &byte) in bytes.iter().enumerate().take(LONGEST_TAG) {
         match (quote, byte) {
             (None, b'>') => return Some(at + 1),
-            (None, b'"' | b'\'') if at > 0 && tag.as_bytes()[at - 1] == b'=' => quote = Some(byte),
+            (None, b'<') => return None,
+            (None, b'"' | b'\'') if at > 0 && bytes[at - 1] == b'=' => quote = Some(byte),
             (Some(open), byte) if open == byte => quote = None,
             _ => {}
         }
     }
-    tag.find('>').map(|at| at + 1)
+    // A quote without an end.
+    let end = memchr::memchr2(b'<', b'>', bytes)?;
+    (bytes[end] == b'>').then_some(end + 1)
 }
 
 fn find_ignoring_case(text: &str, needle: &str) -> Option<usize> {
@@ -87,7 +119,7 @@ pub(super) fn push_text(text: &str, out: &mut String) {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
         let end = rest.bytes().take(12).position(|byte| byte == b';');
-        match end.and_then(|end| entity(&rest[1..end]).map(|c| (c, end))) {
+        match end.and_then(|end| entities::character(&rest[1..end]).map(|c| (c, end))) {
             Some((c, end)) => {
                 out.push(c);
                 rest = &rest[end + 1..];
@@ -99,52 +131,6 @@ pub(super) fn push_text(text: &str, out: &mut String) {
         }
     }
     out.push_str(rest);
-}
-
-fn entity(name: &str) -> Option<char> {
-    if let Some(number) = name.strip_prefix('#') {
-        let code = match number.strip_prefix(['x', 'X']) {
-            Some(hex) => u32::from_str_radix(hex, 16).ok()?,
-            None => number.parse().ok()?,
-        };
-        return char::from_u32(code);
-    }
-    const NAMED: [(&str, char); 30] = [
-        ("amp", '&'),
-        ("lt", '<'),
-        ("gt", '>'),
-        ("quot", '"'),
-        ("apos", '\''),
-        ("nbsp", ' '),
-        ("auml", 'ä'),
-        ("ouml", 'ö'),
-        ("uuml", 'ü'),
-        ("Auml", 'Ä'),
-        ("Ouml", 'Ö'),
-        ("Uuml", 'Ü'),
-        ("szlig", 'ß'),
-        ("euro", '€'),
-        ("eacute", 'é'),
-        ("egrave", 'è'),
-        ("agrave", 'à'),
-        ("ccedil", 'ç'),
-        ("ndash", '–'),
-        ("mdash", '—'),
-        ("rsquo", '’'),
-        ("lsquo", '‘'),
-        ("rdquo", '”'),
-        ("ldquo", '“'),
-        ("bdquo", '„'),
-        ("hellip", '…'),
-        ("copy", '©'),
-        ("reg", '®'),
-        ("shy", '\u{ad}'),
-        ("sect", '§'),
-    ];
-    NAMED
-        .iter()
-        .find(|(have, _)| *have == name)
-        .map(|(_, c)| *c)
 }
 
 /// Folds runs of blanks, keeps single line breaks.
@@ -176,6 +162,46 @@ mod tests {
         let html = "<html><head><title>t</title></head><style>x{}</style><p>Gr&uuml;&#223;e,<br>a<b>b</b> &amp; 3 < 4<!-- no --></p>";
         assert_eq!(to_text(html), "Grüße,\nab & 3 < 4");
         assert_eq!(to_text("<a href=\"x>y\">z</a>"), "z");
+    }
+
+    #[test]
+    fn broken_markup_hides_no_text() {
+        for (html, expected) in [
+            (
+                "<html><head><title>t</title><body><p>open head</p>",
+                "open head",
+            ),
+            ("<head><style>x{}</style><script>y<z</script>kept", "kept"),
+            ("a<b and then", "a<b and then"),
+            ("<p>a<b and then</p>c", "a<b and then\nc"),
+            ("a<!-->b<!--->c<!-- x > y -->d", "abcd"),
+            ("a<!-- never ended", "a never ended"),
+            ("a<title>never ended", "a never ended"),
+            (
+                "<noscript>est&aacute; br&oslash;drett</noscript>",
+                "está brødrett",
+            ),
+            ("<a href=\"x>y</a> <b>z</b>", "y z"),
+        ] {
+            assert_eq!(to_text(html), expected, "{html}");
+        }
+    }
+
+    #[test]
+    fn what_never_ends_is_looked_for_once() {
+        let started = std::time::Instant::now();
+        for piece in [
+            "<!--",
+            "<style>",
+            "<title><p>",
+            "<a",
+            "<a =\"",
+            "<a ='<b=\"",
+            "&#",
+        ] {
+            let _ = to_text(&piece.repeat((1 << 20) / piece.len()));
+        }
+        assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
     }
 
     proptest! {

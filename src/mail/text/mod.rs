@@ -1,8 +1,13 @@
 //! What search knows of a mail: header fields and the text of every readable part, decoded to UTF-8.
 
+mod attached;
+mod entities;
+mod font;
 pub mod html;
 mod invoice;
+mod kind;
 mod office;
+mod page;
 mod pdf;
 mod xml;
 
@@ -11,7 +16,8 @@ use super::context::Budget;
 use super::header;
 use super::mime::{self, Part};
 use super::model::{Mailbox, SearchText};
-use super::{address, charset, date, sniff, transfer};
+use super::{address, charset, date, sniff, tnef, transfer};
+use kind::Kind;
 use std::borrow::Cow;
 use std::collections::HashSet;
 
@@ -40,7 +46,7 @@ pub fn search_text_of(message: &[u8], root: &Part, bounds: &Bounds) -> SearchTex
         unpackable: MAX_UNPACKED,
         found: headers(message, root),
     };
-    collector.part(message, root, 0);
+    collector.part(message, root, None, 0);
     collector.found
 }
 
@@ -74,12 +80,14 @@ fn headers(bytes: &[u8], root: &Part) -> SearchText {
             .map(header::decode_words)
             .unwrap_or_default(),
         date: first("date").and_then(|value| date::parse(&header::decode_words(value))),
+        has_attachment: Some(false),
         ..SearchText::default()
     }
 }
 
 /// The part that carries protected headers (RFC 9788 `hp`, the draft's and Thunderbird's `protected-headers`, or
-/// a wrapped message), looked for where the whole mail's content begins.
+/// the message in a wrapper that says it is not forwarded: RFC 8551, 3.1), looked for where the whole mail's content
+/// begins. A forwarded message keeps its header to itself.
 fn protected<'p>(bytes: &[u8], root: &'p Part) -> Option<&'p Part> {
     let mut part = root;
     loop {
@@ -89,10 +97,13 @@ fn protected<'p>(bytes: &[u8], root: &'p Part) -> Option<&'p Part> {
         if marked && part.first(bytes, "subject").is_some() {
             return Some(part);
         }
-        let wraps = part.content_type.is_message();
+        let is_message = part.content_type.is_message();
+        let wraps = attached::is_wrapper(part);
         part = part.children.first()?;
-        if wraps {
-            return Some(part);
+        match (is_message, wraps) {
+            (true, true) => return Some(part),
+            (true, false) => return None,
+            _ => {}
         }
     }
 }
@@ -126,8 +137,16 @@ impl<'p> Encoded<'p> {
         transfer::beginning(self.body, &self.encoding, most)
     }
 
-    fn text(&self, times: usize) -> String {
-        charset::decode(&self.beginning(times), self.label)
+    fn plain(&self) -> String {
+        charset::decode(&self.beginning(PLAIN), self.label)
+    }
+
+    fn html(&self) -> String {
+        html::to_text(&charset::decode_html(&self.beginning(MARKUP), self.label))
+    }
+
+    fn xml(&self) -> String {
+        charset::decode_xml(&self.beginning(MARKUP), self.label)
     }
 }
 
@@ -141,20 +160,40 @@ struct Collector<'b> {
 }
 
 impl Collector<'_> {
-    fn part(&mut self, bytes: &[u8], part: &Part, nesting: u32) {
+    fn part(&mut self, bytes: &[u8], part: &Part, parent: Option<&Part>, nesting: u32) {
         let name = part.file_name(bytes);
         if !name.is_empty() {
             self.found.attachments.push(name.clone());
+        }
+        let tnef = self.tnef(bytes, part, &name);
+        if tnef.is_none() && attached::is_attachment(bytes, part, &name, parent) {
+            self.found.has_attachment = Some(true);
         }
         for child in &part.children {
             if part.content_type.is_message() {
                 self.subject(bytes, child);
             }
-            self.part(bytes, child, nesting + 1);
+            self.part(bytes, child, Some(part), nesting + 1);
         }
-        if !part.children.is_empty() || part.content_type.subtype.contains("pkcs7") {
-            return;
+        if let Some(entity) = tnef {
+            self.embedded(&entity, nesting + 1);
+        } else if part.children.is_empty() && !part.content_type.subtype.contains("pkcs7") {
+            self.leaf(bytes, part, &name, nesting);
         }
+    }
+
+    /// What is in a `winmail.dat`, as an entity.
+    fn tnef(&self, bytes: &[u8], part: &Part, name: &str) -> Option<Vec<u8>> {
+        let subtype = part.content_type.subtype.as_str();
+        let is_tnef = matches!(subtype, "ms-tnef" | "vnd.ms-tnef");
+        if !part.children.is_empty() || !(is_tnef || name.eq_ignore_ascii_case("winmail.dat")) {
+            return None;
+        }
+        let body = transfer::decode(&bytes[part.body.clone()], &part.encoding(bytes));
+        tnef::parse(&body).map(|contents| tnef::as_entity(&contents))
+    }
+
+    fn leaf(&mut self, bytes: &[u8], part: &Part, name: &str, nesting: u32) {
         let content = Encoded {
             body: &bytes[part.body.clone()],
             encoding: part.encoding(bytes),
@@ -162,36 +201,26 @@ impl Collector<'_> {
             room: self.room,
         };
         let lower = name.to_lowercase();
-        let ends_with = |endings: &[&str]| endings.iter().any(|ending| lower.ends_with(ending));
-        if ends_with(&[".eml"]) || part.content_type.is_message() {
+        if lower.ends_with(".eml") || part.content_type.is_message() {
             return self.embedded(&content.all(), nesting + 1);
         }
-        let start = content.start();
-        let is_archive = office::is_archive(&start);
-        let is_xml = part.content_type.subtype.ends_with("xml") && !is_archive;
-        match (
-            part.content_type.kind.as_str(),
-            part.content_type.subtype.as_str(),
-        ) {
-            ("text", "html") => self.add(&html::to_text(&content.text(MARKUP))),
-            _ if is_xml || ends_with(&[".xml"]) => {
-                self.xml(&name, &content.beginning(MARKUP));
-            }
-            ("text", _) => self.add(&content.text(PLAIN)),
-            _ if is_archive => match office::to_text(&content.all(), &mut self.unpackable) {
+        match kind::of(&part.content_type, &lower, &content.start()) {
+            Kind::Plain => self.add(&content.plain()),
+            Kind::Html => self.add(&content.html()),
+            Kind::Xml => self.xml(name, &content.xml(), false),
+            Kind::FlatOffice => self.add(&xml::to_text(&content.xml())),
+            Kind::Office => match office::to_text(&content.all(), &mut self.unpackable) {
                 Ok(text) => self.add(&text),
-                Err(error) => self
-                    .found
-                    .notes
-                    .push(format!("no text taken from {name:?}: {error}")),
+                Err(error) => self.no_text(name, &error),
             },
-            _ if pdf::is_pdf(&start) => self.pdf(&name, &content.all()),
-            _ if ends_with(&[".html", ".htm"]) => {
-                self.add(&html::to_text(&content.text(MARKUP)));
-            }
-            _ if ends_with(&[".txt", ".csv"]) => self.add(&content.text(PLAIN)),
-            _ => {}
+            Kind::Pdf => self.pdf(name, &content.all()),
+            Kind::Unread => {}
         }
+    }
+
+    fn no_text(&mut self, name: &str, error: &dyn std::error::Error) {
+        let note = format!("no text taken from {name:?}: {error}");
+        self.found.notes.push(note);
     }
 
     /// A message that lies encoded in an attachment.
@@ -204,7 +233,7 @@ impl Collector<'_> {
             .notes
             .extend(over.map(|failure| failure.to_string()));
         self.subject(message, &root);
-        self.part(message, &root, nesting);
+        self.part(message, &root, None, nesting);
     }
 
     fn subject(&mut self, bytes: &[u8], root: &Part) {
@@ -216,26 +245,22 @@ impl Collector<'_> {
         match pdf::read(body, &mut self.unpackable) {
             Ok(contents) => {
                 self.add(&contents.text);
-                for embedded in contents
-                    .embedded
-                    .iter()
-                    .filter(|file| invoice::detect(file).is_some())
-                {
-                    self.xml(name, embedded);
+                for embedded in &contents.embedded {
+                    let text = charset::decode_xml(embedded, None);
+                    if invoice::detect(&text, true).is_some() {
+                        self.xml(name, &text, true);
+                    }
                 }
             }
-            Err(error) => self
-                .found
-                .notes
-                .push(format!("no text taken from {name:?}: {error}")),
+            Err(error) => self.no_text(name, &error),
         }
     }
 
-    fn xml(&mut self, name: &str, body: &[u8]) {
-        if let Some(format) = invoice::detect(body) {
+    fn xml(&mut self, name: &str, text: &str, in_pdf: bool) {
+        if let Some(format) = invoice::detect(text, in_pdf) {
             self.found.notes.push(format!("e-invoice {format}: {name}"));
         }
-        self.add(&xml::fields(&charset::decode(body, None)));
+        self.add(&xml::fields(text));
     }
 
     /// Adds text within the bound.
@@ -255,3 +280,6 @@ impl Collector<'_> {
         self.room = if end < text.len() { 0 } else { self.room - end };
     }
 }
+
+#[cfg(test)]
+mod tests;

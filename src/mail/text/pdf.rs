@@ -1,7 +1,9 @@
 //! Text and embedded files of PDF documents, within bounds. The library's panics are caught: one odd attachment
 //! must not cost the whole mail.
 
-use lopdf::{Document, LoadOptions, Object};
+use super::page;
+use lopdf::{Dictionary, Document, LoadOptions, Object, ObjectId};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Largest document that is looked into, in bytes.
@@ -12,6 +14,8 @@ const MAX_STREAM: usize = 32 << 20;
 const MAX_PAGES: usize = 1000;
 /// What a page whose content does not unpack is counted as, in bytes.
 const UNREADABLE: usize = 1 << 20;
+/// Objects within one object in which file specifications are looked for.
+const MAX_NESTING: u32 = 10;
 /// Embedded files that are looked at.
 const MAX_EMBEDDED: usize = 20;
 
@@ -58,15 +62,17 @@ fn extract(bytes: &[u8], room: &mut u64) -> Result<Contents, NoText> {
     };
     let document = Document::load_mem_with_options(bytes, options)?;
     let pages = affordable_pages(&document, room);
-    let chunks = document.extract_text_chunks_with_limit(&pages, MAX_STREAM);
-    let text = chunks
-        .into_iter()
-        .flatten()
-        .collect::<Vec<String>>()
-        .join("\n");
-    let streams = document.objects.values().filter_map(|object| match object {
-        Object::Stream(stream) if stream.dict.has_type(b"EmbeddedFile") => Some(stream),
-        _ => None,
+    let mut text = String::new();
+    for page in pages {
+        // Of a damaged page there is what stands before the damage.
+        let _ = page::text_of(&document, page, MAX_STREAM, &mut text);
+        if text.len() > MAX_STREAM {
+            break;
+        }
+    }
+    let streams = embedded_files(&document).into_iter().filter_map(|id| {
+        let stream = document.get_object(id).and_then(Object::as_stream);
+        stream.ok()
     });
     let embedded = streams.take(MAX_EMBEDDED).filter_map(|stream| {
         let most = at_most(*room);
@@ -80,14 +86,52 @@ fn extract(bytes: &[u8], room: &mut u64) -> Result<Contents, NoText> {
     })
 }
 
+/// Streams that say that they are embedded files, and those that file specifications name: the type is optional.
+fn embedded_files(document: &Document) -> BTreeSet<ObjectId> {
+    let mut found = BTreeSet::new();
+    for (id, object) in &document.objects {
+        if let Object::Stream(stream) = object
+            && stream.dict.has_type(b"EmbeddedFile")
+        {
+            found.insert(*id);
+        }
+        specified_files(document, object, 0, &mut found);
+    }
+    found
+}
+
+/// Follows the `/EF` of file specifications in `object`.
+fn specified_files(
+    document: &Document,
+    object: &Object,
+    depth: u32,
+    found: &mut BTreeSet<ObjectId>,
+) {
+    let inner: &mut dyn Iterator<Item = &Object> = match object {
+        _ if depth > MAX_NESTING => return,
+        Object::Array(items) => &mut items.iter(),
+        Object::Dictionary(dictionary) => {
+            let files = dictionary.get_deref(b"EF", document);
+            let files = files.and_then(Object::as_dict).into_iter();
+            let streams = files.flat_map(Dictionary::iter);
+            found.extend(streams.filter_map(|(_, stream)| stream.as_reference().ok()));
+            &mut dictionary.iter().map(|(_, value)| value)
+        }
+        _ => return,
+    };
+    for object in inner {
+        specified_files(document, object, depth + 1, found);
+    }
+}
+
 /// The first pages, as far as the room reaches: many may share one long stream.
-fn affordable_pages(document: &Document, room: &mut u64) -> Vec<u32> {
+fn affordable_pages(document: &Document, room: &mut u64) -> Vec<ObjectId> {
     let pages = document.get_pages().into_iter().take(MAX_PAGES);
     let affordable = pages.filter(|(_, page)| {
         let content = document.get_page_content_with_limit(*page, at_most(*room));
         take(room, content.map_or(UNREADABLE, |content| content.len()))
     });
-    affordable.map(|(number, _)| number).collect()
+    affordable.map(|(_, page)| page).collect()
 }
 
 fn at_most(room: u64) -> usize {
@@ -118,6 +162,16 @@ mod tests {
         let again = read(ONE_PAGE.as_bytes(), &mut room.min(20)).unwrap();
         assert_eq!((again.text.as_str(), again.embedded.len()), ("", 0));
         assert!(room < 60, "{room}");
+    }
+
+    #[test]
+    fn files_are_found_by_their_specification() {
+        let untyped = ONE_PAGE.replace("/Type/EmbeddedFile", "/Subtype/text");
+        let read = |pdf: &str| read(pdf.as_bytes(), &mut 1000).unwrap().embedded.len();
+        assert_eq!(read(&untyped), 0);
+        let specified = "[<</Type/Filespec/F(a.xml)/EF<</F 6 0 R/UF 6 0 R>>>>]";
+        let catalog = format!("<</Type/Catalog/AF{specified}");
+        assert_eq!(read(&untyped.replace("<</Type/Catalog", &catalog)), 1);
     }
 
     proptest! {

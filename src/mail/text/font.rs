@@ -1,0 +1,164 @@
+//! What a PDF's font says of its strings: their text and their width.
+
+use lopdf::{Dictionary, Document, Encoding, Object};
+
+/// Widths read of one font.
+const MAX_WIDTHS: usize = 70_000;
+
+/// A font of a page.
+pub struct Font<'d> {
+    encoding: Option<Encoding<'d>>,
+    widths: Option<Widths>,
+}
+
+/// How wide characters are, in thousandths of the font's size.
+struct Widths {
+    /// Bytes of one code.
+    code: usize,
+    /// First and last code, and their width; in the order of codes.
+    ranges: Vec<(u32, u32, f64)>,
+    /// Of all other codes.
+    other: f64,
+}
+
+impl<'d> Font<'d> {
+    /// Reads the font, unpacking no more than `limit` bytes.
+    pub fn read(document: &'d Document, font: &'d Dictionary, limit: usize) -> Self {
+        let subtype = font.get(b"Subtype").and_then(Object::as_name);
+        let widths = match subtype {
+            Ok(b"Type0") => composite(document, font),
+            // Its widths are in units of its own.
+            Ok(b"Type3") => None,
+            _ => simple(document, font),
+        };
+        Self {
+            encoding: font.get_font_encoding_with_limit(document, limit).ok(),
+            widths,
+        }
+    }
+
+    /// The text of a string.
+    pub fn text(&self, bytes: &[u8]) -> Option<String> {
+        self.encoding.as_ref()?.bytes_to_string(bytes).ok()
+    }
+
+    /// The width of a string in sizes of the font, if the font says it.
+    pub fn width(&self, bytes: &[u8]) -> Option<f64> {
+        let widths = self.widths.as_ref()?;
+        let codes = bytes.chunks(widths.code);
+        let each = codes.map(|code| {
+            let code = code
+                .iter()
+                .fold(0, |code, byte| code << 8 | u32::from(*byte));
+            widths.of(code)
+        });
+        Some(each.sum::<f64>() / 1000.0)
+    }
+}
+
+impl Widths {
+    fn new(code: usize, mut ranges: Vec<(u32, u32, f64)>, other: f64) -> Self {
+        ranges.sort_by_key(|range| range.0);
+        Self {
+            code,
+            ranges,
+            other,
+        }
+    }
+
+    fn of(&self, code: u32) -> f64 {
+        let behind = self.ranges.partition_point(|range| range.0 <= code);
+        let range = behind.checked_sub(1).and_then(|at| self.ranges.get(at));
+        range
+            .filter(|range| code <= range.1)
+            .map_or(self.other, |range| range.2)
+    }
+}
+
+/// Of a font of one byte each: `/FirstChar` and `/Widths`.
+fn simple(document: &Document, font: &Dictionary) -> Option<Widths> {
+    let first = font.get_deref(b"FirstChar", document).ok()?.as_i64().ok()?;
+    let first = u32::try_from(first).ok()?;
+    let widths = font.get_deref(b"Widths", document).ok()?.as_array().ok()?;
+    let ranges = (first..)
+        .zip(widths.iter().take(256))
+        .filter_map(|(code, width)| Some((code, code, number(document, width)?)));
+    Some(Widths::new(1, ranges.collect(), 0.0))
+}
+
+/// Of a font of two bytes each, which are its glyphs' numbers: `/W` and `/DW` of its descendant.
+fn composite(document: &Document, font: &Dictionary) -> Option<Widths> {
+    let encoding = font.get(b"Encoding").and_then(Object::as_name).ok()?;
+    if encoding != b"Identity-H" {
+        return None;
+    }
+    let descendants = font.get_deref(b"DescendantFonts", document).ok()?;
+    let (_, descendant) = document
+        .dereference(descendants.as_array().ok()?.first()?)
+        .ok()?;
+    let descendant = descendant.as_dict().ok()?;
+    let other = descendant.get(b"DW").ok().and_then(|w| number(document, w));
+    let listed = descendant
+        .get_deref(b"W", document)
+        .and_then(Object::as_array);
+    let mut ranges = Vec::new();
+    let mut rest = listed.map(Vec::as_slice).unwrap_or_default();
+    while let [first, second, tail @ ..] = rest {
+        let first = code(document, first)?;
+        let (_, second) = document.dereference(second).ok()?;
+        if let Ok(widths) = second.as_array() {
+            let each = (first..).zip(widths.iter().take(MAX_WIDTHS));
+            ranges.extend(each.filter_map(|(code, w)| Some((code, code, number(document, w)?))));
+            rest = tail;
+        } else {
+            let (width, tail) = tail.split_first()?;
+            ranges.push((first, code(document, second)?, number(document, width)?));
+            rest = tail;
+        }
+        if ranges.len() > MAX_WIDTHS {
+            return None;
+        }
+    }
+    Some(Widths::new(2, ranges, other.unwrap_or(1000.0)))
+}
+
+fn number(document: &Document, object: &Object) -> Option<f64> {
+    document
+        .dereference(object)
+        .ok()
+        .and_then(|(_, object)| as_float(object))
+}
+
+/// A number as it stands.
+pub fn as_float(object: &Object) -> Option<f64> {
+    object.as_float().ok().map(f64::from)
+}
+
+fn code(document: &Document, object: &Object) -> Option<u32> {
+    let (_, object) = document.dereference(object).ok()?;
+    u16::try_from(object.as_i64().ok()?).ok().map(u32::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lopdf::dictionary;
+
+    #[test]
+    fn glyphs_of_composite_fonts_have_their_widths() {
+        let document = Document::new();
+        let descendant = dictionary! {
+            "DW" => 600,
+            "W" => vec![1.into(), vec![250.into(), 300.into()].into(), 10.into(), 12.into(), 400.into()],
+        };
+        let font = dictionary! {
+            "Type" => "Font",
+            "Subtype" => "Type0",
+            "Encoding" => "Identity-H",
+            "DescendantFonts" => vec![descendant.into()],
+        };
+        let font = Font::read(&document, &font, 1000);
+        let width = font.width(&[0, 1, 0, 2, 0, 11, 0, 99]);
+        assert_eq!(width, Some(0.25 + 0.3 + 0.4 + 0.6));
+    }
+}
