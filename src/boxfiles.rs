@@ -10,7 +10,9 @@ use crate::keyring::Officers;
 use crate::officer::pretty;
 use crate::policy::{PolicyError, ValidPolicy};
 use crate::tpm::{ObjectBlob, SealedBlob, SrkName};
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -61,6 +63,9 @@ pub enum BoxFileError {
     /// A restore was cut off after its point of no return.
     #[error("a restore was interrupted: run `strongroom ceremony restore --data {}` again, it goes on by itself", .0.display())]
     RestorePending(PathBuf),
+    /// Another process works on it.
+    #[error("`strongroom serve` or a ceremony runs on {}; stop it first, then run this again", .0.display())]
+    Running(PathBuf),
 }
 
 /// File name of the configuration.
@@ -81,6 +86,10 @@ pub const OFFICERS: &str = "officers.json";
 pub const TRANSCRIPTS: &str = "transcript";
 /// The founding's transcript in that folder.
 pub const CHARTER: &str = "transcript/charter.json";
+/// The list of a backup's files, as `sha256sum --check` reads it; also the sign that a folder is a backup.
+pub const BACKUP_LIST: &str = "backup.sha256";
+/// Folder of the sealed mail.
+pub const VAULT: &str = "vault";
 /// Folder of the ledger.
 pub const LEDGER: &str = "ledger";
 /// Folder of sockets and pid files.
@@ -285,6 +294,15 @@ impl DataFolder {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Keeps everybody else who asks for it out of the folder, as long as the lock lives: `serve` and ceremonies ask.
+    pub fn lock_alone(&self) -> Result<Flock<File>, BoxFileError> {
+        durable::create_folder(&self.join(RUN))?;
+        let path = self.join(RUN).join("parent.lock");
+        let file = File::create(&path).map_err(durable::at("create", &path))?;
+        Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            .map_err(|_| BoxFileError::Running(self.0.clone()))
     }
 
     /// `strongroom.toml`.

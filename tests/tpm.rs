@@ -95,6 +95,11 @@ fn provisioning_may_be_run_again_but_only_with_the_same_owner() {
         tpm.provision(&key(1), &lockout()).expect("the new owner"),
         first
     );
+    // The lockout is somebody's, and the owner nobody's: 32 zeros are no value.
+    tpm.set_owner_auth(&key(1), &key(0)).expect("no owner");
+    let taken = tpm.provision(&owner(), &key(2));
+    assert!(matches!(taken, Err(TpmError::LockoutTaken)), "{taken:?}");
+    assert!(!tpm.health().expect("health").owner_auth_set);
 }
 
 #[test]
@@ -129,7 +134,9 @@ fn a_cap_shuts_the_way_until_the_next_boot() {
     let mut box_ = Founded::new();
     let mut tpm = box_.open();
     assert_eq!(opens_to(&mut tpm, &box_.blob), [0xA1; 32]);
+    assert!(!tpm.is_capped(&box_.blob, 11).expect("not yet"));
     tpm.cap_pcr(11).expect("capped");
+    assert!(tpm.is_capped(&box_.blob, 11).expect("capped"));
     let error = tpm.unseal(&box_.blob).expect_err("capped");
     assert!(
         matches!(&error, TpmError::PcrMismatch { differing } if differing == &[11]),

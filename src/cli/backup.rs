@@ -3,21 +3,23 @@
 
 use super::client::{Client, ClientError};
 use super::failure::Failure;
-use crate::boxfiles::CHARTER;
+use crate::boxfiles::{BACKUP_LIST as LIST, CHARTER};
 use crate::durable;
 use crate::id::Digest;
 use crate::keeper::protocol::{Answer, BackupFile, Request};
 use clap::Args;
 use indicatif::ProgressBar;
+use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// The list of a backup's files, as `sha256sum --check` reads it; also the sign that a folder is a backup.
-const LIST: &str = "backup.sha256";
 const LARGEST_CHARTER: u64 = 16 << 20;
+/// Most differing files named.
+const MOST_NAMED: usize = 20;
+const BLOCK: usize = 1 << 20;
 
 /// Copy the archive into a folder, consistently and under load
 #[derive(Debug, Args)]
@@ -43,10 +45,12 @@ impl Backup {
     /// Copies, verifies, and has the ledger note it.
     pub fn run(&self) -> Result<(), Failure> {
         let answer = Client::connect(&self.data.data, self.json)?.ask_plainly(&Request::Backup)?;
-        let Answer::Backup(files) = answer else {
+        let Answer::Backup { head, files } = answer else {
             return Err(ClientError::Unexpected.into());
         };
-        self.claim_folder()?;
+        self.check_place()?;
+        let _alone = self.claim_folder()?;
+        self.compare(&files)?;
         let bar = if self.json {
             ProgressBar::hidden()
         } else {
@@ -69,8 +73,11 @@ impl Backup {
         bar.finish_and_clear();
         let list = Digest::of(list.as_bytes());
         let place = self.folder.display().to_string();
-        Client::connect(&self.data.data, true)?
-            .ask_plainly(&Request::BackupDone { files: list, place })?;
+        Client::connect(&self.data.data, true)?.ask_plainly(&Request::BackupDone {
+            head,
+            files: list,
+            place,
+        })?;
         let report = Report {
             files: files.len(),
             copied_bytes: copied,
@@ -91,9 +98,42 @@ impl Backup {
         Ok(())
     }
 
-    /// Makes sure that the folder is ours to write and clear: a file of other content must not be lost in it.
-    fn claim_folder(&self) -> Result<(), Failure> {
+    /// Refuses a folder inside of the data folder, or of what it has on another disk: a backup there saves nothing, and the
+    /// next one would copy it.
+    fn check_place(&self) -> Result<(), Failure> {
+        let real = |path: &Path| path.canonicalize().map_err(durable::at("find", path));
+        let place = std::path::absolute(&self.folder).map_err(durable::at("find", &self.folder))?;
+        let Some(there) = place.ancestors().find(|path| path.exists()) else {
+            return Ok(());
+        };
+        let (there, data) = (real(there)?, &self.data.data);
+        let mut ours = vec![real(data)?];
+        for entry in fs::read_dir(data).map_err(durable::at("read", data))? {
+            let path = entry.map_err(durable::at("read", data))?.path();
+            if path.is_dir() {
+                ours.push(real(&path)?);
+            }
+        }
+        if ours.iter().any(|folder| there.starts_with(folder)) {
+            return Err(Failure::Input(format!(
+                "{} lies inside of the data folder: give a folder elsewhere, best on another disk",
+                self.folder.display()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the folder is ours to write and clear: a file of other content must not be lost in it. Gives a lock
+    /// that keeps another backup out.
+    fn claim_folder(&self) -> Result<Flock<File>, Failure> {
         durable::create_folder(&self.folder)?;
+        let folder = File::open(&self.folder).map_err(durable::at("open", &self.folder))?;
+        let alone = Flock::lock(folder, FlockArg::LockExclusiveNonblock).map_err(|_| {
+            Failure::Input(format!(
+                "another backup into {} is under way; wait for its end",
+                self.folder.display()
+            ))
+        })?;
         let list = self.folder.join(LIST);
         let mut entries = fs::read_dir(&self.folder).map_err(durable::at("read", &self.folder))?;
         if !list.exists() {
@@ -113,7 +153,36 @@ impl Backup {
                 self.folder.display()
             )));
         }
-        Ok(())
+        Ok(alone)
+    }
+
+    /// Before anything is written: bytes that never change are the same here and in an earlier copy, or one of the two is
+    /// damaged, and it may be ours.
+    fn compare(&self, files: &[BackupFile]) -> Result<(), Failure> {
+        let mut damage = Vec::new();
+        for file in files.iter().filter(|file| file.keeps) {
+            let (here, copy) = (
+                self.data.data.join(&file.path),
+                self.folder.join(&file.path),
+            );
+            if let Some(offset) = first_difference(&here, &copy, file.length)? {
+                damage.push(format!("{} at offset {offset}", file.path.display()));
+            }
+        }
+        if damage.is_empty() {
+            return Ok(());
+        }
+        let more = damage.len().saturating_sub(MOST_NAMED);
+        damage.truncate(MOST_NAMED);
+        if more > 0 {
+            damage.push(format!("{more} more"));
+        }
+        Err(Failure::Input(format!(
+            "what never changes differs from the earlier copy in {}: {}. Nothing was written. `strongroom verify` says whether \
+             the archive is damaged; if it is not, the copy is: give an empty folder",
+            self.folder.display(),
+            damage.join(", ")
+        )))
     }
 
     /// Copies one file where the copy differs, and reads it back. True if anything was written.
@@ -210,6 +279,34 @@ impl Backup {
             }
         }
         Ok(())
+    }
+}
+
+/// Where the copy, as far as it goes, differs from the first `length` bytes of a file; `None` if it does not.
+fn first_difference(here: &Path, copy: &Path, length: u64) -> Result<Option<u64>, Failure> {
+    let copied = match File::open(copy) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(durable::at("open", copy)(error).into()),
+    };
+    let original = File::open(here).map_err(durable::at("open", here))?;
+    let mut original = BufReader::with_capacity(BLOCK, original.take(length));
+    let mut copied = BufReader::with_capacity(BLOCK, copied);
+    let mut offset = 0;
+    loop {
+        let ours = original.fill_buf().map_err(durable::at("read", here))?;
+        let theirs = copied.fill_buf().map_err(durable::at("read", copy))?;
+        let both = ours.len().min(theirs.len());
+        if let Some(at) = (0..both).find(|at| ours[*at] != theirs[*at]) {
+            return Ok(Some(offset + at as u64));
+        }
+        if both == 0 {
+            // The copy may end first: it gets the rest.
+            return Ok((!theirs.is_empty()).then_some(offset));
+        }
+        original.consume(both);
+        copied.consume(both);
+        offset += both as u64;
     }
 }
 

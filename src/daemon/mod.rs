@@ -14,7 +14,7 @@ use children::{Child, Role};
 use nix::sys::signal::{SigSet, Signal};
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 use unlock::{LockedError, Unlocked};
@@ -41,9 +41,6 @@ pub enum ServeError {
     /// A process could not be started.
     #[error("cannot start a process of the box: {0}")]
     Start(#[from] io::Error),
-    /// Another `serve` has this data folder.
-    #[error("another `strongroom serve` runs on {}; stop it first", .0.display())]
-    Running(PathBuf),
 }
 
 /// What `strongroom status` shows where no keeper answers. Lies in `run/state.json`.
@@ -72,9 +69,8 @@ pub fn serve(data: &Path) -> Result<(), ServeError> {
         tracing::warn!(%error, "memory is not locked: secrets could reach swap");
     }
     let data = DataFolder::open(data)?;
-    durable::create_folder(&data.join(RUN))?;
+    let _alone = data.lock_alone()?;
     durable::let_through(&data.join(RUN))?;
-    let _alone = lock_alone(data.path())?;
     let (events, inbox) = mpsc::channel();
     watch_signals(&events)?;
     Parent {
@@ -86,13 +82,6 @@ pub fn serve(data: &Path) -> Result<(), ServeError> {
         refused: false,
     }
     .run(&inbox)
-}
-
-fn lock_alone(data: &Path) -> Result<nix::fcntl::Flock<std::fs::File>, ServeError> {
-    let path = data.join("run/parent.lock");
-    let file = std::fs::File::create(&path).map_err(durable::at("create", &path))?;
-    nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock)
-        .map_err(|_| ServeError::Running(data.to_owned()))
 }
 
 /// Blocks the stop signals in all threads and turns them into events. Children start with an empty mask.

@@ -3,6 +3,7 @@
 
 use super::core::{Core, CoreError, lock};
 use super::protocol::BackupFile;
+use crate::boxfiles::BACKUP_LIST;
 use crate::durable::{self, at};
 use crate::id::{Digest, TenantId};
 use crate::ledger::{Event, Head};
@@ -12,32 +13,39 @@ use std::path::{Path, PathBuf};
 
 /// Files replaced as a whole travel inside the answer, up to this size.
 const INLINE: u64 = 8 << 20;
-/// Never part of a backup: derived, running, or on its way into the archive.
-const LEFT_OUT: [&str; 6] = [
+/// Never part of a backup: derived, running, on its way into the archive, or, as the key of the listeners, secret.
+const LEFT_OUT: [&str; 7] = [
     "catalog",
     "search",
     "run",
     "spool",
     "spool2",
-    "backup.sha256",
+    "tls",
+    BACKUP_LIST,
 ];
 
 impl Core {
-    /// Lists the files of this moment. Commits wait while it is taken; copying goes on beside them.
-    pub fn backup(&self) -> Result<Vec<BackupFile>, CoreError> {
+    /// Lists the files of this moment, and the ledger's head in it. Commits wait while it is taken; copying goes on beside
+    /// them.
+    pub fn backup(&self) -> Result<(Head, Vec<BackupFile>), CoreError> {
         super::heartbeat::checkpoint(self)?;
+        let secret = self.data.config()?.tls.key;
         let tenants: BTreeSet<TenantId> = self.tenants().cloned().collect();
         let _order = lock(&self.order);
         let _stores = self.lock_stores(&tenants)?;
         let ledger = lock(&self.ledger);
+        let head = ledger.tree().head()?;
         let mut files = Vec::new();
-        collect(self.data.path(), Path::new(""), &mut files)?;
+        collect(self.data.path(), Path::new(""), &secret, &mut files)?;
         drop(ledger);
-        Ok(files)
+        Ok((head, files))
     }
 
-    /// Records that a backup was written and verified.
+    /// Records that a backup of this ledger up to `head` was written and verified.
     pub fn note_backup(&self, head: Head, manifest: Digest, place: &str) -> Result<(), CoreError> {
+        if lock(&self.ledger).tree().head_at(head.size)? != head {
+            return Err(CoreError::OtherHead);
+        }
         let sealed = self.sealed_detail("backup", &place);
         self.record(&[Event::Backup {
             head,
@@ -48,7 +56,12 @@ impl Core {
     }
 }
 
-fn collect(root: &Path, below: &Path, files: &mut Vec<BackupFile>) -> Result<(), CoreError> {
+fn collect(
+    root: &Path,
+    below: &Path,
+    secret: &Path,
+    files: &mut Vec<BackupFile>,
+) -> Result<(), CoreError> {
     let folder = root.join(below);
     let mut names: Vec<PathBuf> = fs::read_dir(&folder)
         .map_err(at("read", &folder))?
@@ -58,15 +71,22 @@ fn collect(root: &Path, below: &Path, files: &mut Vec<BackupFile>) -> Result<(),
     names.sort();
     for path in names {
         let full = root.join(&path);
-        let kind = fs::symlink_metadata(&full).map_err(at("read", &full))?;
         let top = below.as_os_str().is_empty();
         if top && LEFT_OUT.iter().any(|name| path == Path::new(name))
+            || path == secret
             || path.extension().is_some_and(|end| end == "new")
         {
             continue;
         }
+        // A whole folder may lie on another disk.
+        let kind = if top {
+            fs::metadata(&full)
+        } else {
+            fs::symlink_metadata(&full)
+        };
+        let kind = kind.map_err(at("read", &full))?;
         if kind.is_dir() {
-            collect(root, &path, files)?;
+            collect(root, &path, secret, files)?;
         } else if kind.is_file() {
             files.push(describe(&full, path, kind.len())?);
         }
@@ -91,6 +111,6 @@ fn describe(full: &Path, path: PathBuf, length: u64) -> Result<BackupFile, CoreE
         path,
         length,
         content,
-        immutable,
+        keeps: grows || immutable,
     })
 }

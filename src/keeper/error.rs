@@ -174,6 +174,10 @@ pub enum CoreError {
     NoRecord(RecordId),
     #[error("the catalog is behind the vault; `strongroom rebuild` makes it again")]
     CatalogBehind,
+    #[error(
+        "the head that the backup is said to hold is not one of this ledger; run the backup again"
+    )]
+    OtherHead,
     #[error("the ledger's first entry is not that of a founded box")]
     NotFounded,
 }

@@ -46,6 +46,8 @@ pub enum Request {
     Backup,
     /// A backup was written and verified.
     BackupDone {
+        /// The ledger's head in it, as the answer to [`Request::Backup`] said.
+        head: crate::ledger::Head,
         /// Digest of its list of files.
         files: crate::id::Digest,
         /// Where to, for the ledger.
@@ -182,7 +184,12 @@ pub enum Answer {
     /// See [`Request::Verify`].
     Verified(Verified),
     /// See [`Request::Backup`].
-    Backup(Vec<BackupFile>),
+    Backup {
+        /// The ledger's head at that moment.
+        head: crate::ledger::Head,
+        /// What to copy.
+        files: Vec<BackupFile>,
+    },
     /// See [`Request::Worklist`].
     Worklist(Vec<Waiting>),
     /// One row for each key given.
@@ -261,8 +268,8 @@ pub struct BackupFile {
     /// The bytes themselves, for files that are replaced as a whole; copied from here, not from disk.
     #[serde(with = "serde_bytes")]
     pub content: Option<Vec<u8>>,
-    /// True for segments that are closed: a copy of the same length needs no second copy.
-    pub immutable: bool,
+    /// True where bytes that were written once stay as they are: what a copy has must be what is here.
+    pub keeps: bool,
 }
 
 /// A line of the worklist.

@@ -154,11 +154,11 @@ impl Connection<'_> {
             Request::Rebuild => self.rebuild(),
             Request::Backup => {
                 self.trusted()?;
-                Ok(Answer::Backup(self.core.backup()?))
+                let (head, files) = self.core.backup()?;
+                Ok(Answer::Backup { head, files })
             }
-            Request::BackupDone { files, place } => {
+            Request::BackupDone { head, files, place } => {
                 self.trusted()?;
-                let head = lock(&self.core.ledger).tree().head()?;
                 self.core.note_backup(head, files, &place)?;
                 Ok(Answer::Done)
             }

@@ -83,6 +83,12 @@ pub enum TpmError {
         /// The TPM's code.
         code: u32,
     },
+    /// Somebody has set the lockout authorisation, and the owner's not.
+    #[error(
+        "the TPM's lockout authorisation is set, by somebody else: nothing was changed. Remedy: if nothing on this TPM is \
+         needed any more, clear it in the firmware's setup, then run this again"
+    )]
+    LockoutTaken,
     /// The machine did not boot what the secret was sealed to.
     #[error(
         "the machine booted other software than the box was sealed to: PCR {} differ{}. The box stays locked, mail \

@@ -139,6 +139,17 @@ impl Tpm {
         self.0.run("cap a PCR", move |link| pcr::cap(link, pcr))
     }
 
+    /// Whether the PCR was capped in this boot after `blob` was opened: what is sealed now would not open after the
+    /// next one. The cap comes after an unsealing only, so the value before it is the one that the blob is sealed to.
+    pub fn is_capped(&mut self, blob: &SealedBlob, pcr: u8) -> Result<bool, TpmError> {
+        let Some(sealed) = blob.pcrs().iter().find(|sealed| sealed.pcr == pcr) else {
+            return Ok(false);
+        };
+        let capped = pcr::capped(&sealed.value);
+        let now = self.pcr_values(&[pcr])?;
+        Ok(now.iter().any(|now| now.value == capped))
+    }
+
     /// The present values of `pcrs` in the SHA-256 bank, ascending.
     pub fn pcr_values(&mut self, pcrs: &[u8]) -> Result<Vec<PcrValue>, TpmError> {
         let pcrs = pcr::normalised(pcrs)?;

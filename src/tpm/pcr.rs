@@ -74,6 +74,11 @@ pub(super) fn read(link: &mut Link, pcrs: &[u8]) -> Result<Vec<PcrValue>, TpmErr
     Ok(values)
 }
 
+/// A register's value after [`cap`].
+pub(super) fn capped(before: &Digest) -> Digest {
+    Digest::of(&[before.0, Digest::of(CAP).0].concat())
+}
+
 /// Extends a register with [`CAP`].
 pub(super) fn cap(link: &mut Link, pcr: u8) -> Result<(), TpmError> {
     if !matches!(pcr, 8..=16 | 23) {

@@ -34,6 +34,10 @@ pub(super) fn provision(link: &mut Link, owner: &Key, lockout: &Key) -> Result<S
         permanent & OWNER_AUTH_SET != 0,
         permanent & LOCKOUT_AUTH_SET != 0,
     );
+    // Our own attempt, cut off, has set the owner's first.
+    if lockout_set && !owner_set {
+        return Err(TpmError::LockoutTaken);
+    }
     let name = make_srk(
         link.device()?,
         if owner_set {

@@ -241,14 +241,7 @@ fn write_public_files(
         folder.write_spool_key(&key.opening().sealing_key())?;
     }
     let config = BoxConfig::new(&request.tcti, &request.hostname);
-    let (certificate, key) = tls::self_signed(&request.hostname)?;
-    for path in [&config.tls.certificate, &config.tls.key] {
-        if let Some(parent) = path.parent() {
-            durable::create_folder(&folder.join(parent))?;
-        }
-    }
-    durable::replace(&folder.join(&config.tls.certificate), &certificate)?;
-    durable::replace(&folder.join(&config.tls.key), key.expose())?;
+    tls::write(folder, &config)?;
     for spool in &config.spool.folders {
         durable::create_folder(&folder.join(spool))?;
     }

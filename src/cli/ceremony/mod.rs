@@ -1,6 +1,7 @@
 //! `strongroom ceremony`: carries out what the state machines in [`crate::ceremony`] decide. Here are
 //! the disk, the TPM, the clock and the officers' passphrases.
 
+mod copying;
 mod found;
 mod journal;
 mod ledger;
@@ -146,6 +147,27 @@ pub enum CeremonyCommandError {
         "the TPM belongs to somebody already: its owner authorisation is set, and these officers' own earlier attempt is not it. If nothing on it is needed any more, clear the TPM in the firmware's setup, then run this again"
     )]
     TpmTaken,
+    /// The box was open in this boot.
+    #[error(
+        "the box was opened since the machine was switched on, and capped PCR {0}: what is sealed now would not open after the next boot. Reboot first, without starting `strongroom serve`, then run this again"
+    )]
+    Capped(u8),
+    /// The charter is not the one that the ledger names.
+    #[error("{} is damaged: {what}. Put a copy from a backup in its place, then run this again", path.display())]
+    DamagedCharter {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The backup's list does not fit.
+    #[error("the backup {} is damaged: {what}. Nothing was changed; restore from another copy", path.display())]
+    DamagedBackup {
+        /// The folder given.
+        path: PathBuf,
+        /// The first file that does not fit.
+        what: String,
+    },
     /// The TPM does not give back what it was just given.
     #[error("the TPM's anchor is not there; run the ceremony again")]
     NoAnchor,
@@ -180,12 +202,35 @@ pub enum CeremonyCommandError {
     /// An unforeseen file in the backup.
     #[error("{} is neither file nor folder; a backup holds nothing else", .0.display())]
     StrangeFile(PathBuf),
+    /// The mail is not there.
+    #[error("the ledger names mail, but there is no {}: mount its disk, or restore from a whole copy; nothing was changed", .0.display())]
+    NoVault(PathBuf),
     /// Standard output is gone.
     #[error("cannot write the answer")]
     Output(#[from] io::Error),
     /// The narration's listener stopped the ceremony.
     #[error("interrupted before: {0}")]
     Interrupted(String),
+}
+
+impl CeremonyCommandError {
+    /// True where the TPM is not as a decided restore left it; a passing error proves nothing.
+    const fn is_other_tpm(&self) -> bool {
+        use TpmError::{BadBlob, Cleared, NvMissing, OtherTpm, PcrMismatch, WrongAuth};
+        matches!(
+            self,
+            Self::NoAnchor
+                | Self::Keyring(KeyringError::OtherBoxSecret)
+                | Self::Tpm(
+                    Cleared
+                        | OtherTpm
+                        | BadBlob { .. }
+                        | NvMissing { .. }
+                        | WrongAuth { .. }
+                        | PcrMismatch { .. }
+                )
+        )
+    }
 }
 
 /// Hears what happens, before it does.

@@ -1,7 +1,7 @@
 //! Restoring a box from its data (or a backup of it) and m officers, on a new TPM or the same one.
 
 use super::found::vacant;
-use super::{CeremonyCommandError, Narrator, journal, ledger, machine};
+use super::{CeremonyCommandError, Narrator, copying, journal, ledger, machine, tls};
 use crate::boxfiles::{self, BoxConfig, DataFolder, OfficersFile, TpmFile};
 use crate::ceremony::{
     Accepted, Gathering, Opened, Proposal, RestoreFacts, Signed, Succession, TpmSecrets,
@@ -10,15 +10,14 @@ use crate::ceremony::{
 use crate::durable::{self, at};
 use crate::id::{BoxId, Digest};
 use crate::keyring::{StaticCapsule, TreeHead, box_secret};
-use crate::ledger::{Head, Ledger};
+use crate::ledger::{Event, Head, Ledger};
 use crate::officer::OfficerKey;
 use crate::policy::ValidPolicy;
 use crate::time::Clock;
 use crate::tpm::{Tpm, TpmError};
 use serde::Serialize;
 use std::fmt;
-use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What a restore needs.
@@ -87,39 +86,49 @@ pub fn restore(
     accept: &mut dyn FnMut(u64) -> Result<(), CeremonyCommandError>,
 ) -> Result<RestoreReport, CeremonyCommandError> {
     let data = DataFolder::at(&request.data);
-    let stage = stage_of(&request.data);
+    let stage = DataFolder::at(&stage_of(&request.data));
+    let in_stage = journal::decided(stage.path());
+    let decided = in_stage || journal::decided(data.path());
+    // What was decided has the backup in it already.
+    let from = request.from.as_deref().filter(|_| !decided);
+    match from {
+        Some(_) => vacant(&request.data)?,
+        None if decided => {}
+        None => drop(DataFolder::open(&request.data)?),
+    }
+    let work = if in_stage || from.is_some() {
+        stage
+    } else {
+        data.clone()
+    };
+    durable::create_folder(work.path())?;
+    let _alone = work.lock_alone()?;
+    if let Some(backup) = from {
+        copying::take(backup, work.path(), narrator)?;
+    }
     narrator.step("connect to the TPM")?;
     let mut tpm = machine::connect(&request.tcti)?;
-    let staged = journal::decided(&stage) || journal::decided(data.path());
-    if journal::decided(&stage) {
-        rename_stage(&stage, &request.data, narrator)?;
-    }
-    if journal::decided(data.path()) {
+    if decided {
+        if in_stage {
+            rename_stage(work.path(), &request.data, narrator)?;
+        }
         narrator.say("An earlier restore was decided and then cut off; it goes on.");
         match journal::finish(&data, &mut tpm, clock, narrator) {
             Ok((succession, head)) => {
                 machine::part(tpm, narrator);
                 return Ok(report(&request, &succession, head));
             }
-            Err(error @ CeremonyCommandError::Interrupted(_)) => return Err(error),
-            Err(error) => narrator.say(&format!("It cannot go on ({error}); a new one begins.")),
+            Err(error) if error.is_other_tpm() => {
+                narrator.say(&format!("It cannot go on ({error}); a new one begins."));
+            }
+            Err(error) => return Err(error),
         }
         journal::forget(&data)?;
     }
-    // If a stage became the data folder above, the backup is in it already.
-    let from = request.from.as_deref().filter(|_| !staged);
-    let work = match from {
-        Some(backup) => {
-            vacant(&request.data)?;
-            narrator.step("copy the backup")?;
-            copy_tree(backup, &stage)?;
-            DataFolder::at(&stage)
-        }
-        None => DataFolder::open(&request.data)?,
-    };
+    let work = if in_stage { data.clone() } else { work };
     decide_in(&work, &request, &mut tpm, clock, narrator, accept)?;
     if from.is_some() {
-        rename_stage(&stage, &request.data, narrator)?;
+        rename_stage(work.path(), &request.data, narrator)?;
     }
     let (succession, head) = journal::finish(&data, &mut tpm, clock, narrator)?;
     machine::part(tpm, narrator);
@@ -147,10 +156,17 @@ fn decide_in(
     narrator: &mut dyn Narrator,
     accept: &mut dyn FnMut(u64) -> Result<(), CeremonyCommandError>,
 ) -> Result<(), CeremonyCommandError> {
-    let opened = gather(work, &request.officers, narrator)?;
-    let policy = policy_of(work, &opened)?;
     let old_tpm = work.tpm()?;
-    let ledger_head = heads(work, &old_tpm.ledger, &opened, narrator)?;
+    let ledger = Ledger::open(&work.join(boxfiles::LEDGER), &old_tpm.ledger)?;
+    let opened = gather(work, &ledger, &request.officers, narrator)?;
+    let policy = policy_of(work, &opened)?;
+    if let Some(pcr) = policy.cap_pcr()
+        && tpm.is_capped(&old_tpm.sealed_secret, pcr)?
+    {
+        return Err(CeremonyCommandError::Capped(pcr));
+    }
+    with_vault(work, &ledger)?;
+    let ledger_head = heads(&ledger, &opened, narrator)?;
     accept(ledger_head.size)?;
 
     let same = tpm.health()?.srk.as_ref() == Some(&old_tpm.storage_root_key);
@@ -195,10 +211,11 @@ fn decide_in(
 /// Officers come in the order given; a bad share or signature is named and counts for nothing.
 fn gather(
     work: &DataFolder,
+    ledger: &Ledger,
     officers: &[OfficerKey],
     narrator: &mut dyn Narrator,
 ) -> Result<Opened, CeremonyCommandError> {
-    let signed = Signed::parse(&durable::read(&work.join(boxfiles::CHARTER), 1 << 20)?)?;
+    let signed = charter_of(work, ledger)?;
     let mut gathering = Gathering::new(signed, work.keyring()?)?;
     let charter = gathering.charter().clone();
     for officer in officers {
@@ -217,6 +234,37 @@ fn gather(
     Ok(gathering.open()?)
 }
 
+/// The charter that the ledger's first entry names.
+fn charter_of(work: &DataFolder, ledger: &Ledger) -> Result<Signed, CeremonyCommandError> {
+    let path = work.join(boxfiles::CHARTER);
+    let file = durable::read(&path, 1 << 20)?;
+    let damaged = |what: String| CeremonyCommandError::DamagedCharter { path, what };
+    let signed = match Signed::parse(&file) {
+        Ok(signed) => signed,
+        Err(error) => return Err(damaged(error.to_string())),
+    };
+    match ledger.tree().entry(0)?.entry.event {
+        Event::Founded { transcript, .. } if transcript != signed.digest() => Err(damaged(
+            "its text is not the one that the ledger names".to_owned(),
+        )),
+        _ => Ok(signed),
+    }
+}
+
+/// Refuses to restore a ledger whose mail is not there: a disk that is not mounted, a copy without it.
+fn with_vault(work: &DataFolder, ledger: &Ledger) -> Result<(), CeremonyCommandError> {
+    let vault = work.join(boxfiles::VAULT);
+    if vault.is_dir() {
+        return Ok(());
+    }
+    for recorded in ledger.tree().entries(0..ledger.tree().size()) {
+        if matches!(recorded?.entry.event, Event::Arrival { .. }) {
+            return Err(CeremonyCommandError::NoVault(vault));
+        }
+    }
+    Ok(())
+}
+
 fn policy_of(work: &DataFolder, opened: &Opened) -> Result<ValidPolicy, CeremonyCommandError> {
     let policy = work.policy()?;
     if policy.digest() == opened.keyring().policy {
@@ -230,12 +278,10 @@ fn policy_of(work: &DataFolder, opened: &Opened) -> Result<ValidPolicy, Ceremony
 
 /// Compares the ledger at hand with what the capsule has seen, and shows both.
 fn heads(
-    work: &DataFolder,
-    origin: &str,
+    ledger: &Ledger,
     opened: &Opened,
     narrator: &mut dyn Narrator,
 ) -> Result<TreeHead, CeremonyCommandError> {
-    let ledger = Ledger::open(&work.join(boxfiles::LEDGER), origin)?;
     let (known, size) = (opened.keyring().head, ledger.tree().size());
     if size < known.size {
         return Err(CeremonyCommandError::DataTooOld {
@@ -350,6 +396,10 @@ fn prepare(
     folder.write_json(boxfiles::OFFICERS, &officers)?;
     let mut config: BoxConfig = work.config()?;
     tcti.clone_into(&mut config.tpm.tcti);
+    if !work.join(&config.tls.key).exists() {
+        narrator.step("make a TLS key and a self-signed certificate, for a backup holds none: put yours in their place")?;
+        tls::write(work, &config)?;
+    }
     durable::replace(&folder.join(boxfiles::CONFIG), config.to_toml().as_bytes())?;
     Ok(())
 }
@@ -370,30 +420,4 @@ fn rename_stage(
     durable::let_through(stage)?;
     fs::rename(stage, data).map_err(at("rename", stage))?;
     Ok(durable::sync_folder_of(data)?)
-}
-
-/// Copies files and folders durably, in place of what an interrupted copy left. Sockets and pid files
-/// (`run`) are not data.
-fn copy_tree(from: &Path, to: &Path) -> Result<(), CeremonyCommandError> {
-    durable::create_folder(to)?;
-    for entry in fs::read_dir(from).map_err(at("read", from))? {
-        let entry = entry.map_err(at("read", from))?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type().map_err(at("read", &source))?;
-        if entry.file_name() == boxfiles::RUN {
-            continue;
-        } else if kind.is_dir() {
-            copy_tree(&source, &target)?;
-        } else if kind.is_file() {
-            fs::copy(&source, &target).map_err(at("copy", &source))?;
-            // Whatever the backup's file system made of it.
-            fs::set_permissions(&target, fs::Permissions::from_mode(0o600))
-                .map_err(at("set the mode of", &target))?;
-            let copied = File::open(&target).map_err(at("open", &target))?;
-            copied.sync_all().map_err(at("sync", &target))?;
-        } else {
-            return Err(CeremonyCommandError::StrangeFile(source));
-        }
-    }
-    Ok(durable::sync_folder_of(&to.join("."))?)
 }

@@ -2,7 +2,9 @@
 //! puts one from a real authority in their place.
 
 use super::CeremonyCommandError;
+use crate::boxfiles::{BoxConfig, DataFolder};
 use crate::crypto::random;
+use crate::durable;
 use crate::secret::SecretBytes;
 use openssl::asn1::Asn1Time;
 use openssl::bn::BigNum;
@@ -19,8 +21,21 @@ use openssl::x509::{X509Builder, X509NameBuilder};
 /// Until then somebody will have replaced it.
 const DAYS: u32 = 3650;
 
+/// Makes both where the configuration says.
+pub(super) fn write(folder: &DataFolder, config: &BoxConfig) -> Result<(), CeremonyCommandError> {
+    let (certificate, key) = self_signed(&config.listen.hostname)?;
+    for path in [&config.tls.certificate, &config.tls.key] {
+        if let Some(parent) = path.parent() {
+            durable::create_folder(&folder.join(parent))?;
+        }
+    }
+    durable::replace(&folder.join(&config.tls.certificate), &certificate)?;
+    durable::replace(&folder.join(&config.tls.key), key.expose())?;
+    Ok(())
+}
+
 /// Certificate and private key, PEM.
-pub(super) fn self_signed(hostname: &str) -> Result<(Vec<u8>, SecretBytes), CeremonyCommandError> {
+fn self_signed(hostname: &str) -> Result<(Vec<u8>, SecretBytes), CeremonyCommandError> {
     build(hostname).map_err(|source| CeremonyCommandError::Tls {
         hostname: hostname.to_owned(),
         source,

@@ -1,5 +1,7 @@
 //! Founding and restoring with a real TPM 2.0 in software, cut off before every step.
 
+mod trouble;
+
 use hsm_sim::{Firmware, Sim};
 use std::fs;
 use std::path::{Path, PathBuf};
