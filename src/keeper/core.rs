@@ -371,6 +371,9 @@ impl Core {
             .clone()
             .map(|trouble| format!("archiving is stuck: {trouble}"));
         let mut all: Vec<String> = stuck.into_iter().collect();
+        for store in self.escrow.values() {
+            all.extend(store.damage());
+        }
         for store in self.stores.values() {
             // A long commit is no reason to wait with a status.
             if let Ok(store) = store.try_lock() {
