@@ -18,7 +18,9 @@ pub mod passphrase;
 mod people;
 pub mod policy;
 mod processes;
+mod readable;
 mod reading;
+mod receipt;
 mod session;
 mod state;
 

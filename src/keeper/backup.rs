@@ -29,6 +29,7 @@ impl Core {
         let tenants: BTreeSet<TenantId> = self.tenants().cloned().collect();
         let _order = lock(&self.order);
         let _stores = self.lock_stores(&tenants)?;
+        let _people = lock(&self.people);
         let ledger = lock(&self.ledger);
         let mut files = Vec::new();
         collect(self.data.path(), Path::new(""), &mut files)?;

@@ -24,7 +24,7 @@ use crate::mail::KeyOps;
 use crate::policy::{Action, ValidPolicy};
 use crate::search::{SearchDoc, SearchIndex};
 use crate::secret::{Key, SecretBytes};
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 use crate::tpm_link::TpmLink;
 use crate::vault::{PartPlace, SegmentNo};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,7 +48,7 @@ pub struct Core {
     pub(super) tpm: Mutex<TpmLink>,
     pub(super) ledger: Mutex<Ledger>,
     pub(super) people: Mutex<People>,
-    pub(super) cases: Cases,
+    pub(super) cases: Mutex<Cases>,
     pub(super) setup: Arc<WorkerSetup>,
     stores: BTreeMap<TenantId, Mutex<Store>>,
     readers: BTreeMap<TenantId, StoreReader>,
@@ -112,7 +112,10 @@ impl Core {
             officers,
             needed,
         );
-        let people = People::open(&data.join("people"), &keyring.people)?;
+        let people = People::open(&data.join("people"), &keyring.people, committed.people)?;
+        if let Some(warning) = people.warning() {
+            tracing::error!("{warning}");
+        }
         let setup = Arc::new(WorkerSetup::new(
             opening::trust(&data, &escrow)?,
             policy.open().clone(),
@@ -125,7 +128,7 @@ impl Core {
             tpm: Mutex::new(link),
             ledger: Mutex::new(ledger),
             people: Mutex::new(people),
-            cases,
+            cases: Mutex::new(cases),
             stores,
             readers,
             escrow,
@@ -145,6 +148,13 @@ impl Core {
         replay::catch_up(&core)?;
         durable::remove(&rebuild)?;
         Ok(core)
+    }
+
+    /// The time for all that expires: the clock's, and never before the ledger's newest entry, so that a clock put back
+    /// makes nothing valid again.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now().max(lock(&self.ledger).last_time())
     }
 
     /// Records events and makes them durable: the commit.
@@ -371,6 +381,7 @@ impl Core {
             .clone()
             .map(|trouble| format!("archiving is stuck: {trouble}"));
         let mut all: Vec<String> = stuck.into_iter().collect();
+        all.extend(lock(&self.people).warning().map(str::to_owned));
         for store in self.escrow.values() {
             all.extend(store.damage());
         }

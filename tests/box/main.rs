@@ -5,5 +5,6 @@
 mod commands;
 mod faults;
 mod golden;
+mod people;
 mod recovery;
 mod support;
