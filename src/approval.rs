@@ -34,6 +34,18 @@ pub struct Framed<T> {
     pub subject: T,
 }
 
+/// Whether two names mean the same person: neither case nor blanks make another.
+#[must_use]
+pub fn same_name(one: &str, other: &str) -> bool {
+    let folded = |name: &str| {
+        name.split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .to_lowercase()
+    };
+    folded(one) == folded(other)
+}
+
 /// One officer's signature.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
@@ -140,12 +152,12 @@ impl Statement {
         }
     }
 
-    /// Counts officers whose signature is good. `Ok` holds their names.
+    /// Counts officers whose signature is good. `Ok` holds their names. `requester` are the names of whoever asked.
     pub fn approved_by(
         &self,
         approvals: &[Approval],
         officers: &BTreeMap<String, VerifyingKey>,
-        requester: Option<&str>,
+        requester: &[&str],
         needed: usize,
     ) -> Result<Vec<String>, NotApproved> {
         let mut valid = BTreeMap::new();
@@ -172,10 +184,13 @@ impl Statement {
         &self,
         approval: &Approval,
         officers: &BTreeMap<String, VerifyingKey>,
-        requester: Option<&str>,
+        requester: &[&str],
     ) -> Result<(), Rejected> {
         let key = officers.get(&approval.officer).ok_or(Rejected::Unknown)?;
-        if requester == Some(approval.officer.as_str()) {
+        if requester
+            .iter()
+            .any(|name| same_name(name, &approval.officer))
+        {
             return Err(Rejected::Requester);
         }
         let signature = BASE64
@@ -219,7 +234,7 @@ mod tests {
         let forged = text.approve("c", |bytes| keys["a"].sign(bytes));
         let twice = [a.clone(), a.clone(), forged.clone()];
         let error = text
-            .approved_by(&twice, &officers, None, 2)
+            .approved_by(&twice, &officers, &[], 2)
             .expect_err("one officer only");
         assert!(
             error
@@ -233,11 +248,11 @@ mod tests {
             text.approve("b", |bytes| keys["b"].sign(bytes)),
         ];
         assert_eq!(
-            text.approved_by(&good, &officers, None, 2),
+            text.approved_by(&good, &officers, &[], 2),
             Ok(vec!["a".into(), "b".into()])
         );
         assert!(
-            text.approved_by(&good, &officers, Some("a"), 2).is_err(),
+            text.approved_by(&good, &officers, &[" A"], 2).is_err(),
             "the requester does not count"
         );
         let stranger = Approval {
@@ -245,7 +260,7 @@ mod tests {
             ..a
         };
         assert_eq!(
-            text.check(&stranger, &officers, None),
+            text.check(&stranger, &officers, &[]),
             Err(Rejected::Unknown)
         );
     }
@@ -257,7 +272,7 @@ mod tests {
         let approval = text.approve("a", |bytes| keys["a"].sign(bytes));
         let other = Statement::new("test", box_id, Timestamp(1000), "x");
         assert!(
-            other.check(&approval, &officers, None).is_err(),
+            other.check(&approval, &officers, &[]).is_err(),
             "the nonce differs"
         );
         assert!(text.read::<String>("test", box_id, Timestamp(999)).is_ok());

@@ -1,25 +1,25 @@
-//! `case`: recovering a person's mail with officers' approvals, and checking a receipt offline.
+//! `case`: recovering a person's mail with officers' approvals.
 
 use super::client::{Client, ClientError};
 use super::failure::Failure;
-use super::officers::{SigningOfficer, sign};
-use super::session::token;
+use super::officers::{SigningOfficer, approvals, sign, sign_after_reading};
+use super::readable;
+use super::receipt::{CheckReceipt, PROOF, RECEIPT, mail_file};
+use super::session::{token, token_if_any};
 use crate::approval::Statement;
-use crate::boxfiles::OfficersFile;
 use crate::durable;
-use crate::id::{CaseId, Digest, RecordId, TenantId};
+use crate::id::{CaseId, TenantId};
 use crate::keeper::Receipt;
-use crate::keeper::protocol::{Answer, CaseScope, CaseView, Request};
+use crate::keeper::protocol::{Answer, CaseScope, CaseView, Prepare, Request};
+use crate::officer::OfficerKey;
 use crate::time::Timestamp;
 use clap::{Args, Subcommand};
 use data_encoding::BASE64;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 const LARGEST_CERTIFICATE: u64 = 1 << 20;
-const LARGEST_RECEIPT: u64 = 256 << 20;
 
 /// Recovery cases: mail of a person, re-encrypted to a new certificate
 #[derive(Debug, Subcommand)]
@@ -28,11 +28,16 @@ pub enum CaseCommand {
     Request(RequestCase),
     /// List all cases
     List(ListCases),
-    /// Show one case with the statement that officers sign
+    /// Show one case; all of it in the session of the requester or of a person who is an officer
     Show(ShowCase),
     /// Sign a case as an officer
     Approve(ApproveCase),
-    /// Write an approved case's mails and the receipt into a new folder
+    /// Refuse a case as an officer; one is enough, and it is final
+    Refuse(RefuseCase),
+    /// Take back a case of your own (needs your session)
+    Withdraw(WithdrawCase),
+    /// Write an approved case's mails and the receipt into a new folder (needs the requester's session, or that of a
+    /// person who is an officer)
     Release(ReleaseCase),
     /// Check a receipt and its mails offline, with the officers' public keys
     Check(CheckReceipt),
@@ -102,6 +107,32 @@ pub struct ApproveCase {
     json: bool,
 }
 
+/// What `case refuse` needs.
+#[derive(Debug, Args)]
+pub struct RefuseCase {
+    #[command(flatten)]
+    data: super::Data,
+    /// The case
+    case: CaseId,
+    #[command(flatten)]
+    officers: SigningOfficer,
+    /// One JSON object: the case
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `case withdraw` needs.
+#[derive(Debug, Args)]
+pub struct WithdrawCase {
+    #[command(flatten)]
+    data: super::Data,
+    /// The case
+    case: CaseId,
+    /// One JSON object: the case
+    #[arg(long)]
+    json: bool,
+}
+
 /// What `case release` needs.
 #[derive(Debug, Args)]
 pub struct ReleaseCase {
@@ -117,19 +148,6 @@ pub struct ReleaseCase {
     json: bool,
 }
 
-/// What `case check` needs.
-#[derive(Debug, Args)]
-pub struct CheckReceipt {
-    /// The folder that `case release` wrote
-    folder: PathBuf,
-    /// The box's officers.json
-    #[arg(long, value_name = "FILE")]
-    officers: PathBuf,
-    /// One JSON object
-    #[arg(long)]
-    json: bool,
-}
-
 impl CaseCommand {
     /// Runs the sub-command.
     pub fn run(&self) -> Result<(), Failure> {
@@ -138,6 +156,8 @@ impl CaseCommand {
             Self::List(list) => list.run(),
             Self::Show(show) => show.run(),
             Self::Approve(approve) => approve.run(),
+            Self::Refuse(refuse) => refuse.run(),
+            Self::Withdraw(withdraw) => withdraw.run(),
             Self::Release(release) => release.run(),
             Self::Check(check) => check.run(),
         }
@@ -153,7 +173,8 @@ impl RequestCase {
             from: self.from,
             until: self.until,
             purpose: self.purpose.clone(),
-            output_fingerprint: Digest::of(&bytes).to_string(),
+            // The keeper computes it.
+            output_fingerprint: String::new(),
             output_certificate: BASE64.encode(&bytes),
         };
         let view = one_case(
@@ -183,7 +204,9 @@ fn certificate(bytes: &[u8]) -> Vec<u8> {
 
 impl ListCases {
     fn run(&self) -> Result<(), Failure> {
-        let answer = Client::connect(&self.data.data, true)?.ask_plainly(&Request::Cases)?;
+        let answer = Client::connect(&self.data.data, true)?.ask_plainly(&Request::Cases {
+            session: token_if_any(),
+        })?;
         let Answer::Cases(cases) = answer else {
             return Err(ClientError::Unexpected.into());
         };
@@ -192,12 +215,8 @@ impl ListCases {
         }
         for case in &cases {
             println!(
-                "{}  {:9}  {}  {} of {}",
-                case.case,
-                case.state,
-                case.requested,
-                case.approvals.len(),
-                case.needed
+                "{}  {:9}  {}  {} of {}  {}",
+                case.case, case.state, case.requested, case.signed, case.needed, case.requester
             );
         }
         Ok(())
@@ -206,7 +225,9 @@ impl ListCases {
 
 impl ShowCase {
     fn run(&self) -> Result<(), Failure> {
-        let view = one_case(&self.data, &Request::CaseShow(self.case))?;
+        let session = token_if_any();
+        let case = self.case;
+        let view = one_case(&self.data, &Request::CaseShow { session, case })?;
         if self.json {
             return super::print_json(&view);
         }
@@ -214,12 +235,21 @@ impl ShowCase {
             "case {}: {}, {} of {} officers ({})",
             view.case,
             view.state,
-            view.approvals.len(),
+            view.signed,
             view.needed,
             view.approvals.join(", ")
         );
-        if let Some(statement) = &view.statement {
-            println!("digest {}\n{}", statement.digest(), statement.0);
+        println!("requested {}, expires {}", view.requested, view.expires);
+        match &view.statement {
+            Some(statement) => {
+                println!("digest {}", statement.digest());
+                for line in readable::lines(statement)? {
+                    println!("{line}");
+                }
+            }
+            None => println!(
+                "sign in as the person who asked, or as a person who is an officer, to see more"
+            ),
         }
         Ok(())
     }
@@ -227,18 +257,17 @@ impl ShowCase {
 
 impl ApproveCase {
     fn run(&self) -> Result<(), Failure> {
-        let view = one_case(&self.data, &Request::CaseShow(self.case))?;
-        let statement: Statement = view.statement.ok_or(ClientError::Unexpected)?;
+        let keys = self.officers.open()?;
+        let statement = self.statement(&keys)?;
         let mut last = None;
-        for approval in sign(&statement, &self.officers)? {
+        for approval in sign_after_reading(&statement, &self.officers, &keys)? {
             let officer = approval.officer.clone();
             let case = self.case;
             let view = one_case(&self.data, &Request::CaseApprove { case, approval })?;
             if !self.json {
                 println!(
                     "{officer} approves; {} of {} officers have signed",
-                    view.approvals.len(),
-                    view.needed
+                    view.signed, view.needed
                 );
             }
             last = Some(view);
@@ -248,19 +277,62 @@ impl ApproveCase {
             _ => Ok(()),
         }
     }
+
+    /// What is to be signed, which the keeper shows to whoever proves to be an officer.
+    fn statement(&self, keys: &[OfficerKey]) -> Result<Statement, Failure> {
+        let proof = prepared(&self.data, Prepare::CaseView(self.case))?;
+        let approval = approvals(&proof, keys).into_iter().next();
+        let request = Request::CaseOpen {
+            approval: approval.ok_or(ClientError::Unexpected)?,
+            statement: proof,
+        };
+        let view = one_case(&self.data, &request)?;
+        Ok(view.statement.ok_or(ClientError::Unexpected)?)
+    }
+}
+
+impl RefuseCase {
+    fn run(&self) -> Result<(), Failure> {
+        let statement = prepared(&self.data, Prepare::CaseRefuse(self.case))?;
+        let approval = sign(&statement, &self.officers)?.into_iter().next();
+        let request = Request::CaseRefuse {
+            approval: approval.ok_or(ClientError::Unexpected)?,
+            statement,
+        };
+        ended(&one_case(&self.data, &request)?, self.json)
+    }
+}
+
+impl WithdrawCase {
+    fn run(&self) -> Result<(), Failure> {
+        let (session, case) = (token()?, self.case);
+        let view = one_case(&self.data, &Request::CaseWithdraw { session, case })?;
+        ended(&view, self.json)
+    }
+}
+
+fn ended(view: &CaseView, json: bool) -> Result<(), Failure> {
+    if json {
+        return super::print_json(view);
+    }
+    println!("case {} is {}", view.case, view.state);
+    Ok(())
 }
 
 impl ReleaseCase {
     fn run(&self) -> Result<(), Failure> {
-        durable::create_folder(&self.output)?;
+        self.check_output()?;
         let mut current: Option<File> = None;
         let folder = self.output.clone();
         let client = Client::connect(&self.data.data, true)?;
+        let (session, case) = (token()?, self.case);
         let answer = client.ask(
-            &Request::CaseRelease(self.case),
+            &Request::CaseRelease { session, case },
             &[],
             &mut |answer, bytes| {
                 if let Answer::Released { record } = answer {
+                    durable::create_folder(&folder).map_err(std::io::Error::other)?;
+                    keep(current.take())?;
                     current = Some(
                         durable::create_file(&mail_file(&folder, *record))
                             .map_err(std::io::Error::other)?,
@@ -271,17 +343,41 @@ impl ReleaseCase {
                 Ok(())
             },
         )?;
-        let Answer::Receipt(text) = answer else {
+        let Answer::Receipt {
+            receipt: text,
+            proof,
+        } = answer
+        else {
             return Err(ClientError::Unexpected.into());
         };
-        durable::create_new(&self.output.join("receipt.json"), text.as_bytes())?;
+        keep(current)?;
+        durable::create_new(&folder.join(RECEIPT), text.as_bytes())?;
+        durable::create_new(&folder.join(PROOF), proof.as_bytes())?;
+        let session = token()?;
+        one_case(&self.data, &Request::CaseReleased { session, case })?;
+        self.tell(&text)
+    }
+
+    /// Before anything is fetched: what is there already is not ours.
+    fn check_output(&self) -> Result<(), Failure> {
+        let is_empty = std::fs::read_dir(&self.output).map_or(true, |mut all| all.next().is_none());
+        if is_empty {
+            return Ok(());
+        }
+        Err(Failure::Input(format!(
+            "{} is not empty; name a new folder (nothing was released)",
+            self.output.display()
+        )))
+    }
+
+    fn tell(&self, text: &str) -> Result<(), Failure> {
         if self.json {
             println!("{text}");
             return Ok(());
         }
-        let receipt: Receipt = serde_json::from_str(&text)?;
+        let receipt: Receipt = serde_json::from_str(text)?;
         println!(
-            "{} mails and receipt.json are in {}",
+            "{} mails, {RECEIPT} and {PROOF} are in {}",
             receipt.mails.len(),
             self.output.display()
         );
@@ -292,54 +388,16 @@ impl ReleaseCase {
     }
 }
 
-impl CheckReceipt {
-    fn run(&self) -> Result<(), Failure> {
-        let receipt: Receipt = serde_json::from_slice(&durable::read(
-            &self.folder.join("receipt.json"),
-            LARGEST_RECEIPT,
-        )?)?;
-        let file: OfficersFile =
-            serde_json::from_slice(&durable::read(&self.officers, LARGEST_CERTIFICATE)?)?;
-        let list = file.officers.list.iter();
-        let keys: BTreeMap<_, _> = list
-            .map(|officer| (officer.name.to_string(), officer.signing.clone()))
-            .collect();
-        let needed = usize::from(file.officers.required);
-        let signed = receipt
-            .statement
-            .approved_by(&receipt.approvals, &keys, None, needed)
-            .map_err(|error| Failure::Input(error.to_string()))?;
-        for mail in &receipt.mails {
-            let path = mail_file(&self.folder, mail.record);
-            if Digest::of(&durable::read(&path, u64::MAX)?) != mail.sha256 {
-                return Err(Failure::Input(format!(
-                    "{} is not the file that was released",
-                    path.display()
-                )));
-            }
-        }
-        if self.json {
-            return super::print_json(&serde_json::json!({
-                "genuine": true,
-                "case": receipt.case,
-                "mails": receipt.mails.len(),
-                "withheld": receipt.withheld.len(),
-                "approved_by": signed,
-                "released": receipt.released,
-            }));
-        }
-        println!(
-            "genuine: {} mails, approved by {}, released {}",
-            receipt.mails.len(),
-            signed.join(", "),
-            receipt.released
-        );
-        Ok(())
-    }
+/// Makes a mail that is written durable.
+fn keep(file: Option<File>) -> std::io::Result<()> {
+    file.map_or(Ok(()), |file| file.sync_all())
 }
 
-fn mail_file(folder: &Path, record: RecordId) -> PathBuf {
-    folder.join(format!("{record}.eml"))
+fn prepared(data: &super::Data, what: Prepare) -> Result<Statement, Failure> {
+    match Client::connect(&data.data, true)?.ask_plainly(&Request::Prepare(what))? {
+        Answer::Statement(statement) => Ok(statement),
+        _ => Err(ClientError::Unexpected.into()),
+    }
 }
 
 fn one_case(data: &super::Data, request: &Request) -> Result<CaseView, Failure> {

@@ -19,7 +19,9 @@ mod passphrase_list;
 mod people;
 pub mod policy;
 mod processes;
+mod readable;
 mod reading;
+mod receipt;
 mod session;
 mod state;
 

@@ -93,6 +93,16 @@ fn first_line(path: &Path) -> Result<SecretBytes, PassphraseError> {
     }
 }
 
+/// Whether whoever sits at the terminal types `yes`.
+pub fn agreed(prompt: &str) -> Result<bool, PassphraseError> {
+    let opened = OpenOptions::new().read(true).write(true).open("/dev/tty");
+    let mut terminal = opened.map_err(PassphraseError::NoTerminal)?;
+    terminal
+        .write_all(prompt.as_bytes())
+        .map_err(PassphraseError::Terminal)?;
+    Ok(line_from(&terminal)?.expose() == b"yes")
+}
+
 fn ask(prompt: &str) -> Result<SecretBytes, PassphraseError> {
     let opened = OpenOptions::new().read(true).write(true).open("/dev/tty");
     let mut terminal = opened.map_err(PassphraseError::NoTerminal)?;

@@ -32,6 +32,10 @@ pub struct SetUser {
     /// The tenant
     #[arg(long, default_value = "main")]
     tenant: TenantId,
+    /// The officer who this person is: not counted where they ask for something themselves. Not needed where both have
+    /// the same name
+    #[arg(long, value_name = "OFFICER")]
+    is_officer: Option<String>,
     /// Take the new password from the first line of a file instead of asking
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
@@ -83,6 +87,7 @@ impl SetUser {
                 .collect(),
             password: password.digest(),
             active: true,
+            officer: self.is_officer.clone(),
         };
         hand_in(&self.data, &person, password, &self.officers)?;
         if self.json {
@@ -102,6 +107,7 @@ impl CloseUser {
             mailboxes: Vec::new(),
             password: none.digest(),
             active: false,
+            officer: None,
         };
         hand_in(&self.data, &person, none, &self.officers)?;
         if self.json {

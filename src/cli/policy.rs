@@ -43,10 +43,11 @@ pub fn run(command: &PolicyCommand, to: &mut dyn Write) -> Result<(), PolicyComm
         .map_err(|_| PolicyCommandError::NotText(file.clone()))?;
     let policy = ValidPolicy::parse(&text, &file.display().to_string())?;
     let quorum = policy.quorum();
+    let warnings = warnings(&policy);
     if *json {
         let said = serde_json::json!({
             "valid": true, "digest": policy.digest(), "officers": quorum.officers, "required": quorum.required,
-            "tenants": policy.tenants(),
+            "tenants": policy.tenants(), "warnings": warnings,
         });
         writeln!(to, "{said}")?;
     } else {
@@ -66,9 +67,29 @@ pub fn run(command: &PolicyCommand, to: &mut dyn Write) -> Result<(), PolicyComm
             "Release of keys: {} officers",
             policy.threshold(Action::CaseKey)
         )?;
+        writeln!(
+            to,
+            "Change of users: {} officers",
+            policy.threshold(Action::People)
+        )?;
         writeln!(to, "SHA-256:         {}", policy.digest())?;
+        for warning in &warnings {
+            writeln!(to, "Warning: {warning}")?;
+        }
     }
     Ok(())
+}
+
+/// What a valid policy should not say all the same.
+fn warnings(policy: &ValidPolicy) -> Vec<String> {
+    let (people, required) = (policy.threshold(Action::People), policy.quorum().required);
+    if people >= required {
+        return Vec::new();
+    }
+    vec![format!(
+        "thresholds.people is {people}, below officers.required ({required}): so few officers can give a person, or themselves, \
+         any mailbox; set it to {required}"
+    )]
 }
 
 #[cfg(test)]
@@ -90,7 +111,16 @@ mod tests {
             &mut out,
         )
         .expect("valid");
-        assert!(String::from_utf8(out).expect("text").contains("3 of 5"));
+        let said = String::from_utf8(out).expect("text");
+        assert!(said.contains("3 of 5") && !said.contains("Warning"));
+        std::fs::write(&file, DEFAULT.replace("people = 3", "people = 1")).expect("write");
+        let (mut out, json) = (Vec::new(), false);
+        let check = PolicyCommand::Check {
+            file: file.clone(),
+            json,
+        };
+        run(&check, &mut out).expect("old policies stay valid");
+        assert!(String::from_utf8(out).expect("text").contains("Warning"));
         std::fs::write(&file, DEFAULT.replace("\"online\"", "\"sealed\"")).expect("write");
         let error = run(&PolicyCommand::Check { file, json: true }, &mut Vec::new())
             .expect_err("not valid");

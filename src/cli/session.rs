@@ -92,6 +92,11 @@ pub fn token() -> Result<Token, Failure> {
     }
 }
 
+/// The token of the present session, if there is one.
+pub fn token_if_any() -> Option<Token> {
+    token().ok()
+}
+
 fn session_file() -> Result<PathBuf, Failure> {
     if let Some(path) = std::env::var_os(ENVIRONMENT) {
         return Ok(path.into());

@@ -7,6 +7,16 @@ use ml_kem::kem::{Decapsulate, Kem, KeyInit};
 use ml_kem::{ExpandedKeyEncoding, MlKem512, MlKem768, MlKem1024};
 use openssl::pkey::{KeyType, PKey, Private};
 
+/// Whether it is an ML-KEM key.
+pub(super) fn is_kem(private: &PKey<Private>) -> bool {
+    let kinds = [
+        KeyType::ML_KEM_512,
+        KeyType::ML_KEM_768,
+        KeyType::ML_KEM_1024,
+    ];
+    kinds.into_iter().any(|kind| private.is_a(kind))
+}
+
 /// The shared secret in `ciphertext`; `None` if `private` is no ML-KEM key or the ciphertext has another length.
 pub(super) fn decapsulate(private: &PKey<Private>, ciphertext: &[u8]) -> Option<SecretBytes> {
     let shared = if private.is_a(KeyType::ML_KEM_512) {

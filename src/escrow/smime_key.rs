@@ -116,7 +116,10 @@ impl SmimeKey {
             }
             Id::X25519 => self.agrees(public, &PKey::generate_x25519().map_err(failed)?),
             Id::X448 => self.agrees(public, &PKey::generate_x448().map_err(failed)?),
-            _ => Ok(()), // Matching halves are the proof: ML-KEM, and keys that only sign.
+            // Matching halves are the proof.
+            Id::DH | Id::DHX => Ok(()),
+            _ if kem::is_kem(&self.private) => Ok(()),
+            _ => Err(KeyProblem::SigningOnly(self.info.name.clone())),
         }
     }
 

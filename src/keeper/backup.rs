@@ -33,6 +33,7 @@ impl Core {
         let tenants: BTreeSet<TenantId> = self.tenants().cloned().collect();
         let _order = lock(&self.order);
         let _stores = self.lock_stores(&tenants)?;
+        let _people = lock(&self.people);
         let ledger = lock(&self.ledger);
         let head = ledger.tree().head()?;
         let mut files = Vec::new();

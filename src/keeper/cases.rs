@@ -1,17 +1,23 @@
 //! Recovery cases: requested → approved (m officers sign the case's statement; the requester does not count) →
-//! released, or refused or expired. Kept sealed, for a case names a person.
+//! releasing → released; or refused by an officer, withdrawn by the requester, or expired. Kept sealed, for a case
+//! names a person.
+//!
+//! A change is made in two steps, so that the ledger can have it in between: [`Cases::request`] and the like give the
+//! changed [`Case`], [`Cases::store`] makes it count.
 
+use super::people::Person;
 use super::protocol::{CaseScope, CaseView};
-use crate::approval::{Approval, NotApproved, Rejected, Statement};
+use crate::approval::{Approval, LONGEST, NotApproved, Rejected, Statement, same_name};
 use crate::crypto::kdf::{Label, derive};
 use crate::crypto::sign::VerifyingKey;
 use crate::crypto::wrap;
 use crate::durable::{self, FileError};
-use crate::id::{BoxId, CaseId};
+use crate::id::{BoxId, CaseId, Digest};
 use crate::secret::Key;
 use crate::time::Timestamp;
+use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// How long officers have to sign.
@@ -44,12 +50,30 @@ pub enum CaseError {
         /// Why.
         why: Rejected,
     },
-    /// Released once already.
-    #[error("case {0} was released already; a further release needs a new case")]
-    Released(CaseId),
+    /// It is over, or on its way out.
+    #[error("case {0} is {1}; ask for a new one with `strongroom case request`")]
+    Over(CaseId, &'static str),
+    /// Two at once.
+    #[error("case {0} is being released to somebody else right now; try again later")]
+    Busy(CaseId),
+    /// Somebody else's.
+    #[error("case {0} is not yours: sign in as the person who asked, or as an officer")]
+    NotYours(CaseId),
+    /// It could never be released.
+    #[error("the case is not taken: {0}")]
+    Scope(String),
     /// No purpose, or too long a one.
     #[error("a case needs a purpose of at most 2000 bytes")]
     Purpose,
+    /// The certificate makes the statement too long.
+    #[error(
+        "the certificate is too large: the statement for the officers would have more than 64 KiB; give the person's certificate alone \
+         (`gpg --export-options export-minimal --export`)"
+    )]
+    Certificate,
+    /// The fingerprint is not that of the certificate.
+    #[error("case {0} names another certificate's fingerprint; nobody may sign it")]
+    Fingerprint(CaseId),
 }
 
 /// What officers sign.
@@ -59,18 +83,87 @@ pub struct CaseSubject {
     pub case: CaseId,
     /// Who asks.
     pub requester: String,
+    /// The officer who the requester is; earlier statements do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requester_officer: Option<String>,
+    /// How many officers must sign; earlier statements do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needed: Option<usize>,
     /// For what.
     pub scope: CaseScope,
 }
 
+impl CaseSubject {
+    /// The names whose signature does not count.
+    #[must_use]
+    pub fn requesters(&self) -> Vec<&str> {
+        std::iter::once(self.requester.as_str())
+            .chain(self.requester_officer.as_deref())
+            .collect()
+    }
+}
+
+/// The fingerprint that officers compare: SHA-256 of the certificate's bytes; `None` where they are not base64.
+#[must_use]
+pub fn fingerprint(output_certificate: &str) -> Option<String> {
+    let bytes = BASE64.decode(output_certificate.as_bytes()).ok()?;
+    Some(Digest::of(&bytes).to_string())
+}
+
+/// A case as its file has it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Case {
+pub struct Case {
     subject: CaseSubject,
     requested: Timestamp,
     expires: Timestamp,
     statement: Statement,
     approvals: BTreeMap<String, Approval>,
     released: Option<Timestamp>,
+    #[serde(default)]
+    releasing: Option<Timestamp>,
+    #[serde(default)]
+    ended: Option<Ended>,
+}
+
+/// How a case ended without a release.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Ended {
+    at: Timestamp,
+    /// An officer; none where the requester withdrew it.
+    refused_by: Option<String>,
+}
+
+impl Case {
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> CaseId {
+        self.subject.case
+    }
+
+    /// What officers sign.
+    #[must_use]
+    pub const fn statement(&self) -> &Statement {
+        &self.statement
+    }
+
+    /// Whether this person asked.
+    #[must_use]
+    pub fn is_of(&self, person: &Person) -> bool {
+        same_name(&self.subject.requester, &person.name)
+    }
+
+    /// In one word, why nothing can be done with it any more.
+    fn over(&self) -> Option<&'static str> {
+        match &self.ended {
+            _ if self.released.is_some() => Some("released"),
+            Some(Ended {
+                refused_by: Some(_),
+                ..
+            }) => Some("refused"),
+            Some(_) => Some("withdrawn"),
+            None => None,
+        }
+    }
 }
 
 /// A case that enough officers approved; only [`Cases::approved`] makes one.
@@ -113,6 +206,8 @@ pub struct Cases {
     box_id: BoxId,
     officers: BTreeMap<String, VerifyingKey>,
     needed: usize,
+    /// Those whose mails go out at this moment.
+    running: BTreeSet<CaseId>,
 }
 
 impl Cases {
@@ -132,50 +227,65 @@ impl Cases {
             box_id,
             officers,
             needed,
+            running: BTreeSet::new(),
         }
     }
 
-    /// A person asks.
+    /// A person asks. The caller has checked the scope; the fingerprint is made here.
     pub fn request(
         &self,
-        requester: &str,
+        requester: &Person,
         scope: CaseScope,
         now: Timestamp,
-    ) -> Result<CaseView, CaseError> {
+    ) -> Result<Case, CaseError> {
         if scope.purpose.trim().is_empty() || scope.purpose.len() > PURPOSE_BYTES {
             return Err(CaseError::Purpose);
         }
+        let case = CaseId::random();
+        let output_fingerprint =
+            fingerprint(&scope.output_certificate).ok_or(CaseError::Fingerprint(case))?;
         let subject = CaseSubject {
-            case: CaseId::random(),
-            requester: requester.to_owned(),
-            scope,
+            case,
+            requester: requester.name.clone(),
+            requester_officer: requester.officer.clone(),
+            needed: Some(self.needed),
+            scope: CaseScope {
+                output_fingerprint,
+                ..scope
+            },
         };
         let expires = now.plus_seconds(CASE_SECONDS);
         let statement = Statement::new(KIND, self.box_id, expires, &subject);
-        let approvals = BTreeMap::new();
-        let case = Case {
+        if statement.0.len() > LONGEST {
+            return Err(CaseError::Certificate);
+        }
+        Ok(Case {
             subject,
             requested: now,
             expires,
             statement,
-            approvals,
+            approvals: BTreeMap::new(),
             released: None,
-        };
-        self.store(&case)?;
-        Ok(self.view(&case, now))
+            releasing: None,
+            ended: None,
+        })
     }
 
-    /// One case as officers see it.
-    pub fn show(&self, id: CaseId, now: Timestamp) -> Result<CaseView, CaseError> {
-        Ok(self.view(&self.load(id)?, now))
+    /// One case.
+    pub fn case(&self, id: CaseId) -> Result<Case, CaseError> {
+        let sealed = durable::read_if_present(&self.path(id), LARGEST_FILE)?
+            .ok_or(CaseError::Unknown(id))?;
+        let plain =
+            wrap::open(&self.key, id.as_bytes(), &sealed).map_err(|_| CaseError::Altered(id))?;
+        ciborium::from_reader(plain.expose()).map_err(|_| CaseError::Altered(id))
     }
 
-    /// All cases, newest first, without statements.
-    pub fn list(&self, now: Timestamp) -> Result<Vec<CaseView>, CaseError> {
-        let mut views = Vec::new();
+    /// All cases, newest first.
+    pub fn all(&self) -> Result<Vec<Case>, CaseError> {
+        let mut cases = Vec::new();
         let entries = match std::fs::read_dir(&self.folder) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(views),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(cases),
             Err(error) => return Err(durable::at("read", &self.folder)(error).into()),
         };
         for entry in entries.flatten() {
@@ -184,48 +294,119 @@ impl Cases {
                 .to_str()
                 .and_then(|name| name.parse().ok())
             {
-                views.push(CaseView {
-                    statement: None,
-                    ..self.show(id, now)?
-                });
+                cases.push(self.case(id)?);
             }
         }
-        views.sort_by_key(|view| std::cmp::Reverse(view.requested));
-        Ok(views)
+        cases.sort_by_key(|case| std::cmp::Reverse(case.requested));
+        Ok(cases)
     }
 
-    /// Takes an officer's signature. A bad one is named and changes nothing.
+    /// Whether the person may see all of a case and fetch its mails: the requester, and people who are officers.
+    #[must_use]
+    pub fn may_see(&self, case: &Case, person: &Person) -> bool {
+        let officer = person.officer.as_ref().unwrap_or(&person.name);
+        case.is_of(person) || self.officers.keys().any(|name| same_name(name, officer))
+    }
+
+    /// With an officer's signature. A bad one is named and changes nothing.
     pub fn approve(
         &self,
         id: CaseId,
         approval: Approval,
         now: Timestamp,
-    ) -> Result<CaseView, CaseError> {
-        let mut case = self.load(id)?;
-        case.statement.read::<CaseSubject>(KIND, self.box_id, now)?;
-        let requester = Some(case.subject.requester.as_str());
-        case.statement
-            .check(&approval, &self.officers, requester)
-            .map_err(|why| CaseError::Rejected {
-                officer: approval.officer.clone(),
-                why,
-            })?;
-        case.approvals.insert(approval.officer.clone(), approval);
-        self.store(&case)?;
-        Ok(self.view(&case, now))
-    }
-
-    /// The case as a permission, if enough officers have signed and it was not released yet.
-    pub fn approved(&self, id: CaseId, now: Timestamp) -> Result<Approved, CaseError> {
-        let case = self.load(id)?;
-        if case.released.is_some() {
-            return Err(CaseError::Released(id));
+    ) -> Result<Case, CaseError> {
+        let mut case = self.open_case(id)?;
+        if case.releasing.is_some() {
+            return Err(CaseError::Over(id, "being released"));
         }
         let framed = case.statement.read::<CaseSubject>(KIND, self.box_id, now)?;
+        fits(&framed.subject)?;
+        self.check(&case.statement, &approval, &framed.subject.requesters())?;
+        case.approvals.insert(approval.officer.clone(), approval);
+        Ok(case)
+    }
+
+    /// With an officer's no, who has signed `statement`: one is enough, and it is final.
+    pub fn refuse(
+        &self,
+        id: CaseId,
+        statement: &Statement,
+        approval: &Approval,
+        now: Timestamp,
+    ) -> Result<Case, CaseError> {
+        let case = self.open_case(id)?;
+        self.check(statement, approval, &[])?;
+        Ok(Case {
+            ended: Some(Ended {
+                at: now,
+                refused_by: Some(approval.officer.clone()),
+            }),
+            ..case
+        })
+    }
+
+    /// Without the requester's wish.
+    pub fn withdraw(&self, id: CaseId, person: &Person, now: Timestamp) -> Result<Case, CaseError> {
+        let case = self.open_case(id)?;
+        if !case.is_of(person) {
+            return Err(CaseError::NotYours(id));
+        }
+        Ok(Case {
+            ended: Some(Ended {
+                at: now,
+                refused_by: None,
+            }),
+            ..case
+        })
+    }
+
+    /// Whether an officer of this box signed it.
+    pub fn check(
+        &self,
+        statement: &Statement,
+        approval: &Approval,
+        requester: &[&str],
+    ) -> Result<(), CaseError> {
+        let checked = statement.check(approval, &self.officers, requester);
+        checked.map_err(|why| CaseError::Rejected {
+            officer: approval.officer.clone(),
+            why,
+        })
+    }
+
+    /// Takes up a release: the case as a permission, if enough officers have signed and nobody else fetches it. The
+    /// caller ends it with [`Cases::rest`]. A release that was cut off can be taken up again until the case expires.
+    pub fn start(&mut self, id: CaseId, now: Timestamp) -> Result<Approved, CaseError> {
+        let approved = self.approved(id, now)?;
+        if !self.running.insert(id) {
+            return Err(CaseError::Busy(id));
+        }
+        Ok(approved)
+    }
+
+    /// Remembers, before the first mail goes out, that mails go out.
+    pub fn releasing(&self, id: CaseId, now: Timestamp) -> Result<(), CaseError> {
+        let case = self.open_case(id)?;
+        self.store(&Case {
+            releasing: case.releasing.or(Some(now)),
+            ..case
+        })
+    }
+
+    /// Nobody fetches it any more.
+    pub fn rest(&mut self, id: CaseId) {
+        self.running.remove(&id);
+    }
+
+    fn approved(&self, id: CaseId, now: Timestamp) -> Result<Approved, CaseError> {
+        let case = self.open_case(id)?;
+        let framed = case.statement.read::<CaseSubject>(KIND, self.box_id, now)?;
+        fits(&framed.subject)?;
+        let needed = self.needed.max(framed.subject.needed.unwrap_or(0));
         let approvals: Vec<Approval> = case.approvals.into_values().collect();
-        let requester = Some(framed.subject.requester.as_str());
+        let requesters = framed.subject.requesters();
         case.statement
-            .approved_by(&approvals, &self.officers, requester, self.needed)?;
+            .approved_by(&approvals, &self.officers, &requesters, needed)?;
         Ok(Approved {
             subject: framed.subject,
             statement: case.statement,
@@ -233,21 +414,31 @@ impl Cases {
         })
     }
 
-    /// Closes a case whose content went out.
-    pub fn released(&self, id: CaseId, now: Timestamp) -> Result<(), CaseError> {
+    /// Closes a case whose content went out, all of it.
+    pub fn released(&self, id: CaseId, now: Timestamp) -> Result<Case, CaseError> {
+        let case = self.open_case(id)?;
+        if case.releasing.is_none() {
+            return Err(CaseError::Over(id, "not being released"));
+        }
         let case = Case {
             released: Some(now),
-            ..self.load(id)?
+            ..case
         };
-        self.store(&case)
+        self.store(&case)?;
+        Ok(case)
     }
 
-    fn view(&self, case: &Case, now: Timestamp) -> CaseView {
-        let state = if case.released.is_some() {
-            "released"
+    /// All of a case.
+    #[must_use]
+    pub fn view(&self, case: &Case, now: Timestamp) -> CaseView {
+        let needed = self.needed.max(case.subject.needed.unwrap_or(0));
+        let state = if let Some(over) = case.over() {
+            over
         } else if case.expires < now {
             "expired"
-        } else if case.approvals.len() >= self.needed {
+        } else if case.releasing.is_some() {
+            "releasing"
+        } else if case.approvals.len() >= needed {
             "approved"
         } else {
             "requested"
@@ -257,21 +448,26 @@ impl Cases {
             state: state.to_owned(),
             requester: case.subject.requester.clone(),
             requested: case.requested,
+            expires: case.expires,
+            ended: case.released.or(case.ended.as_ref().map(|ended| ended.at)),
+            refused_by: case.ended.as_ref().and_then(|e| e.refused_by.clone()),
             statement: Some(case.statement.clone()),
             approvals: case.approvals.keys().cloned().collect(),
-            needed: self.needed,
+            signed: case.approvals.len(),
+            needed,
         }
     }
 
-    fn load(&self, id: CaseId) -> Result<Case, CaseError> {
-        let sealed = durable::read_if_present(&self.path(id), LARGEST_FILE)?
-            .ok_or(CaseError::Unknown(id))?;
-        let plain =
-            wrap::open(&self.key, id.as_bytes(), &sealed).map_err(|_| CaseError::Altered(id))?;
-        ciborium::from_reader(plain.expose()).map_err(|_| CaseError::Altered(id))
+    fn open_case(&self, id: CaseId) -> Result<Case, CaseError> {
+        let case = self.case(id)?;
+        match case.over() {
+            Some(over) => Err(CaseError::Over(id, over)),
+            None => Ok(case),
+        }
     }
 
-    fn store(&self, case: &Case) -> Result<(), CaseError> {
+    /// Makes a changed case count, durably.
+    pub fn store(&self, case: &Case) -> Result<(), CaseError> {
         let id = case.subject.case;
         let mut plain = Vec::new();
         ciborium::into_writer(case, &mut plain).map_err(|_| CaseError::Altered(id))?;
@@ -287,75 +483,15 @@ impl Cases {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::crypto::random;
-    use crate::crypto::sign::SigningKey;
-
-    fn scope() -> CaseScope {
-        CaseScope {
-            tenant: "main".parse().expect("tenant"),
-            mailbox: "anna@example.org".into(),
-            from: None,
-            until: None,
-            purpose: "lost card".into(),
-            output_certificate: String::new(),
-            output_fingerprint: "ab".into(),
-        }
-    }
-
-    #[test]
-    fn a_case_needs_m_officers_other_than_the_requester_and_is_released_once() {
-        let folder = tempfile::tempdir().expect("folder");
-        let keys: BTreeMap<String, SigningKey> = ["a", "b", "c"]
-            .map(|name| (name.to_owned(), SigningKey::generate()))
-            .into();
-        let officers = keys
-            .iter()
-            .map(|(name, key)| (name.clone(), key.verifying_key()))
-            .collect();
-        let cases = Cases::new(
-            &folder.path().join("cases"),
-            &random::key(),
-            BoxId::random(),
-            officers,
-            2,
-        );
-        let now = Timestamp::from_seconds(1000);
-        let view = cases.request("c", scope(), now).expect("request");
-        let statement = view.statement.expect("text");
-        let sign = |name: &str| statement.approve(name, |bytes| keys[name].sign(bytes));
-        assert!(matches!(
-            cases.approve(view.case, sign("c"), now),
-            Err(CaseError::Rejected { .. })
-        ));
-        cases.approve(view.case, sign("a"), now).expect("a");
-        cases.approve(view.case, sign("a"), now).expect("a again");
-        assert!(
-            cases.approved(view.case, now).is_err(),
-            "one officer twice is one"
-        );
-        assert_eq!(
-            cases.approve(view.case, sign("b"), now).expect("b").state,
-            "approved"
-        );
-        let late = now.plus_seconds(CASE_SECONDS + 1);
-        assert!(cases.approved(view.case, late).is_err(), "approvals expire");
-        assert_eq!(
-            cases.approved(view.case, now).expect("permission").scope(),
-            &scope()
-        );
-        cases.released(view.case, now).expect("close");
-        assert!(matches!(
-            cases.approved(view.case, now),
-            Err(CaseError::Released(_))
-        ));
-        let raw =
-            std::fs::read(folder.path().join("cases").join(view.case.to_string())).expect("file");
-        assert!(
-            !raw.windows(4).any(|bytes| bytes == b"anna"),
-            "no address in the clear"
-        );
+/// What officers compare must be what the mail is encrypted to.
+fn fits(subject: &CaseSubject) -> Result<(), CaseError> {
+    let own = fingerprint(&subject.scope.output_certificate);
+    if own.as_ref() == Some(&subject.scope.output_fingerprint) {
+        Ok(())
+    } else {
+        Err(CaseError::Fingerprint(subject.case))
     }
 }
+
+#[cfg(test)]
+mod tests;

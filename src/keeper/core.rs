@@ -26,7 +26,7 @@ use crate::mail::KeyOps;
 use crate::policy::{Action, ValidPolicy};
 use crate::search::{SearchDoc, SearchIndex};
 use crate::secret::{Key, SecretBytes};
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 use crate::tpm_link::TpmLink;
 use crate::vault::{PartPlace, SegmentNo};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,7 +52,7 @@ pub struct Core {
     pub(super) tpm: Mutex<TpmLink>,
     pub(super) ledger: Mutex<Ledger>,
     pub(super) people: Mutex<People>,
-    pub(super) cases: Cases,
+    pub(super) cases: Mutex<Cases>,
     pub(super) setup: Arc<WorkerSetup>,
     stores: BTreeMap<TenantId, Mutex<Store>>,
     readers: BTreeMap<TenantId, StoreReader>,
@@ -120,7 +120,10 @@ impl Core {
             officers,
             needed,
         );
-        let people = People::open(&data.join("people"), &keyring.people)?;
+        let people = People::open(&data.join("people"), &keyring.people, committed.people)?;
+        if let Some(warning) = people.warning() {
+            tracing::error!("{warning}");
+        }
         let setup = Arc::new(WorkerSetup::new(
             opening::trust(&data, &escrow)?,
             policy.open().clone(),
@@ -134,7 +137,7 @@ impl Core {
             tpm: Mutex::new(link),
             ledger: Mutex::new(ledger),
             people: Mutex::new(people),
-            cases,
+            cases: Mutex::new(cases),
             stores,
             readers,
             escrow,
@@ -154,6 +157,13 @@ impl Core {
         replay::catch_up(&core)?;
         durable::remove(&rebuild)?;
         Ok(core)
+    }
+
+    /// The time for all that expires: the clock's, and never before the ledger's newest entry, so that a clock put back
+    /// makes nothing valid again.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now().max(lock(&self.ledger).last_time())
     }
 
     /// Records events and makes them durable: the commit.
@@ -387,6 +397,10 @@ impl Core {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut all = self.troubles.all();
+        all.extend(lock(&self.people).warning().map(str::to_owned));
+        for store in self.escrow.values() {
+            all.extend(store.damage());
+        }
         for store in self.stores.values() {
             // A long commit is no reason to wait with a status.
             if let Ok(store) = store.try_lock() {

@@ -157,6 +157,10 @@ pub enum CoreError {
     Query(crate::search::QueryError),
     #[error("nothing could be re-encrypted: {0}")]
     Release(String),
+    #[error(
+        "no mail of the mailbox and the period of case {0} is in the archive; nothing was released, and the case stays as it is"
+    )]
+    NothingInScope(crate::id::CaseId),
     #[error("checkpoint: {0}")]
     Checkpoint(#[from] crate::ledger::CheckpointError),
     #[error(

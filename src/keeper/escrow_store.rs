@@ -74,18 +74,21 @@ pub struct EscrowStore {
     holder: RwLock<Keyholder>,
     list: RwLock<Vec<Listed>>,
     generation: AtomicU64,
+    /// Items that cannot be opened, and why.
+    damaged: Vec<(EscrowId, String)>,
 }
 
 impl EscrowStore {
-    /// Opens all keys in `folder`.
+    /// Opens all keys in `folder`. One that cannot be opened is kept as damage and stops no other.
     pub fn open(folder: &Path, escrow_key: &Key) -> Result<Self, EscrowError> {
         durable::create_folder(folder)?;
-        let store = Self {
+        let mut store = Self {
             folder: folder.to_owned(),
             key: escrow_key.duplicate(),
             holder: RwLock::default(),
             list: RwLock::default(),
             generation: AtomicU64::new(0),
+            damaged: Vec::new(),
         };
         let entries = std::fs::read_dir(folder).map_err(durable::at("read", folder))?;
         let mut names: Vec<EscrowId> = entries
@@ -99,10 +102,26 @@ impl EscrowStore {
             .collect();
         names.sort();
         for id in names {
-            let (item, key) = store.load(id)?;
-            store.take(id, item, key);
+            match store.load(id) {
+                Ok((item, key)) => store.take(id, item, key),
+                Err(error) => {
+                    tracing::error!(%error, "an escrowed key cannot be used");
+                    store.damaged.push((id, error.to_string()));
+                }
+            }
         }
         Ok(store)
+    }
+
+    /// What is wrong with the items that could not be opened.
+    pub fn damage(&self) -> impl Iterator<Item = String> {
+        self.damaged.iter().map(|(_, why)| why.clone())
+    }
+
+    /// Whether this item's file is there and could not be opened.
+    #[must_use]
+    pub fn is_damaged(&self, id: EscrowId) -> bool {
+        self.damaged.iter().any(|(damaged, _)| *damaged == id)
     }
 
     fn load(&self, id: EscrowId) -> Result<(Item, Box<dyn UserKey>), EscrowError> {
@@ -247,5 +266,48 @@ impl KeyOps for NoKeys {
         _: u32,
     ) -> Result<SessionKey, KeyRefusal> {
         Err(KeyRefusal::NoKey)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::escrow::smime_key::SmimeKey;
+    use openssl::pkey::PKey;
+
+    fn key() -> Box<dyn UserKey> {
+        let private = PKey::from_ec_key(
+            openssl::ec::EcKey::generate(
+                &openssl::ec::EcGroup::from_curve_name(openssl::nid::Nid::X9_62_PRIME256V1)
+                    .expect("a curve"),
+            )
+            .expect("a key"),
+        )
+        .expect("a key");
+        let mut builder = openssl::x509::X509Builder::new().expect("a builder");
+        builder.set_pubkey(&private).expect("a public key");
+        let digest = openssl::hash::MessageDigest::sha256();
+        builder.sign(&private, digest).expect("a signature");
+        Box::new(SmimeKey::new(private, &builder.build()).expect("a user's key"))
+    }
+
+    #[test]
+    fn a_damaged_item_is_named_and_shuts_no_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let archive = random::key();
+        let store = EscrowStore::open(folder.path(), &archive).expect("new");
+        let now = Timestamp::from_seconds(1);
+        let (bad, _) = store.add(key(), "one", now).expect("added");
+        let (good, _) = store.add(key(), "two", now).expect("added");
+        let path = folder.path().join(bad.to_string());
+        let mut bytes = std::fs::read(&path).expect("the item");
+        bytes[40] ^= 1;
+        std::fs::write(&path, bytes).expect("damaged");
+
+        let store = EscrowStore::open(folder.path(), &archive).expect("opens all the same");
+        assert!(store.is_damaged(bad) && store.commitment_of(good).is_some());
+        let said: Vec<String> = store.damage().collect();
+        assert_eq!(said.len(), 1);
+        assert!(said[0].contains(&bad.to_string()), "{said:?}");
     }
 }

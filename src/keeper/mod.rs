@@ -1,10 +1,11 @@
 //! The keeper: the only process that holds opened keys. It archives, discloses and answers.
 //!
 //! [`core`] is the opened box; [`archiving`] fills it from the spool; [`server`] answers requests, through
-//! [`reading`], [`release`], [`escrowing`], [`verify`], [`backup`]; [`heartbeat`] does what is done by the clock.
+//! [`reading`], [`case_requests`], [`release`], [`escrowing`], [`verify`], [`backup`]; [`heartbeat`] does what is done by the clock.
 
 pub mod archiving;
 mod backup;
+mod case_requests;
 pub mod cases;
 pub mod core;
 mod error;
@@ -19,6 +20,7 @@ mod packing;
 pub mod people;
 mod pipes;
 pub mod pool;
+mod proof;
 pub mod protocol;
 mod reading;
 mod release;
@@ -36,6 +38,7 @@ mod verify;
 mod verify_files;
 mod view;
 
+pub use proof::ReleaseProof;
 pub use release::{Receipt, ReleasedMail, WithheldMail};
 
 use self::core::{Core, CoreError};

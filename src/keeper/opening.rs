@@ -86,6 +86,8 @@ pub(super) struct Committed {
     pub(super) records: u64,
     /// Escrowed keys.
     pub(super) escrowed: BTreeSet<EscrowId>,
+    /// Changes of people.
+    pub(super) people: super::people::Recorded,
 }
 
 /// Reads the whole ledger.
@@ -104,6 +106,12 @@ pub(super) fn committed(ledger: &Ledger) -> Result<Committed, CoreError> {
                 }
             }
             Event::EscrowAdded { escrow, .. } => drop(found.escrowed.insert(escrow)),
+            Event::PeopleChanged {
+                commitment, file, ..
+            } => {
+                found.people.statements.insert(commitment);
+                found.people.file = file;
+            }
             _ => {}
         }
     }

@@ -13,12 +13,13 @@ use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// How long a session lasts.
 pub const SESSION_SECONDS: u64 = 8 * 3600;
 const LARGEST_FILE: u64 = 64 << 20;
+const LABEL: &[u8] = b"people/1";
 /// After this many wrong passwords in a row, a name waits.
 const PATIENCE: u32 = 5;
 const WAIT_SECONDS: u64 = 60;
@@ -43,6 +44,9 @@ pub enum PeopleError {
     /// The session has ended or never was.
     #[error("no valid session: sign in with `strongroom login NAME`")]
     NoSession,
+    /// The same signatures a second time.
+    #[error("this statement was used already; officers sign a new one for each change")]
+    Used,
     /// The password cannot be hashed.
     #[error("a password has 8 to 1024 bytes")]
     UnfitPassword,
@@ -89,6 +93,9 @@ pub struct PersonSubject {
     pub password: Digest,
     /// False to close the account.
     pub active: bool,
+    /// The officer who the person is, where the name does not tell; earlier statements do not say.
+    #[serde(default)]
+    pub officer: Option<String>,
 }
 
 impl PersonSubject {
@@ -101,6 +108,7 @@ impl PersonSubject {
             mailboxes: self.mailboxes,
             password,
             active: self.active,
+            officer: self.officer,
         })
     }
 }
@@ -118,6 +126,9 @@ pub struct Person {
     pub password: StoredPassword,
     /// False once officers have closed the account.
     pub active: bool,
+    /// The officer who the person is, where the name does not tell.
+    #[serde(default)]
+    pub officer: Option<String>,
 }
 
 /// Hashes a password with Argon2id and a random salt, for a [`Person`].
@@ -138,6 +149,9 @@ pub struct People {
     persons: BTreeMap<String, Person>,
     sessions: BTreeMap<Digest, Session>,
     failures: BTreeMap<String, (u32, Timestamp)>,
+    /// Statements that changed something, as the ledger has them: none does so twice.
+    used: BTreeSet<Digest>,
+    outdated: bool,
 }
 
 struct Session {
@@ -145,51 +159,112 @@ struct Session {
     until: Timestamp,
 }
 
+/// What the ledger says of the people.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    /// Digests of all statements that changed something.
+    pub statements: BTreeSet<Digest>,
+    /// SHA-256 of the newest file; entries of earlier versions do not say.
+    pub file: Option<Digest>,
+}
+
+/// A change that is on disk and does not count yet.
+pub struct Change {
+    persons: BTreeMap<String, Person>,
+    name: String,
+    statement: Digest,
+    /// SHA-256 of the file to be.
+    pub file: Digest,
+}
+
 impl People {
-    /// Reads the file; an absent one means nobody yet.
-    pub fn open(path: &Path, people_key: &Key) -> Result<Self, PeopleError> {
+    /// Reads the file; an absent one means nobody yet. A file that is not the one that the ledger recorded last is put
+    /// aside: whoever put it back gains nothing.
+    pub fn open(path: &Path, people_key: &Key, recorded: Recorded) -> Result<Self, PeopleError> {
         let key = derive(people_key, Label::PeopleFile, &[]);
-        let persons = match durable::read_if_present(path, LARGEST_FILE)? {
-            None => BTreeMap::new(),
-            Some(sealed) => {
-                let plain =
-                    wrap::open(&key, b"people/1", &sealed).map_err(|_| PeopleError::Altered)?;
-                ciborium::from_reader(plain.expose()).map_err(|_| PeopleError::Altered)?
-            }
-        };
-        let (sessions, failures) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self {
+        let mut people = Self {
             path: path.to_owned(),
             key,
+            persons: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            used: recorded.statements,
+            outdated: false,
+        };
+        if let Some(file) = &recorded.file {
+            people.finish(file)?;
+        }
+        let sealed = durable::read_if_present(path, LARGEST_FILE)?;
+        people.outdated = recorded
+            .file
+            .is_some_and(|file| sealed.as_deref().map(Digest::of) != Some(file));
+        if let (Some(sealed), false) = (sealed, people.outdated) {
+            let plain =
+                wrap::open(&people.key, LABEL, &sealed).map_err(|_| PeopleError::Altered)?;
+            people.persons =
+                ciborium::from_reader(plain.expose()).map_err(|_| PeopleError::Altered)?;
+        }
+        Ok(people)
+    }
+
+    /// Finishes a change that the ledger has and a power cut stopped.
+    fn finish(&self, file: &Digest) -> Result<(), PeopleError> {
+        let next = self.next();
+        if let Some(bytes) = durable::read_if_present(&next, LARGEST_FILE)?
+            && Digest::of(&bytes) == *file
+        {
+            durable::replace(&self.path, &bytes)?;
+        }
+        Ok(durable::remove(&next)?)
+    }
+
+    /// What somebody should look at.
+    #[must_use]
+    pub const fn warning(&self) -> Option<&'static str> {
+        if self.outdated {
+            Some(
+                "the people file is not the one that the ledger recorded last: an older one was put back, or it is lost. \
+                 Nobody can sign in; put back the newest and start again, or have officers enter the people anew",
+            )
+        } else {
+            None
+        }
+    }
+
+    /// Prepares to add or replace a person by a statement whose signatures the caller has checked. It counts from
+    /// [`People::take`] on, once the ledger has it.
+    pub fn prepare(&self, person: Person, statement: Digest) -> Result<Change, PeopleError> {
+        if self.used.contains(&statement) {
+            return Err(PeopleError::Used);
+        }
+        let (mut persons, name) = (self.persons.clone(), person.name.clone());
+        persons.insert(name.clone(), person);
+        let mut plain = Vec::new();
+        ciborium::into_writer(&persons, &mut plain).map_err(|_| PeopleError::Altered)?;
+        let sealed = wrap::seal(&self.key, LABEL, &plain);
+        durable::replace(&self.next(), &sealed)?;
+        Ok(Change {
             persons,
-            sessions,
-            failures,
+            name,
+            statement,
+            file: Digest::of(&sealed),
         })
     }
 
-    /// Adds or replaces a person, durably. The caller has checked the officers' signatures. Open sessions of
-    /// the person end.
-    pub fn set(&mut self, person: Person) -> Result<(), PeopleError> {
+    /// Makes a change count. Open sessions of the person end.
+    pub fn take(&mut self, change: Change) -> Result<(), PeopleError> {
+        self.used.insert(change.statement);
         self.sessions
-            .retain(|_, session| session.person != person.name);
-        let before = self.persons.insert(person.name.clone(), person.clone());
-        let stored = self.store();
-        if stored.is_err() {
-            match before {
-                Some(old) => self.persons.insert(old.name.clone(), old),
-                None => self.persons.remove(&person.name),
-            };
-        }
-        stored
+            .retain(|_, session| session.person != change.name);
+        self.finish(&change.file)?;
+        self.persons = change.persons;
+        self.outdated = false;
+        Ok(())
     }
 
-    fn store(&self) -> Result<(), PeopleError> {
-        let mut plain = Vec::new();
-        ciborium::into_writer(&self.persons, &mut plain).map_err(|_| PeopleError::Altered)?;
-        Ok(durable::replace(
-            &self.path,
-            &wrap::seal(&self.key, b"people/1", &plain),
-        )?)
+    /// The file that comes next, until the ledger has it.
+    fn next(&self) -> PathBuf {
+        self.path.with_extension("next")
     }
 
     /// Checks name and password (slow on purpose) and opens a session. The token is shown once.
@@ -274,6 +349,7 @@ mod tests {
             mailboxes: vec!["anna@example.org".into()],
             password: hash_password(&secret("correct horse")).expect("hash"),
             active: true,
+            officer: None,
         }
     }
 
@@ -286,8 +362,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("people");
         let key = random::key();
-        let mut people = People::open(&path, &key).expect("new");
-        people.set(anna()).expect("set");
+        let mut people = People::open(&path, &key, Recorded::default()).expect("new");
+        set(&mut people, anna(), "1");
         let now = Timestamp::from_seconds(1000);
         assert!(matches!(
             people.sign_in("anna", &secret("wrong password"), now),
@@ -304,12 +380,11 @@ mod tests {
         assert!(!format!("{:?}", anna()).contains("argon2"), "never printed");
         let later = now.plus_seconds(SESSION_SECONDS);
         assert!(people.person(&token, later).is_err(), "sessions end");
-        people
-            .set(Person {
-                active: false,
-                ..anna()
-            })
-            .expect("close");
+        let closed = Person {
+            active: false,
+            ..anna()
+        };
+        set(&mut people, closed, "2");
         assert!(
             people.person(&token, now).is_err(),
             "a closed account has no session"
@@ -319,8 +394,9 @@ mod tests {
     #[test]
     fn guessing_has_to_wait() {
         let folder = tempfile::tempdir().expect("folder");
-        let mut people = People::open(&folder.path().join("people"), &random::key()).expect("new");
-        people.set(anna()).expect("set");
+        let path = folder.path().join("people");
+        let mut people = People::open(&path, &random::key(), Recorded::default()).expect("new");
+        set(&mut people, anna(), "1");
         let now = Timestamp::from_seconds(1000);
         for _ in 0..PATIENCE {
             assert!(
@@ -345,21 +421,70 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("people");
         let key = random::key();
-        People::open(&path, &key)
-            .expect("new")
-            .set(anna())
-            .expect("set");
+        let open = || People::open(&path, &key, Recorded::default());
+        set(&mut open().expect("new"), anna(), "1");
         let mut bytes = std::fs::read(&path).expect("read");
         assert!(
             !bytes.windows(4).any(|window| window == b"anna"),
             "no name in the clear"
         );
-        assert_eq!(People::open(&path, &key).expect("again").count(), 1);
+        assert_eq!(open().expect("again").count(), 1);
         bytes[20] ^= 1;
         std::fs::write(&path, &bytes).expect("write");
-        assert!(matches!(
-            People::open(&path, &key),
-            Err(PeopleError::Altered)
-        ));
+        assert!(matches!(open(), Err(PeopleError::Altered)));
+    }
+
+    #[test]
+    fn neither_an_old_statement_nor_an_old_file_counts_again() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("people");
+        let key = random::key();
+        let mut people = People::open(&path, &key, Recorded::default()).expect("new");
+        set(&mut people, anna(), "1");
+        let old = std::fs::read(&path).expect("read");
+        let closed = Person {
+            active: false,
+            ..anna()
+        };
+        let file = set(&mut people, closed, "2");
+        let again = people.prepare(anna(), Digest::of(b"1"));
+        assert!(matches!(again, Err(PeopleError::Used)));
+
+        let recorded = || Recorded {
+            statements: ["1", "2"].map(|text| Digest::of(text.as_bytes())).into(),
+            file: Some(file),
+        };
+        let open = || People::open(&path, &key, recorded()).expect("opens");
+        assert!(open().warning().is_none());
+        let new = std::fs::read(&path).expect("read");
+        for put_back in [Some(old), None] {
+            match put_back {
+                Some(bytes) => std::fs::write(&path, bytes).expect("write"),
+                None => std::fs::remove_file(&path).expect("remove"),
+            }
+            let mut people = open();
+            assert!(people.warning().is_some());
+            let now = Timestamp::from_seconds(1000);
+            assert!(
+                people
+                    .sign_in("anna", &secret("correct horse"), now)
+                    .is_err()
+            );
+            let again = people.prepare(anna(), Digest::of(b"1"));
+            assert!(matches!(again, Err(PeopleError::Used)));
+        }
+        // The power went after the ledger had the change.
+        std::fs::write(path.with_extension("next"), new).expect("write");
+        let people = open();
+        assert!(people.warning().is_none());
+        assert_eq!(people.count(), 1);
+    }
+
+    fn set(people: &mut People, person: Person, statement: &str) -> Digest {
+        let change = people.prepare(person, Digest::of(statement.as_bytes()));
+        let change = change.expect("prepared");
+        let file = change.file;
+        people.take(change).expect("set");
+        file
     }
 }

@@ -127,10 +127,25 @@ pub enum Request {
         /// Officers' signatures.
         approvals: Vec<Approval>,
     },
-    /// All cases, without their contents.
-    Cases,
-    /// One case, as officers see it.
-    CaseShow(CaseId),
+    /// All cases, without their contents; names only to those who may see them.
+    Cases {
+        /// A session, if any.
+        session: Option<Token>,
+    },
+    /// One case; all of it only to the requester and to people who are officers.
+    CaseShow {
+        /// A session, if any.
+        session: Option<Token>,
+        /// Which.
+        case: CaseId,
+    },
+    /// All of one case, to an officer who proves to be one.
+    CaseOpen {
+        /// "case.view".
+        statement: Statement,
+        /// The officer's signature.
+        approval: Approval,
+    },
     /// An officer's signature for a case.
     CaseApprove {
         /// Which.
@@ -138,8 +153,34 @@ pub enum Request {
         /// The signature over the case's statement.
         approval: Approval,
     },
+    /// An officer's no.
+    CaseRefuse {
+        /// "case.refuse".
+        statement: Statement,
+        /// The officer's signature.
+        approval: Approval,
+    },
+    /// The requester wants it no more.
+    CaseWithdraw {
+        /// Session.
+        session: Token,
+        /// Which.
+        case: CaseId,
+    },
     /// Hand out what an approved case covers: mails one after another, re-encrypted, then the receipt.
-    CaseRelease(CaseId),
+    CaseRelease {
+        /// Session.
+        session: Token,
+        /// Which.
+        case: CaseId,
+    },
+    /// All that was handed out is kept: the case is done.
+    CaseReleased {
+        /// Session.
+        session: Token,
+        /// Which.
+        case: CaseId,
+    },
 }
 
 /// Statements a client can ask for.
@@ -147,6 +188,17 @@ pub enum Request {
 pub enum Prepare {
     /// To be signed for [`Request::PersonSet`].
     PersonSet(PersonSubject),
+    /// To be signed for [`Request::CaseOpen`].
+    CaseView(CaseId),
+    /// To be signed for [`Request::CaseRefuse`].
+    CaseRefuse(CaseId),
+}
+
+/// What officers sign to see or refuse a case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaseAct {
+    /// Which.
+    pub case: CaseId,
 }
 
 /// Which bytes of a mail.
@@ -204,8 +256,13 @@ pub enum Answer {
     Mail(Box<MailView>),
     /// Cases.
     Cases(Vec<CaseView>),
-    /// The receipt of a release: JSON, verifiable offline.
-    Receipt(String),
+    /// The receipt of a release: JSON, verifiable offline with its proof from the ledger.
+    Receipt {
+        /// The text whose digest the ledger has.
+        receipt: String,
+        /// That it does.
+        proof: String,
+    },
     /// It did not work; what and why, for the person at the terminal.
     Failed(String),
 }
@@ -427,16 +484,38 @@ pub struct CaseScope {
 pub struct CaseView {
     /// Id.
     pub case: CaseId,
-    /// "requested", "approved", "released", "refused", "expired".
+    /// "requested", "approved", "releasing", "released", "refused", "withdrawn", "expired".
     pub state: String,
-    /// Who asked.
+    /// Who asked; empty where the asker may not see it.
     pub requester: String,
     /// When.
     pub requested: Timestamp,
-    /// The text officers sign; `None` in lists.
+    /// Until when it can be approved and released.
+    pub expires: Timestamp,
+    /// When it was released, refused or withdrawn.
+    pub ended: Option<Timestamp>,
+    /// The officer who refused it.
+    pub refused_by: Option<String>,
+    /// The text officers sign; `None` in lists, and where the asker may not see it.
     pub statement: Option<Statement>,
-    /// Officers who signed.
+    /// Officers who signed; empty where the asker may not see them.
     pub approvals: Vec<String>,
+    /// How many they are.
+    pub signed: usize,
     /// How many must.
     pub needed: usize,
+}
+
+impl CaseView {
+    /// What everybody may see: no name, no content.
+    #[must_use]
+    pub fn in_numbers(self) -> Self {
+        Self {
+            requester: String::new(),
+            refused_by: None,
+            statement: None,
+            approvals: Vec::new(),
+            ..self
+        }
+    }
 }

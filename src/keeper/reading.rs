@@ -6,15 +6,15 @@ use super::core::{Core, CoreError};
 use super::manifest::{Arrival, Manifest};
 use super::protocol::{Form, Hit, Hits, MailView};
 use super::rights::Warrant;
-use super::store::Content;
 use crate::catalog::RecordMeta;
 use crate::crypto::wrap;
 use crate::id::{CaseId, RecordId, TenantId};
 use crate::ledger::Event;
-use crate::mail::model::Outcome;
+use crate::mail::model::{Mailbox, Outcome};
 use crate::search::{Query, Scope};
 use data_encoding::BASE64;
 use serde::Serialize;
+use std::io::{self, Read};
 use std::sync::PoisonError;
 
 /// Most hits on one page.
@@ -108,7 +108,10 @@ impl Core {
         self.note_access(warrant, Some(record), None, "show", None)?;
         let manifest = self.manifest(&meta)?;
         let text = self.text(&meta, &manifest)?;
-        let arrivals = self.arrivals(&meta, &manifest, warrant)?;
+        let mut arrivals = self.arrivals(&meta, &manifest, warrant)?;
+        for arrival in &mut arrivals {
+            hide_blind_copies(arrival, &text.to, warrant);
+        }
         let opened = manifest.opened;
         Ok(MailView {
             record,
@@ -130,13 +133,13 @@ impl Core {
         })
     }
 
-    /// One mail's bytes as a stream.
+    /// One mail's bytes as a stream. Whoever got it only by a later arrival gets that arrival's own bytes.
     pub fn get(
         &self,
         warrant: &Warrant,
         record: RecordId,
         form: Form,
-    ) -> Result<Content, CoreError> {
+    ) -> Result<Box<dyn Read>, CoreError> {
         let meta = self.permitted(warrant, record)?;
         let action = match form {
             Form::Original => "get original",
@@ -144,7 +147,24 @@ impl Core {
         };
         self.note_access(warrant, Some(record), None, action, None)?;
         let manifest = self.manifest(&meta)?;
-        self.content(&meta, &manifest, form)
+        let mut content = self.content(&meta, &manifest, form)?;
+        let arrivals = self.arrivals(&meta, &manifest, warrant)?;
+        let as_received = form == Form::Original || manifest.rendition.is_none();
+        let own = arrivals
+            .iter()
+            .find_map(|arrival| Some((arrival.own_prefix.as_ref()?, arrival.shared_from)));
+        match own {
+            Some((prefix, shared_from))
+                if as_received && arrivals.iter().all(|arrival| arrival.number > 0) =>
+            {
+                let prefix = BASE64
+                    .decode(prefix.as_bytes())
+                    .map_err(|_| CoreError::NoRecord(record))?;
+                io::copy(&mut (&mut content).take(shared_from), &mut io::sink())?;
+                Ok(Box::new(io::Cursor::new(prefix).chain(content)))
+            }
+            _ => Ok(Box::new(content)),
+        }
     }
 
     /// The record, if the warrant covers one of its arrivals. "Not there" and "not yours" look the same.
@@ -231,6 +251,22 @@ pub(super) fn scope(warrant: &Warrant) -> Scope {
         from,
         until,
     }
+}
+
+/// Leaves only the recipients that a reader knows of: the own mailboxes and those in To and Cc; to the sender all.
+fn hide_blind_copies(arrival: &mut Arrival, named: &[Mailbox], warrant: &Warrant) {
+    let own = |address: &str| warrant.mailboxes().contains(&address.to_lowercase());
+    if own(&arrival.sender) {
+        return;
+    }
+    let is_named = |address: &str| {
+        named
+            .iter()
+            .any(|mailbox| mailbox.address.eq_ignore_ascii_case(address))
+    };
+    arrival
+        .recipients
+        .retain(|address| own(address) || is_named(address));
 }
 
 fn one_line(manifest: &Manifest) -> String {

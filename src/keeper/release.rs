@@ -1,7 +1,9 @@
 //! Handing out what an approved case covers: each mail re-encrypted to the case's certificate by a worker, and a
 //! receipt with the officers' approvals inside that can be verified offline.
 
+use super::cases::{Approved, CaseError};
 use super::core::{Core, CoreError, lock};
+use super::people::Person;
 use super::pool::Mail;
 use super::protocol::Form;
 use super::reading::scope;
@@ -11,6 +13,7 @@ use crate::id::{CaseId, Digest, RecordId};
 use crate::ledger::{CaseStep, Event};
 use crate::mail::model::Outcome;
 use crate::search::Query;
+use crate::time::Timestamp;
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
@@ -62,20 +65,89 @@ pub struct WithheldMail {
     pub reason: String,
 }
 
+/// A release that goes on; dropping it ends it.
+struct Running<'a> {
+    core: &'a Core,
+    case: CaseId,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        lock(&self.core.cases).rest(self.case);
+    }
+}
+
 impl Core {
-    /// Releases an approved case. `give` gets each re-encrypted mail; the receipt's file comes
-    /// back, whose digest the ledger has.
-    pub fn release(&self, case: CaseId, give: &mut Give<'_>) -> Result<String, CoreError> {
-        let now = self.clock.now();
-        let approved = self.cases.approved(case, now)?;
+    /// Releases an approved case to its requester, or to a person who is an officer. `give` gets each re-encrypted
+    /// mail; the receipt's file comes back, whose digest the ledger has, and the proof that it does. The case is done
+    /// only when the client says that it has everything; until then it can be fetched again.
+    pub fn release(
+        &self,
+        person: &Person,
+        case: CaseId,
+        give: &mut Give<'_>,
+    ) -> Result<(String, String), CoreError> {
+        let now = self.now();
+        let (approved, _running) = self.start_release(person, case, now)?;
         let certificate = BASE64
             .decode(approved.scope().output_certificate.as_bytes())
             .map_err(|_| CoreError::Release("the case's certificate is not base64".to_owned()))?;
         let warrant = Warrant::of_case(case, &approved);
         self.index_all();
+        let records = self.all_of(&warrant)?;
+        if records.is_empty() {
+            return Err(CoreError::NothingInScope(case));
+        }
+        lock(&self.cases).releasing(case, now)?;
+        let (mails, withheld) = self.hand_out(&warrant, case, &records, &certificate, give)?;
+        let receipt = Receipt {
+            format: "strongroom receipt/1".to_owned(),
+            case,
+            statement: approved.statement().clone(),
+            approvals: approved.approvals().to_vec(),
+            released: now.to_string(),
+            mails,
+            withheld,
+        };
+        let text = serde_json::to_string_pretty(&receipt)
+            .map_err(|error| CoreError::Release(error.to_string()))?;
+        let sealed = self.sealed_detail("case", &(&person.name, receipt.mails.len()));
+        let recorded = self.record(&[Event::Case {
+            case,
+            step: CaseStep::Released,
+            document: Digest::of(text.as_bytes()),
+            sealed,
+        }])?;
+        let proof = super::proof::of(self, recorded.start)?;
+        Ok((text, proof))
+    }
+
+    /// The permission, and that nobody else uses it at the same time.
+    fn start_release(
+        &self,
+        person: &Person,
+        case: CaseId,
+        now: Timestamp,
+    ) -> Result<(Approved, Running<'_>), CoreError> {
+        let mut cases = lock(&self.cases);
+        if !cases.may_see(&cases.case(case)?, person) {
+            return Err(CaseError::NotYours(case).into());
+        }
+        let approved = cases.start(case, now)?;
+        Ok((approved, Running { core: self, case }))
+    }
+
+    fn hand_out(
+        &self,
+        warrant: &Warrant,
+        case: CaseId,
+        records: &[RecordId],
+        certificate: &[u8],
+        give: &mut Give<'_>,
+    ) -> Result<(Vec<ReleasedMail>, Vec<WithheldMail>), CoreError> {
         let (mut mails, mut withheld) = (Vec::new(), Vec::new());
-        for record in self.all_of(&warrant)? {
-            match self.reencrypted(&warrant, case, record, &certificate) {
+        for &record in records {
+            match self.reencrypted(warrant, case, record, certificate) {
                 Ok((bytes, outcome)) => {
                     give(record, &bytes)?;
                     mails.push(ReleasedMail {
@@ -90,29 +162,10 @@ impl Core {
                 }),
             }
         }
-        if let (true, Some(first)) = (mails.is_empty(), withheld.first()) {
-            return Err(CoreError::Release(first.reason.clone()));
+        match withheld.first() {
+            Some(first) if mails.is_empty() => Err(CoreError::Release(first.reason.clone())),
+            _ => Ok((mails, withheld)),
         }
-        let receipt = Receipt {
-            format: "strongroom receipt/1".to_owned(),
-            case,
-            statement: approved.statement().clone(),
-            approvals: approved.approvals().to_vec(),
-            released: now.to_string(),
-            mails,
-            withheld,
-        };
-        let text = serde_json::to_string_pretty(&receipt)
-            .map_err(|error| CoreError::Release(error.to_string()))?;
-        let sealed = self.sealed_detail("case", &(approved.requester(), receipt.mails.len()));
-        self.record(&[Event::Case {
-            case,
-            step: CaseStep::Released,
-            document: Digest::of(text.as_bytes()),
-            sealed,
-        }])?;
-        self.cases.released(case, now)?;
-        Ok(text)
     }
 
     fn all_of(&self, warrant: &Warrant) -> Result<Vec<RecordId>, CoreError> {

@@ -10,7 +10,7 @@ use super::pool::{Mail, Worker};
 use super::protocol::{Form, Waiting};
 use super::store::NewRecord;
 use crate::catalog::{Changes, RecordMeta};
-use crate::id::{RecordId, TenantId};
+use crate::id::{Digest, RecordId, TenantId};
 use crate::ledger::{Event, Slot};
 use crate::mail::keyops::KeyHint;
 use crate::mail::model::{Opened, Outcome};
@@ -221,8 +221,45 @@ pub fn describe(hint: &KeyHint) -> String {
     }
 }
 
-/// The issuer's distinguished name in one line.
+/// The issuer's distinguished name in one line, last part first as RFC 4514 has it. Who issues for himself has an
+/// address there; it is shown as the beginning of its SHA-256, for the worklist needs no session.
 fn issuer_text(der: &[u8]) -> String {
     use der::Decode;
-    x509_cert::name::Name::from_der(der).map_or_else(|_| "?".to_owned(), |name| name.to_string())
+    let Ok(name) = x509_cert::name::Name::from_der(der) else {
+        return "?".to_owned();
+    };
+    let parts = name.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let shown = parts.iter().rev().map(|part| match part.split_once('=') {
+        Some((kind, value)) if value.contains('@') => {
+            let digest = Digest::of(value.to_lowercase().as_bytes()).to_string();
+            format!("{kind}=#{}", &digest[..8])
+        }
+        _ => part.clone(),
+    });
+    shown.collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openssl::x509::X509NameBuilder;
+
+    #[test]
+    fn an_issuers_address_is_not_told() {
+        let mut name = X509NameBuilder::new().expect("a name");
+        for (kind, value) in [
+            ("O", "Example"),
+            ("CN", "Anna@example.org"),
+            ("emailAddress", "anna@example.org"),
+        ] {
+            name.append_entry_by_text(kind, value).expect("an entry");
+        }
+        let hint = KeyHint::IssuerSerial {
+            issuer: name.build().to_der().expect("DER"),
+            serial: vec![7],
+        };
+        let said = describe(&hint);
+        assert!(said.contains("serial 07 of issuer EMAIL"), "{said}");
+        assert!(said.contains("O=Example") && !said.contains('@'), "{said}");
+    }
 }

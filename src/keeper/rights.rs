@@ -100,6 +100,7 @@ mod tests {
             mailboxes: vec!["Anna@Example.org".into()],
             password: StoredPassword::default(),
             active: true,
+            officer: None,
         };
         let warrant = Warrant::of_person(&person);
         let owners = |address: &str| vec![address.to_owned()];

@@ -4,15 +4,16 @@
 //! verification, backups and the like; content needs a session or an approved case, whoever asks.
 
 use super::core::{Core, CoreError, lock};
-use super::escrowing;
 use super::people::{Person, PersonSubject, StoredPassword};
+use super::protocol::CaseView;
 use super::protocol::{Answer, FROM_CLIENT, Prepare, Request, Status, Token};
 use super::reopen::NewKeys;
 use super::rights::Warrant;
+use super::{case_requests, escrowing};
 use crate::approval::{Approval, Statement};
 use crate::frame::{self, FrameError};
 use crate::id::{CaseId, RecordId};
-use crate::ledger::{CaseStep, Event};
+use crate::ledger::Event;
 use crate::policy::Action;
 use crate::secret::SecretBytes;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -31,6 +32,9 @@ const MOST_CONNECTIONS: usize = 64;
 const IDLE: Duration = Duration::from_secs(120);
 /// Officers have this long to sign a change of people.
 const STATEMENT_SECONDS: u64 = 24 * 3600;
+
+/// The longest statement about a person, so that its ledger entry fits.
+const LONGEST_CHANGE: usize = 40_000;
 
 /// Why a request fails before the core sees it.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +67,6 @@ macro_rules! core_like {
 }
 core_like!(
     super::people::PeopleError,
-    super::cases::CaseError,
     crate::approval::NotApproved,
     crate::catalog::CatalogError,
     crate::ledger::LedgerError,
@@ -185,6 +188,12 @@ impl Connection<'_> {
             }
             Request::EscrowList { session } => self.escrow_list(session.as_ref()),
             Request::Prepare(Prepare::PersonSet(person)) => self.prepare_person(&person),
+            Request::Prepare(Prepare::CaseView(case)) => Ok(Answer::Statement(
+                case_requests::statement(self.core, case_requests::VIEW, case),
+            )),
+            Request::Prepare(Prepare::CaseRefuse(case)) => Ok(Answer::Statement(
+                case_requests::statement(self.core, case_requests::REFUSE, case),
+            )),
             Request::SignIn { name, password } => self.sign_in(&name, &password),
             Request::SignOut(token) => {
                 lock(&self.core.people).sign_out(&token.0);
@@ -220,28 +229,44 @@ impl Connection<'_> {
                 approvals,
             } => self.set_person(&statement, password, &approvals),
             Request::CaseRequest { session, scope } => {
-                let requester = self.person(&session)?.name;
-                let view = self
-                    .core
-                    .cases
-                    .request(&requester, scope, self.core.clock.now())?;
-                self.note_case(view.case, CaseStep::Requested, &requester)?;
-                Ok(Answer::Cases(vec![view]))
+                let person = self.person(&session)?;
+                Ok(one(case_requests::request(self.core, &person, scope)?))
             }
-            Request::Cases => Ok(Answer::Cases(self.core.cases.list(self.core.clock.now())?)),
-            Request::CaseShow(case) => Ok(Answer::Cases(vec![
-                self.core.cases.show(case, self.core.clock.now())?,
-            ])),
+            Request::Cases { session } => {
+                let person = self.person_if_any(session.as_ref());
+                let views = case_requests::list(self.core, person.as_ref())?;
+                Ok(Answer::Cases(views))
+            }
+            Request::CaseShow { session, case } => {
+                let person = self.person_if_any(session.as_ref());
+                let view = case_requests::show(self.core, person.as_ref(), case)?;
+                Ok(one(view))
+            }
+            Request::CaseOpen {
+                statement,
+                approval,
+            } => Ok(one(case_requests::open(self.core, &statement, &approval)?)),
             Request::CaseApprove { case, approval } => {
-                let officer = approval.officer.clone();
-                let view = self
-                    .core
-                    .cases
-                    .approve(case, approval, self.core.clock.now())?;
-                self.note_case(case, CaseStep::Approved, &officer)?;
-                Ok(Answer::Cases(vec![view]))
+                Ok(one(case_requests::approve(self.core, case, approval)?))
             }
-            Request::CaseRelease(case) => self.release(case),
+            Request::CaseRefuse {
+                statement,
+                approval,
+            } => Ok(one(case_requests::refuse(
+                self.core, &statement, &approval,
+            )?)),
+            Request::CaseWithdraw { session, case } => {
+                let person = self.person(&session)?;
+                Ok(one(case_requests::withdraw(self.core, &person, case)?))
+            }
+            Request::CaseRelease { session, case } => {
+                let person = self.person(&session)?;
+                self.release(&person, case)
+            }
+            Request::CaseReleased { session, case } => {
+                let person = self.person(&session)?;
+                Ok(one(case_requests::released(self.core, &person, case)?))
+            }
         }
     }
 
@@ -258,8 +283,13 @@ impl Connection<'_> {
 
     fn person(&self, session: &Token) -> Result<Person, Refusal> {
         Ok(lock(&self.core.people)
-            .person(&session.0, self.core.clock.now())?
+            .person(&session.0, self.core.now())?
             .clone())
+    }
+
+    /// The session's person; nobody where there is none or it has ended.
+    fn person_if_any(&self, session: Option<&Token>) -> Option<Person> {
+        self.person(session?).ok()
     }
 
     fn warrant(&self, session: &Token) -> Result<Warrant, Refusal> {
@@ -285,7 +315,7 @@ impl Connection<'_> {
     }
 
     fn sign_in(&self, name: &str, password: &Token) -> Result<Answer, Refusal> {
-        let result = lock(&self.core.people).sign_in(name, &password.0, self.core.clock.now());
+        let result = lock(&self.core.people).sign_in(name, &password.0, self.core.now());
         let sealed = self.core.sealed_detail("session", &name);
         self.core.record(&[Event::Session {
             admitted: result.is_ok(),
@@ -299,14 +329,22 @@ impl Connection<'_> {
         if !fits {
             return Err(CoreError::NoTenant(person.tenant.clone()).into());
         }
-        let expires = self.core.clock.now().plus_seconds(STATEMENT_SECONDS);
-        let box_id = self.core.box_id();
-        Ok(Answer::Statement(Statement::new(
-            "people.set",
-            box_id,
-            expires,
-            person,
-        )))
+        if let Some(officer) = &person.officer
+            && !self.core.officers().contains_key(officer)
+        {
+            return Err(Refusal::Input(format!(
+                "{officer:?} is not an officer of this box"
+            )));
+        }
+        let expires = self.core.now().plus_seconds(STATEMENT_SECONDS);
+        let statement = Statement::new("people.set", self.core.box_id(), expires, person);
+        if statement.0.len() > LONGEST_CHANGE {
+            return Err(Refusal::Input(format!(
+                "the statement would have {} bytes, and the ledger takes {LONGEST_CHANGE}; give the person fewer mailboxes",
+                statement.0.len()
+            )));
+        }
+        Ok(Answer::Statement(statement))
     }
 
     fn set_person(
@@ -315,50 +353,38 @@ impl Connection<'_> {
         password: StoredPassword,
         approvals: &[Approval],
     ) -> Result<Answer, Refusal> {
-        let (box_id, now) = (self.core.box_id(), self.core.clock.now());
+        let (box_id, now) = (self.core.box_id(), self.core.now());
         let framed = statement.read::<PersonSubject>("people.set", box_id, now)?;
         let needed = self.core.policy.threshold(Action::People).into();
         let officers = self.core.officers();
-        let signed = statement.approved_by(approvals, &officers, None, needed)?;
+        let signed = statement.approved_by(approvals, &officers, &[], needed)?;
         let person = framed.subject.with_password(password).ok_or_else(|| {
             Refusal::Input("the password is not the one that the officers signed for".to_owned())
         })?;
-        lock(&self.core.people).set(person)?;
         let sealed = self.core.sealed_detail("people", &(signed, &statement.0));
+        let mut people = lock(&self.core.people);
+        let change = people.prepare(person, statement.digest())?;
+        // What the ledger does not have, does not take effect.
         self.core.record(&[Event::PeopleChanged {
             commitment: statement.digest(),
+            file: Some(change.file),
             sealed,
         }])?;
+        people.take(change)?;
         Ok(Answer::Done)
     }
 
-    fn note_case(&self, case: CaseId, step: CaseStep, who: &str) -> Result<(), Refusal> {
-        let view = self.core.cases.show(case, self.core.clock.now())?;
-        let document = view.statement.map(|statement| statement.digest());
-        let document =
-            document.ok_or_else(|| Refusal::Input("the case has no statement".to_owned()))?;
-        let sealed = self.core.sealed_detail("case", &who);
-        self.core.record(&[Event::Case {
-            case,
-            step,
-            document,
-            sealed,
-        }])?;
-        Ok(())
-    }
-
-    fn release(&self, case: CaseId) -> Result<Answer, Refusal> {
-        let receipt = self
-            .core
-            .release(case, &mut |record: RecordId, bytes: &[u8]| {
-                let gone = |error: FrameError| CoreError::Release(error.to_string());
-                self.send(&Answer::Released { record }, &[]).map_err(gone)?;
-                bytes
-                    .chunks(1 << 20)
-                    .try_for_each(|piece| self.send(&Answer::Content, piece))
-                    .map_err(gone)
-            })?;
-        Ok(Answer::Receipt(receipt))
+    fn release(&self, person: &Person, case: CaseId) -> Result<Answer, Refusal> {
+        let mut give = |record: RecordId, bytes: &[u8]| {
+            let gone = |error: FrameError| CoreError::Release(error.to_string());
+            self.send(&Answer::Released { record }, &[]).map_err(gone)?;
+            bytes
+                .chunks(1 << 20)
+                .try_for_each(|piece| self.send(&Answer::Content, piece))
+                .map_err(gone)
+        };
+        let (receipt, proof) = self.core.release(person, case, &mut give)?;
+        Ok(Answer::Receipt { receipt, proof })
     }
 
     fn stream_out(&self, content: &mut dyn Read) -> Result<Answer, Refusal> {
@@ -376,6 +402,10 @@ impl Connection<'_> {
     fn send(&self, answer: &Answer, raw: &[u8]) -> Result<(), FrameError> {
         frame::write(&mut &*self.stream, answer, raw)
     }
+}
+
+fn one(view: CaseView) -> Answer {
+    Answer::Cases(vec![view])
 }
 
 /// Tells the client how far a long request is, a few times a second.

@@ -160,6 +160,8 @@ impl Core {
             return Some("there is no such tenant");
         };
         match store.commitment_of(escrow) {
+            // Named by the warnings already, with its file.
+            None if store.is_damaged(escrow) => None,
             None => Some("its file is missing; put it back from a backup"),
             Some(Some(own)) if own != commitment => {
                 Some("it is not the key that the ledger recorded")

@@ -211,8 +211,11 @@ pub enum Event {
     },
     /// The list of people and their rights was changed.
     PeopleChanged {
-        /// Commitment to the new list.
+        /// Digest of the signed statement.
         commitment: Digest,
+        /// SHA-256 of the file `people` that holds from now on; entries of earlier versions do not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<Digest>,
         /// By whom, and what.
         sealed: Sealed,
     },

@@ -23,6 +23,7 @@ fn open(dir: &Path) -> Ledger {
 fn event(n: u64) -> Event {
     Event::PeopleChanged {
         commitment: Digest::of(&n.to_be_bytes()),
+        file: None,
         sealed: "A".repeat((n % 50) as usize),
     }
 }

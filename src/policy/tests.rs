@@ -76,7 +76,7 @@ fn each_wrong_value_is_named_by_its_key() {
         ("case_mail = 2", "case_male = 2", "thresholds.case_male"),
         ("case_mail = 2", "", "thresholds.case_mail"),
         ("escrow = \"online\"", "escrov = \"online\"", "escrov"),
-        ("people = 1", "people = 0", "thresholds.people"),
+        ("people = 2", "people = 0", "thresholds.people"),
         ("pcrs = [7, 11, 12]", "pcrs = []", "tpm.pcrs"),
         ("pcrs = [7, 11, 12]", "pcrs = [7, 7]", "tpm.pcrs[1]"),
         ("pcrs = [7, 11, 12]", "pcrs = [7, 24]", "tpm.pcrs[1]"),

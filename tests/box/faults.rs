@@ -100,8 +100,33 @@ fn without_a_session_no_command_tells_an_address_or_a_subject() {
     let box_ = TestBox::running();
     box_.send(&numbered_mail(1));
     box_.wait_for_records(1);
+    let certificate = crate::people::certificate(&box_, "leaver");
+    let case = box_.json(&format!(
+        "case request --mailbox anna@example.org --purpose ocelot --certificate {} --json",
+        certificate.display()
+    ));
+    let case = case["case"].as_str().expect("a case").to_owned();
+    box_.ok(&format!("case approve {case} {}", box_.officers(2)));
+    box_.send(&crate::people::sealed(&box_, "leaver", "Hidden"));
+    box_.wait_for_records(2);
     box_.ok("logout");
+    assert_eq!(box_.json("worklist --json")[0]["mails"], 1);
+    assert!(box_.ok("case list").contains("approved"));
+    let (show, release) = (
+        format!("case show {case}"),
+        format!(
+            "case release {case} --output {}",
+            box_.file("out").display()
+        ),
+    );
+    let show_json = format!("{show} --json");
+    assert!(box_.ok(&show).contains("2 of 2"), "numbers are told");
+    assert!(!box_.run(&release).status.success());
+    assert!(!box_.file("out").exists());
     let open = [
+        show.as_str(),
+        &show_json,
+        &release,
         "status",
         "status --json",
         "verify",
@@ -117,7 +142,14 @@ fn without_a_session_no_command_tells_an_address_or_a_subject() {
     ];
     for command in open {
         let said = text(&box_.run(command)).to_lowercase();
-        for secret in ["example.org", "example.net", "crocodile 1", "hippopotamus"] {
+        for secret in [
+            "example.org",
+            "example.net",
+            "crocodile 1",
+            "hippopotamus",
+            "ocelot",
+            "alice",
+        ] {
             assert!(!said.contains(secret), "{command} tells: {said}");
         }
     }

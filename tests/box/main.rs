@@ -6,6 +6,7 @@ mod backup;
 mod commands;
 mod faults;
 mod golden;
+mod people;
 mod recovery;
 mod rollback;
 mod support;
