@@ -55,6 +55,12 @@ pub struct Arrival {
     pub sender: String,
     /// Envelope recipients: the true ones, Bcc included.
     pub recipients: Vec<String>,
+    /// Parameters of MAIL as sent (`ENVID=…`, `RET=…`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<String>,
+    /// Parameters of each RCPT as sent (`NOTIFY=…`, `ORCPT=…`), in the order of `recipients`; empty where no RCPT has any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipient_parameters: Vec<Vec<String>>,
     /// "smtp", "lmtp" or "import", with what is known of the peer.
     pub source: String,
     /// Trace header fields in front that differ from the record's original, byte for byte (base64); the arrival's
