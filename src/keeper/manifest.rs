@@ -215,6 +215,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn evidence_beyond_what_is_kept_is_told() {
+        let mut opened = Opened {
+            outcome: crate::mail::model::Outcome::NoKey,
+            reason: None,
+            layers: Vec::new(),
+            signatures: Vec::new(),
+            rendition: None,
+            text: crate::mail::model::SearchText::default(),
+            waiting_for: Vec::new(),
+        };
+        assert_eq!(over_evidence(&opened), None);
+        let hint = crate::mail::keyops::KeyHint::SubjectKeyId(vec![200; 9 << 20]);
+        opened.waiting_for.push(hint);
+        let reason = over_evidence(&opened).expect("too large");
+        assert!(reason.starts_with("evidence too large: "), "{reason}");
+    }
+
+    #[test]
     fn the_trace_prefix_ends_at_the_first_other_field() {
         let mail = b"Return-Path: <a@b>\r\nReceived: from x\r\n\tby y\r\nFrom: a\r\nReceived: z\r\n\r\nbody";
         assert_eq!(&mail[trace_prefix(mail)..][..7], b"From: a");

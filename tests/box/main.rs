@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod commands;
+mod damage;
 mod faults;
 mod golden;
 mod recovery;
