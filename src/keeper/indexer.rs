@@ -15,7 +15,7 @@ const COMMIT_AFTER: Duration = Duration::from_secs(2);
 const APART: Duration = Duration::from_millis(300);
 /// Batches that may wait, and about how many bytes of text in them; then archiving waits too, which bounds memory.
 const QUEUE: usize = 4;
-const QUEUE_BYTES: usize = 32 << 20;
+const QUEUE_BYTES: usize = 16 << 20;
 
 enum Job {
     Add {
