@@ -47,7 +47,9 @@ pub fn run() -> Result<(), WorkerError> {
     sandbox::confine_worker(address_space)?;
     loop {
         match pipes.receive() {
-            Ok((ToWorker::Open { arrived }, mail)) => {
+            Ok((ToWorker::Open { arrived, documents }, mail)) => {
+                let mut policy = policy.clone();
+                policy.bounds.documents = documents;
                 open_one(&pipes, &mail, &trust, &policy, arrived)?
             }
             Ok((ToWorker::Encrypt { certificate }, mail)) => encrypt(&pipes, &certificate, &mail)?,

@@ -3,7 +3,7 @@
 use crate::durable::{FileError, at};
 use crate::id::{Digest, TenantId};
 use crate::intake::import::client::{Destination, ImportError, Progress, send};
-use crate::intake::import::sources::{STATE_SUFFIX, files, mails_of};
+use crate::intake::import::sources::{STATE_SUFFIX, Sources, files, mails_of};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -57,6 +57,7 @@ struct Sum {
     imported: u64,
     known: u64,
     failed: u64,
+    skipped: u64,
 }
 
 impl Import {
@@ -76,7 +77,10 @@ impl Import {
     }
 
     fn import(&self, sum: &mut Sum) -> Result<(), Trouble> {
-        let files = files(&self.paths)?;
+        let Sources { files, skipped } = files(&self.paths)?;
+        for path in &skipped {
+            self.tell_skipped(path, sum);
+        }
         let (known, mut state) = self
             .open_state()
             .map_err(|source| Trouble::State { source })?;
@@ -169,19 +173,34 @@ impl Import {
         bar.suspend(|| eprintln!("not imported: {place}{separator}{reason}"));
     }
 
+    fn tell_skipped(&self, path: &Path, sum: &mut Sum) {
+        sum.skipped += 1;
+        let reason = "neither a file nor a folder; a link's target can be imported by its own name";
+        if self.json {
+            println!("{}", json!({ "place": path, "skipped": reason }));
+        } else {
+            eprintln!("skipped: {}: {reason}", path.display());
+        }
+    }
+
     fn tell_sum(&self, sum: &Sum) {
         let Sum {
             imported,
             known,
             failed,
+            skipped,
         } = sum;
         if self.json {
             println!(
                 "{}",
-                json!({ "imported": imported, "already-there": known, "failed": failed })
+                json!({ "imported": imported, "already-there": known, "failed": failed, "skipped": skipped })
             );
         } else {
-            println!("{imported} imported, {known} already there, {failed} failed");
+            let skipped = match skipped {
+                0 => String::new(),
+                some => format!(", {some} skipped"),
+            };
+            println!("{imported} imported, {known} already there, {failed} failed{skipped}");
         }
     }
 }

@@ -101,6 +101,7 @@ fn configuration(data: &DataFolder) -> Result<IntakeConfig, IntakeProcessError> 
     let tenant = policy.tenants().iter().next().cloned();
     Ok(IntakeConfig {
         hostname: config.listen.hostname,
+        tenants: policy.tenants().iter().cloned().collect(),
         spool: config
             .spool
             .folders

@@ -4,7 +4,7 @@ use super::spool::Spool;
 use crate::id::TenantId;
 use crate::time::Clock;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,6 +15,8 @@ use std::time::Duration;
 pub struct IntakeConfig {
     /// The name given to clients.
     pub hostname: String,
+    /// All tenants of the box.
+    pub tenants: BTreeSet<TenantId>,
     /// One spool folder, or two on two disks.
     pub spool: Vec<PathBuf>,
     /// TLS certificate chain, PEM.

@@ -25,6 +25,8 @@ pub enum ToWorker {
     Open {
         /// When it arrived.
         arrived: Timestamp,
+        /// Look into documents for text.
+        documents: bool,
     },
     /// Encrypt the mail in the raw part to this certificate: DER (S/MIME) or OpenPGP.
     Encrypt {

@@ -55,6 +55,12 @@ pub struct Arrival {
     pub sender: String,
     /// Envelope recipients: the true ones, Bcc included.
     pub recipients: Vec<String>,
+    /// Parameters of MAIL as sent (`ENVID=…`, `RET=…`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<String>,
+    /// Parameters of each RCPT as sent (`NOTIFY=…`, `ORCPT=…`), in the order of `recipients`; empty where no RCPT has any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipient_parameters: Vec<Vec<String>>,
     /// "smtp", "lmtp" or "import", with what is known of the peer.
     pub source: String,
     /// Trace header fields in front that differ from the record's original, byte for byte (base64); the arrival's
@@ -207,6 +213,24 @@ pub fn trace_prefix(mail: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn evidence_beyond_what_is_kept_is_told() {
+        let mut opened = Opened {
+            outcome: crate::mail::model::Outcome::NoKey,
+            reason: None,
+            layers: Vec::new(),
+            signatures: Vec::new(),
+            rendition: None,
+            text: crate::mail::model::SearchText::default(),
+            waiting_for: Vec::new(),
+        };
+        assert_eq!(over_evidence(&opened), None);
+        let hint = crate::mail::keyops::KeyHint::SubjectKeyId(vec![200; 9 << 20]);
+        opened.waiting_for.push(hint);
+        let reason = over_evidence(&opened).expect("too large");
+        assert!(reason.starts_with("evidence too large: "), "{reason}");
+    }
 
     #[test]
     fn the_trace_prefix_ends_at_the_first_other_field() {

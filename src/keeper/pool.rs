@@ -109,8 +109,21 @@ impl Worker {
     }
 
     /// Opens one mail, asking `keys` for session keys.
+    ///
+    /// Where the process dies or takes too long, a document in the mail may be to blame, of which only search would have the
+    /// text: the mail is tried once more without looking into any.
     pub fn open(&mut self, mail: &Mail<'_>, keys: &dyn KeyOps) -> Result<Opened, WorkerFailure> {
-        self.persistently(|worker| worker.open_once(mail, keys))
+        let failure = match self.persistently(|worker| worker.open_once(mail, keys, true)) {
+            Err(failure @ (WorkerFailure::Died | WorkerFailure::TimedOut(_))) => failure,
+            result => return result,
+        };
+        tracing::warn!(%failure, "a mail is tried once more, without the text of its documents");
+        let Ok(mut opened) = self.open_once(mail, keys, false) else {
+            return Err(failure);
+        };
+        let note = format!("no text taken from documents: with them, {failure}");
+        opened.text.notes.push(note);
+        Ok(opened)
     }
 
     /// Encrypts a mail to a certificate: DER (S/MIME) or OpenPGP.
@@ -145,11 +158,21 @@ impl Worker {
         }
     }
 
-    fn open_once(&mut self, mail: &Mail<'_>, keys: &dyn KeyOps) -> Result<Opened, WorkerFailure> {
+    fn open_once(
+        &mut self,
+        mail: &Mail<'_>,
+        keys: &dyn KeyOps,
+        documents: bool,
+    ) -> Result<Opened, WorkerFailure> {
         let bounds = self.setup.policy.bounds;
         let limits = job::from_worker(bounds.expanded_bytes);
         self.converse(mail.length, |process| {
-            dialogue(process, mail, keys, limits, bounds)
+            let open = ToWorker::Open {
+                arrived: mail.arrived,
+                documents,
+            };
+            frame::write_from(&mut process.to, &open, &mut (mail.bytes)(), mail.length)?;
+            dialogue(process, keys, limits, bounds)
         })
     }
 
@@ -204,15 +227,10 @@ impl Worker {
 
 fn dialogue(
     process: &mut Process,
-    mail: &Mail<'_>,
     keys: &dyn KeyOps,
     limits: Limits,
     bounds: Bounds,
 ) -> Result<Opened, FrameError> {
-    let open = ToWorker::Open {
-        arrived: mail.arrived,
-    };
-    frame::write_from(&mut process.to, &open, &mut (mail.bytes)(), mail.length)?;
     let most_questions = bounds.recipients.saturating_mul(QUESTIONS_FOR_EACH);
     let (mut asked, mut answered) = (0u32, 0u32);
     loop {

@@ -24,6 +24,9 @@ pub struct Bounds {
     pub seconds: u32,
     /// Most bytes of text kept for search.
     pub text_bytes: u64,
+    /// Text for search is taken out of documents too (office files, PDF). Not set by policy: the keeper does without where a
+    /// worker died or took too long over a mail.
+    pub documents: bool,
 }
 
 impl Default for Bounds {
@@ -38,6 +41,7 @@ impl Default for Bounds {
             key_operations: 64,
             seconds: 60,
             text_bytes: 1 << 20,
+            documents: true,
         }
     }
 }

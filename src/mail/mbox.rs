@@ -5,7 +5,8 @@
 //! that begin with "From" together with their mail. Old list archives also fold that line in two. In a file whose
 //! first line has no date none is asked for; a blank line before it and a header field behind it are. The one blank line
 //! in front of a separator belongs to it. Every other byte of a mail is left as it is stored: whether a `>From ` was
-//! quoted by the mailbox's writer or by the mail's author, nobody can tell.
+//! quoted by the mailbox's writer or by the mail's author, nobody can tell. Writers that quote nothing say in a field
+//! `Content-Length` how long a mail's text is: it is believed where a separator or the file's end follows that text.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead};
@@ -32,9 +33,15 @@ pub struct Mbox<R> {
     ahead: VecDeque<Line>,
     /// Where the line that is taken next begins.
     offset: u64,
+    /// Where the first `From ` line begins.
+    begin: u64,
     /// The file's writer puts dates into its `From ` lines.
     dated: bool,
+    look: Option<Look>,
 }
+
+/// Gives some bytes of the file from a place on, few only at its end.
+type Look = Box<dyn Fn(u64) -> io::Result<Vec<u8>> + Send>;
 
 /// The beginning of a line.
 #[derive(Debug, Default)]
@@ -59,25 +66,28 @@ impl Line {
     }
 }
 
-/// True if a file that begins with `line` may be a mailbox file with dates.
+/// True if `start`, the beginning of a file, is that of a mailbox file: a line `From … ` with a date, or with a header
+/// field behind it. `From : …` is a field, as old senders wrote it.
 #[must_use]
-pub fn begins_mbox(line: &[u8]) -> bool {
-    line.starts_with(b"From ") && has_date(line)
+pub fn begins_mbox(start: &[u8]) -> bool {
+    let line = first_line(start);
+    let rest = &start[line.len()..];
+    line.starts_with(b"From ")
+        && !line.starts_with(b"From :")
+        && (has_date(line) || is_header(rest) || rest.starts_with(b">From "))
+}
+
+fn first_line(bytes: &[u8]) -> &[u8] {
+    bytes
+        .split_inclusive(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default()
 }
 
 /// The mails in `file`. A file that does not begin with a `From ` line, and a header field behind it, is one mail.
 #[must_use]
 pub fn messages(file: &[u8]) -> Vec<&[u8]> {
-    let first = file.split_inclusive(|byte| *byte == b'\n').next();
-    let rest = &file[first.map_or(0, <[u8]>::len)..];
-    let separated = first.is_some_and(|line| {
-        // `From : …` is a field, as old senders wrote it.
-        let is_field = line.starts_with(b"From :");
-        line.starts_with(b"From ")
-            && !is_field
-            && (has_date(line) || is_header(rest) || rest.starts_with(b">From "))
-    });
-    if !separated {
+    if !begins_mbox(file) {
         return vec![file];
     }
     let at = |offset: u64| {
@@ -98,7 +108,23 @@ impl<R: BufRead> Mbox<R> {
             from,
             ahead: VecDeque::new(),
             offset: 0,
+            begin: 0,
             dated: false,
+            look: None,
+        }
+    }
+
+    /// `from` stands at the file's first `From ` line, at `begin`; `look` reads the same file.
+    pub fn at(
+        from: R,
+        begin: u64,
+        look: impl Fn(u64) -> io::Result<Vec<u8>> + Send + 'static,
+    ) -> Self {
+        Self {
+            offset: begin,
+            begin,
+            look: Some(Box::new(look)),
+            ..Self::new(from)
         }
     }
 
@@ -137,9 +163,38 @@ impl<R: BufRead> Mbox<R> {
         Ok(if is_folded { 2 } else { 0 })
     }
 
+    /// True if a separator, or the end of the file, follows what lies before `place`.
+    fn ends_at(&self, place: u64) -> io::Result<bool> {
+        let (Some(look), Some(before)) = (&self.look, place.checked_sub(1)) else {
+            return Ok(false);
+        };
+        let bytes = look(before)?;
+        let Some((before, rest)) = bytes.split_first() else {
+            return Ok(false); // beyond the end
+        };
+        let mut next = rest;
+        for _ in 0..2 {
+            let stripped = next
+                .strip_prefix(b"\r\n")
+                .or_else(|| next.strip_prefix(b"\n"));
+            next = stripped.unwrap_or(next);
+        }
+        let separated = next.len() < rest.len();
+        let line = first_line(next);
+        let is_followed = is_header(&next[line.len()..]);
+        let is_separator = line.starts_with(b"From ")
+            && (*before == b'\n' || separated)
+            && if self.dated {
+                has_date(line) && (separated || is_followed)
+            } else {
+                separated && is_followed
+            };
+        Ok(next.is_empty() || is_separator)
+    }
+
     fn next_place(&mut self) -> io::Result<Option<Place>> {
         let separator = self.offset;
-        if separator == 0 {
+        if separator == self.begin {
             let folded = self.peek(1)?.head.starts_with(b" ") && self.peek(1)?.has_date();
             self.dated = folded || self.peek(0)?.has_date();
         }
@@ -152,11 +207,23 @@ impl<R: BufRead> Mbox<R> {
         let start = self.offset;
         let mut end = start;
         let mut after_blank = false;
+        let (mut in_header, mut told) = (true, None);
         while self.peek(0)?.length > 0 && self.separator(after_blank)? == 0 {
-            after_blank = self.peek(0)?.is_blank();
+            let line = self.peek(0)?;
+            after_blank = line.is_blank();
+            told = told.or_else(|| content_length(&line.head));
             end = self.offset;
             self.skip()?;
             if !after_blank {
+                end = self.offset;
+            } else if std::mem::take(&mut in_header)
+                && let Some(told) = told.and_then(|length| self.offset.checked_add(length))
+                && self.ends_at(told)?
+            {
+                while self.offset < told && self.peek(0)?.length > 0 {
+                    after_blank = self.peek(0)?.is_blank();
+                    self.skip()?;
+                }
                 end = self.offset;
             }
         }
@@ -198,14 +265,27 @@ fn read_line(from: &mut impl BufRead) -> io::Result<Line> {
     }
 }
 
-/// A header field's beginning (RFC 5322 §2.2).
+/// The length of a mail's text, if `line` is the field that says it.
+fn content_length(line: &[u8]) -> Option<u64> {
+    const NAME: &[u8] = b"content-length:";
+    let (name, value) = line.split_at_checked(NAME.len())?;
+    let value = std::str::from_utf8(value).ok()?;
+    let is_it = name.eq_ignore_ascii_case(NAME);
+    is_it.then(|| value.trim().parse().ok())?
+}
+
+/// A header field's beginning (RFC 5322 §2.2), also with blanks before the colon (§4.5).
 #[must_use]
 pub fn is_header(line: &[u8]) -> bool {
     let name = line
         .iter()
         .take_while(|&&byte| (33..=126).contains(&byte) && byte != b':')
         .count();
-    name > 0 && line.get(name) == Some(&b':')
+    let blanks = line[name..]
+        .iter()
+        .take_while(|&&byte| matches!(byte, b' ' | b'\t'))
+        .count();
+    name > 0 && line.get(name + blanks) == Some(&b':')
 }
 
 /// `Tue Apr  1 09:28:56 1997`, with or without seconds or a time zone, at the end of the line.
@@ -293,6 +373,38 @@ mod tests {
         assert_eq!(split(file), [quoted, "B: 2\n\ny\n"]);
         assert_eq!(split("A: 1\n\nFrom x\n"), ["A: 1\n\nFrom x\n"]);
         assert_eq!(split(""), [""]);
+    }
+
+    #[test]
+    fn a_length_is_believed_where_a_separator_follows() {
+        let inner = format!("x\n\n{LINE}Subject: quoted by nobody\n\ny\n");
+        let places = |length: usize| {
+            let mail = format!("A: 1\nContent-Length: {length}\n\n{inner}");
+            let file = format!("\n{LINE}{mail}\n{LINE}B: 2\n\nz\n").into_bytes();
+            let copy = file.clone();
+            let look = move |at: u64| {
+                let at = usize::try_from(at).unwrap().min(copy.len());
+                Ok(copy[at..].to_vec())
+            };
+            let found = Mbox::at(&file[1..], 1, look).map(Result::unwrap);
+            let text = |at: u64| usize::try_from(at).unwrap();
+            let found = found.map(|place| file[text(place.start)..text(place.end)].to_vec());
+            (found.collect::<Vec<_>>(), mail.into_bytes())
+        };
+        let (found, mail) = places(inner.len());
+        assert_eq!(found, [mail, b"B: 2\n\nz\n".to_vec()]);
+        for wrong in [0, 1, inner.len() - 2, inner.len() + 5, 1 << 40] {
+            assert_eq!(places(wrong).0.len(), 3, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_mailbox_without_dates_and_old_fields_are_known() {
+        assert!(begins_mbox(b"From a@b\nSubject : x\n\ny\n"));
+        assert!(begins_mbox(b"From \nA: 1\n"));
+        assert!(!begins_mbox(b"From a@b\nis no field\n"));
+        assert!(is_header(b"Subject : x") && is_header(b"Subject\t: x"));
+        assert!(!is_header(b"From here on: x") && !is_header(b" : x"));
     }
 
     #[test]

@@ -200,6 +200,7 @@ fn bounds(item: &Item<'_>) -> Result<Bounds, PolicyError> {
         key_operations: section.small("key_operations", 1..=10_000, default.key_operations)?,
         seconds: section.small("seconds", 1..=3600, default.seconds)?,
         text_bytes: section.integer("text_bytes", 1 << 10..=64 << 20, default.text_bytes)?,
+        documents: default.documents,
     };
     section.end()?;
     Ok(bounds)

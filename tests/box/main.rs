@@ -4,6 +4,7 @@
 
 mod backup;
 mod commands;
+mod damage;
 mod faults;
 mod golden;
 mod people;

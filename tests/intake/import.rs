@@ -36,13 +36,23 @@ async fn import(
     paths: Vec<PathBuf>,
     known: HashSet<Digest>,
 ) -> (Vec<Digest>, Vec<Progress>) {
+    import_for(None, socket, paths, known).await
+}
+
+async fn import_for(
+    tenant: Option<&'static str>,
+    socket: PathBuf,
+    paths: Vec<PathBuf>,
+    known: HashSet<Digest>,
+) -> (Vec<Digest>, Vec<Progress>) {
     let work = move || {
         let destination = Destination {
-            tenant: None,
+            tenant: tenant.map(|name| name.parse().expect("tenant")),
             mailbox: "ann@example.org".into(),
         };
         let mails = files(&paths)
             .expect("list")
+            .files
             .into_iter()
             .flat_map(|(path, _)| mails_of(&path));
         let (mut queued, mut others) = (Vec::new(), Vec::new());
@@ -146,4 +156,78 @@ async fn garbage_on_the_socket_hurts_nobody() {
     .await
     .expect("no panic");
     assert!(server.stop().await.mails.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_was_read_and_marked_is_not_imported_again() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().expect("folder");
+    some_mail(folder.path());
+    let paths = vec![folder.path().join("maildir")];
+    let socket = || server.socket("import.sock");
+    let (queued, _) = import(socket(), paths.clone(), HashSet::new()).await;
+    assert_eq!(queued.len(), 3);
+    let rename = |from: &str, to: &str| {
+        let maildir = folder.path().join("maildir");
+        fs::rename(maildir.join(from), maildir.join(to)).expect("renamed");
+    };
+    rename("cur/1.host:2,S", "cur/1.host:2,RS");
+    rename("new/2.host", "cur/2.host:2,F");
+    let (again, known) = import(socket(), paths, queued.into_iter().collect()).await;
+    assert!(again.is_empty() && known.len() == 3);
+    assert_eq!(server.stop().await.mails.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_for_a_tenant_that_does_not_exist_is_refused() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().expect("folder");
+    some_mail(folder.path());
+    let paths = vec![folder.path().join("one.eml")];
+    for (tenant, taken) in [("mian", 0), ("main", 1)] {
+        let socket = server.socket("import.sock");
+        let (queued, _) = import_for(Some(tenant), socket, paths.clone(), HashSet::new()).await;
+        assert_eq!(queued.len(), taken, "{tenant}");
+    }
+    assert_eq!(server.stop().await.mails.len(), 1);
+}
+
+#[test]
+fn links_are_named_and_odd_beginnings_accepted() {
+    let folder = tempfile::tempdir().expect("folder");
+    let put = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("write");
+    put("blank.mbox", &format!("\n{LINE}A: 1\n\nx\n"));
+    put("bom.eml", "\u{feff}A: 2\n\nx\n");
+    put("old.eml", "Subject : 3\n\nx\n");
+    put(
+        "undated.mbox",
+        "From a@b\nA: 4\n\nx\n\nFrom c@d\nA: 5\n\ny\n",
+    );
+    let unquoted = format!("x\n\n{LINE}Subject: inner\n\ny\n");
+    let length = unquoted.len();
+    put(
+        "told.mbox",
+        &format!("{LINE}Content-Length: {length}\n\n{unquoted}\n{LINE}A: 6\n\nz\n"),
+    );
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink("blank.mbox", &link).expect("a link");
+    let found = files(&[folder.path().to_owned()]).expect("list");
+    assert_eq!(
+        found.skipped,
+        [fs::canonicalize(folder.path()).expect("path").join("link")]
+    );
+    let mails = found.files.iter().flat_map(|(path, _)| mails_of(path));
+    let mut starts = Vec::new();
+    for mail in mails {
+        let mut text = String::new();
+        let mut mail = mail.expect("a mail");
+        mail.bytes.read_to_string(&mut text).expect("text");
+        assert_eq!(text.len() as u64, mail.length);
+        starts.push(text.lines().next().expect("a line").to_owned());
+    }
+    let told = format!("Content-Length: {length}");
+    assert_eq!(
+        starts,
+        ["A: 1", "A: 2", "Subject : 3", &told, "A: 6", "A: 4", "A: 5"]
+    );
 }

@@ -83,6 +83,9 @@ pub fn config(folder: &Path, rules: Rules) -> IntakeConfig {
     };
     IntakeConfig {
         hostname: "localhost".into(),
+        tenants: ["main", "acme"]
+            .map(|name| name.parse().expect("tenant"))
+            .into(),
         spool: spool(folder),
         certificate: folder.join("cert.pem"),
         private_key: folder.join("key.pem"),

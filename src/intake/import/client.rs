@@ -116,7 +116,7 @@ fn send_mails(
     for mail in mails {
         let told = match mail {
             Err(error) => Sent::Told(Progress::Unreadable(error)),
-            Ok(found) if known.contains(&found.identity) => {
+            Ok(found) if known.contains(&found.identity) || known.contains(&found.former) => {
                 Sent::Told(Progress::Known { span: found.span })
             }
             Ok(found) => {

@@ -58,7 +58,7 @@ async fn take_mails(
         pace.after(offer.length, || shared.spool.backlog()).await;
         let held = offer.length.clamp(1, FULL_FRAME as u64) as u32;
         let held = Arc::clone(&room).acquire_many_owned(held).await;
-        let waiting = match take_text(&mut from, shared, offer.length).await? {
+        let waiting = match take_text(&mut from, shared, &offer).await? {
             Ok(text) => {
                 let envelope = envelope(shared, offer, uid);
                 tokio::spawn(async move {
@@ -90,14 +90,15 @@ async fn read_offer(from: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Of
 async fn take_text(
     from: &mut BufReader<OwnedReadHalf>,
     shared: &Arc<Shared>,
-    length: u64,
+    offer: &Offer,
 ) -> io::Result<Result<Incoming, Answer>> {
-    let too_large = shared.config.rules.max_size.is_some_and(|max| length > max);
-    let mut text = if too_large {
-        tracing::warn!(length, "imported mail refused: larger than intake.max_size");
-        Err(Answer::Refused("larger than intake.max_size".to_owned()))
-    } else {
-        Ok(shared.spool.incoming())
+    let length = offer.length;
+    let mut text = match refusal(shared, offer) {
+        Some(reason) => {
+            tracing::warn!(length, %reason, "imported mail refused");
+            Err(Answer::Refused(reason))
+        }
+        None => Ok(shared.spool.incoming()),
     };
     let mut left = length;
     let mut buffer = vec![0; usize::try_from(length).map_or(PIECE, |length| length.min(PIECE))];
@@ -116,6 +117,17 @@ async fn take_text(
     }
     wipe(&mut buffer);
     Ok(text)
+}
+
+/// Why a mail is not taken, seen before its bytes.
+fn refusal(shared: &Shared, offer: &Offer) -> Option<String> {
+    let config = &shared.config;
+    if config.rules.max_size.is_some_and(|max| offer.length > max) {
+        return Some("larger than intake.max_size".to_owned());
+    }
+    let tenant = offer.tenant.as_ref()?;
+    let unknown = !config.tenants.contains(tenant);
+    unknown.then(|| format!("{tenant} is no tenant of this box; the policy lists them"))
 }
 
 fn envelope(shared: &Shared, offer: Offer, uid: u32) -> Envelope {

@@ -5,8 +5,9 @@ use crate::durable::{FileError, at};
 use crate::id::Digest;
 use crate::mail::mbox::{Mbox, Place, begins_mbox, is_header};
 use sha2::{Digest as _, Sha256};
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,8 @@ pub struct Found {
     pub origin: Digest,
     /// SHA-256 of origin and content: tells whether this very mail was imported from here before.
     pub identity: Digest,
+    /// The same as earlier versions made it, with a Maildir's folder and flags in the origin.
+    pub former: Digest,
     /// Bytes of the source that this mail takes up.
     pub span: u64,
     /// Its length.
@@ -39,9 +42,18 @@ pub struct Found {
     pub bytes: Box<dyn Read + Send>,
 }
 
-/// All files under `paths` in order, with their sizes. Of a Maildir folder those in `cur` and `new`.
-pub fn files(paths: &[PathBuf]) -> Result<Vec<(PathBuf, u64)>, FileError> {
-    let mut found = Vec::new();
+/// What lies under the paths to import.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// All files in order, with their sizes.
+    pub files: Vec<(PathBuf, u64)>,
+    /// Symbolic links and what else is no file and no folder. They may lead anywhere, also in circles.
+    pub skipped: Vec<PathBuf>,
+}
+
+/// All files under `paths`. Of a Maildir folder those in `cur` and `new`.
+pub fn files(paths: &[PathBuf]) -> Result<Sources, FileError> {
+    let mut found = Sources::default();
     for path in paths {
         let path = fs::canonicalize(path).map_err(at("find", path))?;
         collect(&path, &mut found)?;
@@ -49,15 +61,17 @@ pub fn files(paths: &[PathBuf]) -> Result<Vec<(PathBuf, u64)>, FileError> {
     Ok(found)
 }
 
-fn collect(path: &Path, found: &mut Vec<(PathBuf, u64)>) -> Result<(), FileError> {
+fn collect(path: &Path, found: &mut Sources) -> Result<(), FileError> {
     let status = fs::symlink_metadata(path).map_err(at("read", path))?;
     if status.is_file() {
-        found.push((path.to_owned(), status.len()));
-    }
-    if !status.is_dir() {
+        found.files.push((path.to_owned(), status.len()));
         return Ok(());
     }
-    let is_maildir = path.join("cur").is_dir() && path.join("new").is_dir();
+    if !status.is_dir() {
+        found.skipped.push(path.to_owned());
+        return Ok(());
+    }
+    let is_maildir = is_maildir(path);
     let mut inside = Vec::new();
     for entry in fs::read_dir(path).map_err(at("list", path))? {
         inside.push(entry.map_err(at("list", path))?.path());
@@ -71,6 +85,10 @@ fn collect(path: &Path, found: &mut Vec<(PathBuf, u64)>) -> Result<(), FileError
         }
     }
     Ok(())
+}
+
+fn is_maildir(folder: &Path) -> bool {
+    folder.join("cur").is_dir() && folder.join("new").is_dir()
 }
 
 /// The suffix of the file that remembers what has been imported.
@@ -106,34 +124,60 @@ enum Kind {
 fn open(path: &Path) -> Result<Kind, SourceError> {
     let file = File::open(path).map_err(at("open", path))?;
     let mut reader = BufReader::with_capacity(256 << 10, file);
-    let mut line = Vec::new();
+    let mut start = Vec::new();
     (&mut reader)
-        .take(4096)
-        .read_until(b'\n', &mut line)
+        .take(BEGINNING)
+        .read_to_end(&mut start)
         .map_err(at("read", path))?;
-    reader.rewind().map_err(at("read", path))?;
-    if begins_mbox(&line) {
-        let again = File::open(path).map_err(at("open", path))?;
-        return Ok(Kind::Mbox(Mbox::new(reader), Arc::new(again)));
+    let skipped = before_mail(&start);
+    let (start, skipped) = (&start[skipped..], skipped as u64);
+    reader
+        .seek(SeekFrom::Start(skipped))
+        .map_err(at("read", path))?;
+    if begins_mbox(start) {
+        let file = Arc::new(File::open(path).map_err(at("open", path))?);
+        let again = Arc::clone(&file);
+        let look = move |place| beginning_at(&again, place);
+        return Ok(Kind::Mbox(Mbox::at(reader, skipped, look), file));
     }
-    if !is_header(&line) {
+    if !is_header(start) {
         return Err(SourceError::NoMail(path.to_owned()));
     }
-    single(path, reader)
+    single(path, reader, skipped)
         .map(Kind::Single)
         .map_err(|error| at("read", path)(error).into())
 }
 
-/// A file that is one mail. It is read twice, so that a long one need not be in memory.
-fn single(path: &Path, mut reader: BufReader<File>) -> io::Result<Found> {
+/// Bytes of a file that are looked at to see what it is.
+const BEGINNING: u64 = 8192;
+
+/// Bytes in front of the first mail that editors and tools leave: a byte order mark, blank lines.
+fn before_mail(start: &[u8]) -> usize {
+    let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
+    let blank = text.iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
+    start.len() - text.len() + blank.count()
+}
+
+/// What a file has at a place, as far as a separator may reach.
+fn beginning_at(file: &File, place: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; BEGINNING as usize];
+    let read = file.read_at(&mut bytes, place)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// A file that is one mail, from `skipped` on. It is read twice, so that a long one need not be in memory.
+fn single(path: &Path, mut reader: BufReader<File>, skipped: u64) -> io::Result<Found> {
     let mut hash = Sha256::new();
     let length = io::copy(&mut reader, &mut HashWriter(&mut hash))?;
-    reader.rewind()?;
-    let origin = origin(path, 0);
+    reader.seek(SeekFrom::Start(skipped))?;
+    let content = Digest(hash.finalize().into());
+    let origin = origin(&lasting(path), 0);
     Ok(Found {
         place: path.display().to_string(),
         origin,
-        identity: identity(origin, Digest(hash.finalize().into())),
+        identity: identity(origin, content),
+        former: identity(self::origin(path, 0), content),
         span: length,
         length,
         bytes: Box::new(reader.take(length)),
@@ -150,10 +194,12 @@ fn from_mbox(path: &Path, file: &Arc<File>, place: Place) -> io::Result<Found> {
     let mut hash = Sha256::new();
     let length = io::copy(&mut mail.clone(), &mut HashWriter(&mut hash))?;
     let origin = origin(path, place.separator);
+    let identity = identity(origin, Digest(hash.finalize().into()));
     Ok(Found {
         place: format!("{} at offset {}", path.display(), place.separator),
         origin,
-        identity: identity(origin, Digest(hash.finalize().into())),
+        identity,
+        former: identity,
         span: place.next - place.separator,
         length,
         bytes: Box::new(mail),
@@ -176,6 +222,21 @@ impl Read for Stretch {
         self.at += count as u64;
         Ok(count)
     }
+}
+
+/// A mail's path without what changes in a Maildir when the mail is read or marked: `cur` or `new`, and the flags.
+fn lasting(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    let folder = path.parent();
+    let maildir = folder
+        .filter(|folder| folder.ends_with("cur") || folder.ends_with("new"))
+        .and_then(Path::parent)
+        .filter(|maildir| is_maildir(maildir));
+    let Some(maildir) = maildir else {
+        return path.to_owned();
+    };
+    let flags = name.windows(3).position(|three| three == b":2,");
+    maildir.join(OsStr::from_bytes(&name[..flags.unwrap_or(name.len())]))
 }
 
 fn origin(path: &Path, offset: u64) -> Digest {

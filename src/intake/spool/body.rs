@@ -20,6 +20,12 @@ enum Inner {
 }
 
 impl Body {
+    /// A short mail that lies in no file.
+    #[cfg(test)]
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self(Inner::Memory(SecretBytes::new(bytes.to_vec())))
+    }
+
     /// All bytes, where the mail is short (up to 1 MiB).
     #[must_use]
     pub fn in_memory(&self) -> Option<&[u8]> {

@@ -77,10 +77,21 @@ pub fn arrival(
             .iter()
             .map(|recipient| recipient.address.clone())
             .collect(),
+        parameters: envelope.parameters.clone(),
+        recipient_parameters: recipient_parameters(envelope),
         source: describe(&envelope.source),
         own_prefix,
         shared_from,
     }
+}
+
+fn recipient_parameters(envelope: &Envelope) -> Vec<Vec<String>> {
+    let all = envelope.recipients.iter();
+    let all: Vec<_> = all.map(|one| one.parameters.clone()).collect();
+    if all.iter().all(Vec::is_empty) {
+        return Vec::new();
+    }
+    all
 }
 
 fn describe(source: &Source) -> String {

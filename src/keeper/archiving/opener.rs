@@ -289,3 +289,74 @@ fn seal_parts(
     let rendition = rendition.map(|bytes| seal(PartKind::Rendition, bytes, Texture::Plain));
     Ok((original.transpose()?, rendition.transpose()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{SpoolFileId, SpoolId};
+    use crate::intake::envelope::{Envelope, Source};
+    use crate::intake::spool::{Body, SpooledMail};
+    use crate::keeper::store::NewRecord;
+    use crate::mail::context::{OpenPolicy, Trust};
+    use crate::time::Timestamp;
+
+    /// Keys that break the thread that asks for them.
+    struct Breaking;
+
+    impl TenantKeys for Breaking {
+        fn of(&self, tenant: &TenantId) -> Arc<dyn KeyOps + Send + Sync> {
+            panic!("asked for the keys of {tenant}")
+        }
+
+        fn generation(&self, _: &TenantId) -> u64 {
+            0
+        }
+    }
+
+    fn task(order: usize) -> Task {
+        let tenant: TenantId = "main".parse().expect("a tenant");
+        let envelope = Envelope {
+            tenant: tenant.clone(),
+            sender: String::new(),
+            parameters: Vec::new(),
+            recipients: Vec::new(),
+            arrived: Timestamp(0),
+            source: Source::Lmtp {
+                uid: 0,
+                helo: String::new(),
+            },
+        };
+        let mail = SpooledMail {
+            id: SpoolId {
+                file: SpoolFileId::random(),
+                number: 0,
+            },
+            envelope,
+            length: 4,
+            sha256: Digest::of(b"mail"),
+            body: Body::of(b"mail"),
+        };
+        Task {
+            order,
+            tenant,
+            mail,
+            prefix: 0,
+            join: [0; 32],
+            record: NewRecord::random(),
+        }
+    }
+
+    #[test]
+    fn a_batch_with_a_lost_mail_is_not_finished() {
+        let setup = WorkerSetup::new(Trust::default(), OpenPolicy::default()).expect("a setup");
+        let keys: Arc<dyn TenantKeys> = Arc::new(Breaking);
+        let openers = Openers::start(2, &Arc::new(setup), &keys, Path::new("."));
+        assert!(openers.batch().finish().is_ok_and(|batch| batch.is_empty()));
+        let mut one = openers.batch();
+        one.add(task(0));
+        assert!(one.finish().is_err());
+        let mut many = openers.batch();
+        (0..20).for_each(|order| many.add(task(order)));
+        assert!(many.text_bytes().is_err());
+    }
+}

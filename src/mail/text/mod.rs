@@ -43,7 +43,7 @@ pub fn search_text_of(message: &[u8], root: &Part, bounds: &Bounds) -> SearchTex
         bounds,
         budget: &Budget::default(),
         room: usize::try_from(bounds.text_bytes).unwrap_or(usize::MAX),
-        unpackable: MAX_UNPACKED,
+        unpackable: if bounds.documents { MAX_UNPACKED } else { 0 },
         found: headers(message, root),
     };
     collector.part(message, root, None, 0);

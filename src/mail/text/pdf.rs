@@ -33,6 +33,9 @@ pub enum NoText {
     /// Over a bound.
     #[error("larger than {MAX_FILE} bytes")]
     Large,
+    /// Nothing may be unpacked any more.
+    #[error("the documents in the mail unpack to too many bytes, or none is looked into")]
+    Room,
     /// The structure cannot be read.
     #[error("the PDF is damaged or encrypted: {0}")]
     Unreadable(#[from] lopdf::Error),
@@ -51,6 +54,9 @@ pub fn is_pdf(bytes: &[u8]) -> bool {
 pub fn read(bytes: &[u8], room: &mut u64) -> Result<Contents, NoText> {
     if bytes.len() > MAX_FILE {
         return Err(NoText::Large);
+    }
+    if *room == 0 {
+        return Err(NoText::Room);
     }
     catch_unwind(AssertUnwindSafe(|| extract(bytes, room))).unwrap_or(Err(NoText::GaveUp))
 }
