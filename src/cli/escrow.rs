@@ -1,16 +1,17 @@
 //! `escrow`: bringing users' private keys in, one file or a folder with a list of passphrases, and listing them.
 
 use super::client::{Client, ClientError};
-use super::escrow_offer::{KeyOffer, LARGEST_KEY_FILE, file_name, offers};
+use super::escrow_offer::{KeyOffer, LARGEST_KEY_FILE, Unreadable, file_name, offers};
 use super::failure::Failure;
 use super::passphrase::Source;
+use super::passphrase_list::PassphraseList;
 use super::session::token;
 use crate::durable;
 use crate::id::TenantId;
 use crate::keeper::protocol::{Answer, EscrowRow, Request, Token};
 use crate::secret::SecretBytes;
+use crate::time::Timestamp;
 use clap::{Args, Subcommand};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Users' private keys
@@ -36,7 +37,7 @@ pub struct Add {
     /// Try the passphrases in this file, one a line, instead of asking
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
-    /// A list of passphrases, lines of FILE,PASSPHRASE with file names as in the folder
+    /// A list of passphrases, rows of FILE,PASSPHRASE with file names as in the folder; quotes as spreadsheets set them
     #[arg(long, value_name = "CSV")]
     passphrases: Option<PathBuf>,
     /// One JSON array
@@ -72,12 +73,25 @@ impl Add {
         let by_file = self
             .passphrases
             .as_deref()
-            .map(read_csv)
+            .map(|path| PassphraseList::read(path, LARGEST_KEY_FILE))
             .transpose()?
             .unwrap_or_default();
         let common = self.common_passphrases()?;
+        let offers = offers(&self.paths)?;
+        if offers.is_empty() {
+            let paths: Vec<_> = self
+                .paths
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            return Err(Failure::Input(format!(
+                "there is no key file in {}; give files, or folders of PKCS#12, PKCS#8, OpenPGP files or a GnuPG home",
+                paths.join(", ")
+            )));
+        }
+        self.tell_rows_without_file(&by_file, &offers);
         let mut all = Vec::new();
-        for offer in offers(&self.paths)? {
+        for offer in offers {
             let (path, rows) = match offer {
                 Ok(offer) => (
                     offer.path.clone(),
@@ -113,17 +127,37 @@ impl Add {
         }
     }
 
+    /// A row of the list whose file is not among those offered is mostly a misspelt one.
+    fn tell_rows_without_file(
+        &self,
+        list: &PassphraseList,
+        offers: &[Result<KeyOffer, Unreadable>],
+    ) {
+        let files = offers.iter().flat_map(|offer| match offer {
+            Ok(offer) => offer.files.iter().map(|file| file_name(file)).collect(),
+            Err(unreadable) => vec![file_name(&unreadable.path)],
+        });
+        let Some(path) = &self.passphrases else {
+            return;
+        };
+        for (line, name) in list.without_file(&files.collect()) {
+            eprintln!(
+                "{}, line {line}: {name:?} is none of the files given; its passphrase was not used",
+                path.display()
+            );
+        }
+    }
+
     /// A key file with a locked key and no passphrase at hand is asked about on the terminal.
     fn add_offer(
         &self,
         offer: &KeyOffer,
-        by_file: &BTreeMap<String, SecretBytes>,
+        by_file: &PassphraseList,
         common: &[SecretBytes],
     ) -> Result<Vec<EscrowRow>, Failure> {
         let names = offer.files.iter().map(|file| file_name(file));
-        let mut passphrases: Vec<SecretBytes> = names
-            .filter_map(|name| by_file.get(&name).map(SecretBytes::duplicate))
-            .collect();
+        let mut passphrases: Vec<SecretBytes> =
+            names.filter_map(|name| by_file.of(&name)).collect();
         passphrases.extend(common.iter().map(SecretBytes::duplicate));
         let rows = self.send(offer, passphrases)?;
         let locked = rows.iter().any(|row| {
@@ -182,12 +216,19 @@ impl List {
             return super::print_json(&rows);
         }
         for row in &rows {
-            let until = row
-                .valid_until
-                .map_or_else(|| "no end".to_owned(), |until| until.to_string());
+            let time = |time: Option<Timestamp>, absent: &str| {
+                time.map_or_else(|| absent.to_owned(), |time| time.to_string())
+            };
+            let from = time(row.valid_from, "its beginning");
+            let until = time(row.valid_until, "no end");
             let dual = if row.dual_use { " dual-use" } else { "" };
+            // Not told without a session.
+            let source = match row.source.as_str() {
+                "" => String::new(),
+                file => format!(", taken from {file}"),
+            };
             println!(
-                "{}  {} {}{dual}, valid until {until}, opened {} mails {}",
+                "{}  {} {}{dual}, valid from {from} until {until}{source}, opened {} mails {}",
                 row.fingerprint,
                 row.format,
                 row.algorithm,
@@ -220,27 +261,4 @@ fn print_row(path: &Path, row: &EscrowRow) {
             );
         }
     }
-}
-
-/// Lines of `FILE,PASSPHRASE`; the passphrase is everything behind the first comma.
-fn read_csv(path: &Path) -> Result<BTreeMap<String, SecretBytes>, Failure> {
-    let text = SecretBytes::new(durable::read(path, LARGEST_KEY_FILE)?);
-    let mut found = BTreeMap::new();
-    for (number, line) in text.expose().split(|&byte| byte == b'\n').enumerate() {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.is_empty() {
-            continue;
-        }
-        let comma = line.iter().position(|&byte| byte == b',');
-        let comma = comma.ok_or_else(|| {
-            Failure::Input(format!(
-                "{}: line {} has no comma; lines are FILE,PASSPHRASE",
-                path.display(),
-                number + 1
-            ))
-        })?;
-        let name = String::from_utf8_lossy(&line[..comma]).into_owned();
-        found.insert(name, SecretBytes::new(line[comma + 1..].to_vec()));
-    }
-    Ok(found)
 }

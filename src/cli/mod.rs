@@ -15,6 +15,7 @@ mod manual;
 pub mod officer;
 mod officers;
 pub mod passphrase;
+mod passphrase_list;
 mod people;
 pub mod policy;
 mod processes;
