@@ -1,8 +1,8 @@
 //! What each process gives up before it touches anything from outside.
 //!
-//! All: no core dumps, no ptrace by others, no new privileges, death with the parent. The keeper locks its memory.
-//! Intake has only its own folders
-//! (Landlock). A worker keeps only its pipes: no file, no socket, no new process (seccomp), bounded memory.
+//! All, commands too: no core dumps, no ptrace by others, no new privileges. Processes of the box die with their parent.
+//! The keeper, and commands that hold keys, lock their memory. Intake has only its own folders (Landlock). A worker keeps
+//! only its pipes: no file, no socket, no new process, no signal to others (seccomp), bounded memory.
 
 use landlock::{
     ABI, Access, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
@@ -13,7 +13,11 @@ use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use nix::sys::stat::{Mode, umask};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -44,11 +48,16 @@ fn refused(step: &'static str) -> impl FnOnce(nix::Error) -> SandboxError {
     move |source| SandboxError::Refused { step, source }
 }
 
-/// For every process: its memory is nobody else's to read, and never lands in a core file.
+/// For every process and command: its memory is nobody else's to read, and never lands in a core file.
 pub fn no_dumps() -> Result<(), SandboxError> {
     prctl::set_dumpable(false).map_err(refused("no dumps, no ptrace"))?;
     prctl::set_no_new_privs().map_err(refused("no new privileges"))?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(refused("no core files"))
+}
+
+/// For processes of the box and ceremonies: what they make, libraries included, is their own user's to read.
+pub fn private_files() {
+    let _ = umask(Mode::S_IRWXG | Mode::S_IRWXO);
 }
 
 /// For every child: it dies with its parent.
@@ -73,6 +82,20 @@ pub fn lock_memory() -> Result<(), SandboxError> {
         .map_err(refused("lock memory"))
 }
 
+/// For commands that hold keys or passphrases: as [`lock_memory`], where all memory may be locked. Under a smaller limit
+/// nothing is locked, because an allocation beyond it would fail half-way through.
+pub fn lock_memory_if_allowed() {
+    if setrlimit(
+        Resource::RLIMIT_MEMLOCK,
+        libc::RLIM_INFINITY,
+        libc::RLIM_INFINITY,
+    )
+    .is_ok()
+    {
+        let _ = lock_memory();
+    }
+}
+
 /// For intake, before it starts threads: of all files, only these are its to read and to write (Landlock). False where
 /// the kernel has no Landlock.
 pub fn confine_files(read: &[PathBuf], write: &[PathBuf]) -> Result<bool, SandboxError> {
@@ -95,6 +118,11 @@ pub fn confine_worker(address_space: u64) -> Result<(), SandboxError> {
         .map_err(refused("bound memory"))?;
     setrlimit(Resource::RLIMIT_NOFILE, 16, 16).map_err(refused("bound open files"))?;
     setrlimit(Resource::RLIMIT_FSIZE, 0, 0).map_err(refused("no files"))?;
+    Ok(seccompiler::apply_filter(&worker_calls()?)?)
+}
+
+/// The system calls a worker keeps. Signals go to its own threads only: they are how it aborts.
+fn worker_calls() -> Result<BpfProgram, SandboxError> {
     let allowed = [
         libc::SYS_read,
         libc::SYS_write,
@@ -118,22 +146,25 @@ pub fn confine_worker(address_space: u64) -> Result<(), SandboxError> {
         libc::SYS_rt_sigprocmask,
         libc::SYS_rt_sigaction,
         libc::SYS_rt_sigreturn,
-        libc::SYS_tgkill,
         libc::SYS_restart_syscall,
         libc::SYS_exit,
         libc::SYS_exit_group,
     ];
-    let filter: BpfProgram = SeccompFilter::new(
-        allowed
-            .into_iter()
-            .map(|call| (call, Vec::new()))
-            .collect::<BTreeMap<_, _>>(),
+    let itself = SeccompCondition::new(
+        0,
+        SeccompCmpArgLen::Dword,
+        SeccompCmpOp::Eq,
+        u64::from(std::process::id()),
+    )?;
+    let mut rules: BTreeMap<_, _> = allowed.into_iter().map(|call| (call, Vec::new())).collect();
+    rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![itself])?]);
+    let filter = SeccompFilter::new(
+        rules,
         SeccompAction::Errno(libc::EPERM as u32),
         SeccompAction::Allow,
         std::env::consts::ARCH.try_into()?,
-    )?
-    .try_into()?;
-    Ok(seccompiler::apply_filter(&filter)?)
+    )?;
+    Ok(filter.try_into()?)
 }
 
 #[cfg(test)]
@@ -163,5 +194,28 @@ mod tests {
         })
         .join()
         .expect("thread");
+    }
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn a_worker_signals_no_other_process() {
+        let signal_nothing_to = |process: u32| {
+            // SAFETY: signal 0 is sent to nobody; the call only checks that it could be.
+            match unsafe { libc::syscall(libc::SYS_tgkill, process, process, 0) } {
+                0 => Ok(()),
+                _ => Err(nix::Error::last()),
+            }
+        };
+        let (own, parent) = (std::process::id(), std::os::unix::process::parent_id());
+        let calls = worker_calls().expect("a filter");
+        let confined = std::thread::spawn(move || {
+            let before = signal_nothing_to(parent);
+            seccompiler::apply_filter(&calls).expect("filtered");
+            (before, signal_nothing_to(own), signal_nothing_to(parent))
+        });
+        let (before, itself, other) = confined.join().expect("a thread");
+        assert_eq!(before, Ok(()), "without the filter it could");
+        assert_eq!(itself, Ok(()));
+        assert_eq!(other, Err(nix::Error::EPERM));
     }
 }

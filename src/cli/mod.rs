@@ -95,6 +95,20 @@ impl Command {
             Self::Serve(_) | Self::Keeper(_) | Self::Intake(_) | Self::Worker
         )
     }
+
+    /// A command that is given keys or passphrases.
+    const fn holds_keys(&self) -> bool {
+        matches!(
+            self,
+            Self::Ceremony(_)
+                | Self::Officer(_)
+                | Self::Escrow(_)
+                | Self::User(_)
+                | Self::Login(_)
+                | Self::Case(_)
+                | Self::Inspect(_)
+        )
+    }
 }
 
 /// Runs the command line. The exit status is the command's; errors have been told on standard error.
@@ -103,6 +117,15 @@ pub fn run() -> ExitCode {
     crate::tpm::quiet_library();
     let mut out = std::io::stdout();
     let command = Arguments::parse().command;
+    if let Err(error) = crate::sandbox::no_dumps() {
+        return told(Err(error));
+    }
+    if command.is_process() || matches!(command, Command::Ceremony(_)) {
+        crate::sandbox::private_files();
+    }
+    if command.holds_keys() {
+        crate::sandbox::lock_memory_if_allowed();
+    }
     if !command.is_process() {
         crate::sandbox::end_with_the_pipe();
     }

@@ -421,3 +421,48 @@ fn encrypted(folder: &Path, name: &str, number: usize) -> Vec<u8> {
     let body = body.replace("\r\n", "\n").replace('\n', "\r\n");
     [header.as_bytes(), body.as_bytes()].concat()
 }
+
+// A passphrase that is typed and a key that is opened reach no core file, and no swap where memory may be locked.
+#[test]
+fn a_command_that_holds_keys_locks_its_memory_and_leaves_no_core_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("passphrase");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let mut waiting = std::process::Command::new(env!("CARGO_BIN_EXE_strongroom"))
+        .args(["officer", "new", "ada", "--out"])
+        .arg(folder.path().join("ada.officer"))
+        .arg("--passphrase-file")
+        .arg(&pipe)
+        .spawn()
+        .expect("strongroom");
+    let of_process = |name: &str| {
+        let path = format!("/proc/{}/{name}", waiting.id());
+        std::fs::read_to_string(path).unwrap_or_default()
+    };
+    let no_core = |limits: &str| {
+        limits.lines().any(|line| {
+            line.starts_with("Max core file size") && line.split_whitespace().nth(4) == Some("0")
+        })
+    };
+    let since = std::time::Instant::now();
+    while !no_core(&of_process("limits")) {
+        assert!(since.elapsed() < crate::support::PATIENCE, "a core limit");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let unlimited = nix::libc::RLIM_INFINITY;
+    let limit = nix::sys::resource::Resource::RLIMIT_MEMLOCK;
+    if nix::sys::resource::setrlimit(limit, unlimited, unlimited).is_ok() {
+        let locked = |status: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix("VmLck:"));
+            line.is_some_and(|size| !size.trim().starts_with("0 "))
+        };
+        while !locked(&of_process("status")) {
+            assert!(since.elapsed() < crate::support::PATIENCE, "locked memory");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    } else {
+        eprintln!("SKIPPED: this user may not lock all memory");
+    }
+    waiting.kill().expect("ended");
+    waiting.wait().expect("ended");
+}
