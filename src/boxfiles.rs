@@ -97,6 +97,9 @@ pub struct BoxConfig {
     pub listen: ListenConfig,
     /// TLS for the listeners.
     pub tls: TlsConfig,
+    /// The socket for a mail server on this machine.
+    #[serde(default, skip_serializing_if = "LmtpConfig::is_default")]
+    pub lmtp: LmtpConfig,
     /// Where accepted mail waits.
     #[serde(default)]
     pub spool: SpoolConfig,
@@ -136,6 +139,20 @@ pub struct TlsConfig {
     pub certificate: PathBuf,
     /// Private key, PEM.
     pub key: PathBuf,
+}
+
+/// `[lmtp]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LmtpConfig {
+    /// The group, of the mail server, that may hand over mail at `run/lmtp.sock`. Absent: the box's own.
+    pub group: Option<String>,
+}
+
+impl LmtpConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// `[spool]`
@@ -180,6 +197,7 @@ impl BoxConfig {
                 certificate: "tls/certificate.pem".into(),
                 key: "tls/key.pem".into(),
             },
+            lmtp: LmtpConfig::default(),
             spool: SpoolConfig::default(),
             intake: Rules::default(),
             workers: WorkerConfig::default(),

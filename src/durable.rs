@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A file operation that failed, with the place.
@@ -91,6 +91,12 @@ pub fn create_folder(path: &Path) -> Result<(), FileError> {
     builder.recursive(true).mode(0o700);
     builder.create(path).map_err(at("create", path))?;
     sync_folder_of(path)
+}
+
+/// Lets every user go through a folder to what they know by name, and see no names.
+pub fn let_through(folder: &Path) -> Result<(), FileError> {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o711))
+        .map_err(at("set the mode of", folder))
 }
 
 /// Removes a file durably; a file that is not there is no error.

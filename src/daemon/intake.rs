@@ -6,6 +6,7 @@ use crate::intake::spool::CurrentKey;
 use crate::intake::{self, IntakeConfig, IntakeError, ListenerConfig, TlsMode};
 use crate::sandbox::{self, SandboxError};
 use crate::time::SystemClock;
+use nix::unistd::Group;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -27,6 +28,9 @@ pub enum IntakeProcessError {
     /// The network side.
     #[error(transparent)]
     Intake(#[from] IntakeError),
+    /// The configuration names a group that there is not.
+    #[error("strongroom.toml: [lmtp] group is {0:?}, and this machine has no such group")]
+    NoGroup(String),
     /// The runtime.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
@@ -107,10 +111,19 @@ fn configuration(data: &DataFolder) -> Result<IntakeConfig, IntakeProcessError> 
             .chain(listener("smtps", config.listen.smtps, TlsMode::Implicit))
             .collect(),
         lmtp_socket: Some(data.join(RUN).join("lmtp.sock")),
+        lmtp_group: config.lmtp.group.as_deref().map(group).transpose()?,
         import_socket: Some(data.join(RUN).join("import.sock")),
         tenant: tenant.ok_or_else(|| io::Error::other("the policy names no tenant"))?,
         rules,
     })
+}
+
+/// The number of the group that `[lmtp] group` names.
+fn group(name: &str) -> Result<u32, IntakeProcessError> {
+    let found = Group::from_name(name).map_err(io::Error::from)?;
+    found
+        .map(|group| group.gid.as_raw())
+        .ok_or_else(|| IntakeProcessError::NoGroup(name.to_owned()))
 }
 
 fn listener(name: &str, address: Option<SocketAddr>, tls: TlsMode) -> Option<ListenerConfig> {

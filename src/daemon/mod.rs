@@ -5,7 +5,7 @@ mod children;
 pub mod intake;
 mod unlock;
 
-use crate::boxfiles::{BoxFileError, DataFolder};
+use crate::boxfiles::{BoxFileError, DataFolder, RUN};
 use crate::durable::{self, FileError};
 use crate::keeper::{FAILURE, REFUSED};
 use crate::sandbox::{self, SandboxError};
@@ -72,7 +72,8 @@ pub fn serve(data: &Path) -> Result<(), ServeError> {
         tracing::warn!(%error, "memory is not locked: secrets could reach swap");
     }
     let data = DataFolder::open(data)?;
-    durable::create_folder(&data.join("run"))?;
+    durable::create_folder(&data.join(RUN))?;
+    durable::let_through(&data.join(RUN))?;
     let _alone = lock_alone(data.path())?;
     let (events, inbox) = mpsc::channel();
     watch_signals(&events)?;

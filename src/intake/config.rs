@@ -25,6 +25,8 @@ pub struct IntakeConfig {
     pub listeners: Vec<ListenerConfig>,
     /// The socket for LMTP.
     pub lmtp_socket: Option<PathBuf>,
+    /// The group that may use it, where that is not our own.
+    pub lmtp_group: Option<u32>,
     /// The socket for `strongroom import`.
     pub import_socket: Option<PathBuf>,
     /// Whose archive mail goes to where nothing else says so.

@@ -14,7 +14,7 @@ use std::fs;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,12 +93,15 @@ impl Intake {
                 })?;
             smtp.push((listener.clone(), bound));
         }
-        // A mail server of another user and our group may hand over mail; only we may import.
+        // A mail server of another user may hand over mail by its group; only we may import.
         let lmtp = config
             .lmtp_socket
             .as_deref()
             .map(|path| socket(path, 0o660))
             .transpose()?;
+        if let (Some(path), Some(group)) = (&config.lmtp_socket, config.lmtp_group) {
+            chown(path, None, Some(group)).map_err(at("give to the mail server's group", path))?;
+        }
         let import = config
             .import_socket
             .as_deref()

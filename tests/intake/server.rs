@@ -91,6 +91,7 @@ pub fn config(folder: &Path, rules: Rules) -> IntakeConfig {
             listener("smtps", TlsMode::Implicit),
         ],
         lmtp_socket: Some(folder.join("lmtp.sock")),
+        lmtp_group: None,
         import_socket: Some(folder.join("import.sock")),
         tenant: "main".parse().expect("tenant"),
         rules,

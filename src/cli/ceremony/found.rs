@@ -373,6 +373,8 @@ impl Scratch {
     /// Becomes the data folder.
     fn commit(&self, data: &Path) -> Result<(), CeremonyCommandError> {
         let folder = self.0.path();
+        // To run/keeper.sock and run/lmtp.sock; all else in it is closed by its own mode.
+        durable::let_through(folder)?;
         fs::rename(folder, data).map_err(at("rename", folder))?;
         durable::sync_folder_of(data)?;
         // The charter has all of it; left behind by a power cut it does no harm.

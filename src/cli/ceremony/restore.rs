@@ -18,6 +18,7 @@ use crate::tpm::{Tpm, TpmError};
 use serde::Serialize;
 use std::fmt;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// What a restore needs.
@@ -366,6 +367,7 @@ fn rename_stage(
     narrator: &mut dyn Narrator,
 ) -> Result<(), CeremonyCommandError> {
     narrator.step("make the copied folder the data folder")?;
+    durable::let_through(stage)?;
     fs::rename(stage, data).map_err(at("rename", stage))?;
     Ok(durable::sync_folder_of(data)?)
 }
@@ -384,6 +386,9 @@ fn copy_tree(from: &Path, to: &Path) -> Result<(), CeremonyCommandError> {
             copy_tree(&source, &target)?;
         } else if kind.is_file() {
             fs::copy(&source, &target).map_err(at("copy", &source))?;
+            // Whatever the backup's file system made of it.
+            fs::set_permissions(&target, fs::Permissions::from_mode(0o600))
+                .map_err(at("set the mode of", &target))?;
             let copied = File::open(&target).map_err(at("open", &target))?;
             copied.sync_all().map_err(at("sync", &target))?;
         } else {
