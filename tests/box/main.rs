@@ -5,5 +5,6 @@
 mod commands;
 mod faults;
 mod golden;
+mod parent;
 mod recovery;
 mod support;
