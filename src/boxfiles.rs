@@ -94,8 +94,28 @@ pub const VAULT: &str = "vault";
 pub const LEDGER: &str = "ledger";
 /// Folder of sockets and pid files.
 pub const RUN: &str = "run";
+/// What the parent last noted of the box, see [`State`].
+pub const STATE: &str = "run/state.json";
+/// While catalog and search catch up with the ledger: entries done, a blank, and entries in all.
+pub const CATCHING_UP: &str = "run/catching-up";
 /// What a restore has decided and not yet put in place.
 pub const RESTORED: &str = ".restored";
+
+/// What `strongroom status` shows where no keeper answers. Lies in `run/state.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// "starting", "open", "locked", "refused" or "stopped".
+    pub state: String,
+    /// Why it is locked or refused, and the remedy; of an open box, why the keeper ended last time.
+    pub reason: Option<String>,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Process id of the parent.
+    pub parent: u32,
+    /// Why no mail is taken in; `None` while intake runs.
+    #[serde(default)]
+    pub intake: Option<String>,
+}
 
 /// `strongroom.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -322,6 +342,20 @@ impl DataFolder {
             &text,
             &self.join(POLICY).display().to_string(),
         )?)
+    }
+
+    /// What the parent last noted; `None` where it noted nothing yet.
+    #[must_use]
+    pub fn state(&self) -> Option<State> {
+        serde_json::from_slice(&durable::read(&self.join(STATE), LARGEST).ok()?).ok()
+    }
+
+    /// How many of how many ledger entries catalog and search have caught up with; `None` while nothing is caught up.
+    #[must_use]
+    pub fn catching_up(&self) -> Option<(u64, u64)> {
+        let text = self.text(CATCHING_UP).ok()?;
+        let (done, all) = text.trim().split_once(' ')?;
+        Some((done.parse().ok()?, all.parse().ok()?))
     }
 
     /// `officers.json`.

@@ -222,12 +222,16 @@ impl List {
             let from = time(row.valid_from, "its beginning");
             let until = time(row.valid_until, "no end");
             let dual = if row.dual_use { " dual-use" } else { "" };
+            // Not told without a session.
+            let source = match row.source.as_str() {
+                "" => String::new(),
+                file => format!(", taken from {file}"),
+            };
             println!(
-                "{}  {} {}{dual}, valid from {from} until {until}, from {}, opened {} mails {}",
+                "{}  {} {}{dual}, valid from {from} until {until}{source}, opened {} mails {}",
                 row.fingerprint,
                 row.format,
                 row.algorithm,
-                row.source,
                 row.opened,
                 row.addresses.join(" ")
             );

@@ -28,6 +28,8 @@ pub enum Failure {
     Id(#[from] crate::id::BadId),
     #[error("{0}")]
     Input(String),
+    #[error("the box takes no mail in; the warning says why")]
+    NoIntake,
     #[error("damage was found")]
     Damaged,
 }

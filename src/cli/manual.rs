@@ -46,6 +46,7 @@ fn main_page(command: Command, out: &mut dyn Write) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
 
     #[test]
     fn the_page_names_every_command_and_has_the_further_sections() {
@@ -60,5 +61,26 @@ mod tests {
         for section in ["FIRST STEPS", "FILES", "ENVIRONMENT", "EXIT STATUS"] {
             assert!(page.contains(section), "{section}");
         }
+    }
+
+    #[test]
+    fn the_first_steps_are_commands_that_there_are() {
+        let steps = FURTHER
+            .split(".SH")
+            .find(|part| part.contains("FIRST STEPS"));
+        let steps = steps
+            .expect("the section")
+            .replace("\\-", "-")
+            .replace("\\e\n", "");
+        let lines = steps.lines().filter(|line| line.starts_with("strongroom "));
+        let mut count = 0;
+        for line in lines {
+            let words = line.split_whitespace().filter(|word| *word != "...");
+            if let Err(error) = super::super::Arguments::try_parse_from(words) {
+                panic!("{line}: {error}");
+            }
+            count += 1;
+        }
+        assert!(count >= 7, "{count} steps");
     }
 }

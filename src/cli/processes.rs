@@ -1,7 +1,6 @@
 //! The processes of the box: `serve` for people, the others for `serve`.
 
 use super::failure::Failure;
-use crate::boxfiles::DataFolder;
 use crate::daemon::{self, intake};
 use crate::keeper::{self, FAILURE, REFUSED};
 use crate::{durable, worker};
@@ -51,8 +50,7 @@ impl Part {
     /// The process that faces the network.
     pub fn intake(&self) -> Result<(), Failure> {
         log();
-        let data = DataFolder::open(&self.data.data)?;
-        intake::run(&data).map_err(|error| Failure::Input(error.to_string()))
+        intake::run(&self.data.data).map_err(|error| Failure::Input(error.to_string()))
     }
 }
 

@@ -1,18 +1,22 @@
 //! `status`, `verify`, `worklist` and `rebuild`: what needs no session, for operators and auditors.
 
-use super::client::{Client, ClientError, state};
+use super::client::{Client, ClientError, progress_bar, state};
 use super::failure::Failure;
+use crate::boxfiles::DataFolder;
 use crate::durable;
 use crate::keeper::protocol::{Answer, Request};
+use crate::ledger::Checkpoint;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const LARGEST_CHECKPOINT: u64 = 64 << 10;
+/// How long `status` waits for an answer.
+const STATUS_TIME: Duration = Duration::from_secs(10);
 /// How long `rebuild` waits for the archive to come back.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
-/// How the box is; exit status 1 if it is not open
+/// How the box is; exit status 1 if it is not open, or takes no mail in
 #[derive(Debug, Args)]
 pub struct Status {
     #[command(flatten)]
@@ -59,14 +63,14 @@ impl Status {
     /// Shows the status, also while no keeper runs.
     pub fn run(&self) -> Result<(), Failure> {
         let answer = Client::connect(&self.data.data, self.json)
-            .and_then(|client| client.ask_plainly(&Request::Status));
+            .and_then(|client| client.within(STATUS_TIME)?.ask_plainly(&Request::Status));
         let status = match answer {
             Ok(Answer::Status(status)) => status,
             Ok(_) => return Err(ClientError::Unexpected.into()),
             Err(error) => {
                 if self.json {
                     super::print_json(&serde_json::json!({
-                        "state": state(&self.data.data).map_or("stopped".to_owned(), |state| state.state),
+                        "state": state(&self.data.data),
                         "reason": error.to_string(),
                     }))?;
                 }
@@ -74,40 +78,54 @@ impl Status {
             }
         };
         if self.json {
-            return super::print_json(&status);
+            super::print_json(&status)?;
+        } else {
+            print_status(&status);
         }
-        println!(
-            "box        {} ({}), strongroom {}",
-            status.box_id, status.state, status.version
-        );
-        println!(
-            "archive    {} records, {} waiting for a key",
-            status.records, status.waiting
-        );
-        println!("escrow     {} keys", status.escrowed_keys);
-        println!(
-            "ledger     {} entries, TPM counter {}",
-            status.ledger_size, status.counter
-        );
-        println!("spool      {} bytes to archive", status.spooled);
-        println!(
-            "disk       {} of {} MB used",
-            status.disk_used >> 20,
-            status.disk_size >> 20
-        );
-        for warning in &status.warnings {
-            println!("warning    {warning}");
+        // Told among the warnings.
+        if status.intake.is_some() {
+            return Err(Failure::NoIntake);
         }
         Ok(())
+    }
+}
+
+fn print_status(status: &crate::keeper::protocol::Status) {
+    println!(
+        "box        {} ({}), strongroom {}",
+        status.box_id, status.state, status.version
+    );
+    println!(
+        "archive    {} records, {} waiting for a key",
+        status.records, status.waiting
+    );
+    println!("escrow     {} keys", status.escrowed_keys);
+    let counter = status
+        .counter
+        .map_or_else(|| "not known".to_owned(), |counter| counter.to_string());
+    println!(
+        "ledger     {} entries, TPM counter {counter}",
+        status.ledger_size
+    );
+    println!("spool      {} bytes to archive", status.spooled);
+    println!(
+        "disk       {} of {} MB used",
+        status.disk_used >> 20,
+        status.disk_size >> 20
+    );
+    for warning in &status.warnings {
+        println!("warning    {warning}");
     }
 }
 
 impl Verify {
     /// Verifies the archive.
     pub fn run(&self) -> Result<(), Failure> {
-        let read = |path: &PathBuf| durable::read(path, LARGEST_CHECKPOINT);
-        let checkpoint = self.checkpoint.as_ref().map(read).transpose()?;
-        let checkpoint = checkpoint.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let checkpoint = self
+            .checkpoint
+            .as_deref()
+            .map(read_checkpoint)
+            .transpose()?;
         let answer = Client::connect(&self.data.data, self.json)?
             .ask_plainly(&Request::Verify { checkpoint })?;
         let Answer::Verified(found) = answer else {
@@ -135,6 +153,19 @@ impl Verify {
         } else {
             Err(Failure::Damaged)
         }
+    }
+}
+
+/// The text of a checkpoint; the keeper checks its signatures.
+fn read_checkpoint(path: &Path) -> Result<String, Failure> {
+    let text = durable::read(path, LARGEST_CHECKPOINT)?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    match text.parse::<Checkpoint>() {
+        Ok(_) => Ok(text),
+        Err(error) => Err(Failure::Input(format!(
+            "{} is no checkpoint ({error}); give a copy that was once made of a box's ledger/checkpoint",
+            path.display()
+        ))),
     }
 }
 
@@ -168,6 +199,8 @@ impl Rebuild {
         Client::connect(&self.data.data, true)?.ask_plainly(&Request::Rebuild)?;
         eprintln!("rebuilding; the archive takes in mail all the while");
         let since = Instant::now();
+        let data = DataFolder::at(&self.data.data);
+        let bar = progress_bar("ledger entries".to_owned());
         std::thread::sleep(Duration::from_secs(1));
         loop {
             let answer = Client::connect(&self.data.data, true)
@@ -177,6 +210,7 @@ impl Rebuild {
                     return super::print_json(&serde_json::json!({ "records": status.records }));
                 }
                 Ok(Answer::Status(status)) => {
+                    bar.finish_and_clear();
                     println!(
                         "catalog and search were made again: {} records",
                         status.records
@@ -184,8 +218,31 @@ impl Rebuild {
                     return Ok(());
                 }
                 Err(error) if since.elapsed() > PATIENCE => return Err(error.into()),
-                _ => std::thread::sleep(Duration::from_millis(300)),
+                _ => {
+                    if let (false, Some((done, all))) = (self.json, data.catching_up()) {
+                        bar.set_length(all);
+                        bar.set_position(done);
+                    }
+                    std::thread::sleep(Duration::from_millis(300));
+                }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_checkpoint_is_named_with_the_remedy() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("old-head");
+        std::fs::write(&path, "junk\n").expect("written");
+        let error = read_checkpoint(&path)
+            .expect_err("no checkpoint")
+            .to_string();
+        assert!(error.contains("old-head is no checkpoint"), "{error}");
+        assert!(error.contains("ledger/checkpoint"), "{error}");
     }
 }

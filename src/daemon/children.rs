@@ -4,14 +4,29 @@ use super::Event;
 use super::unlock::Unlocked;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
+
+/// What intake says once it listens. Any other line is why it cannot.
+pub(super) const LISTENING: &str = "listening";
+/// More than this is not heard of a child.
+const LONGEST_WORD: u64 = 64 << 10;
+
+/// How a child ended.
+pub(super) struct End {
+    pub(super) role: Role,
+    pub(super) pid: Pid,
+    /// Its exit status, if it was not killed.
+    pub(super) code: Option<u8>,
+    /// Its last word, or how it ended.
+    pub(super) why: String,
+}
 
 /// What a child does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +43,25 @@ pub(super) struct Child {
 }
 
 impl Child {
+    /// Intake says over its standard input that it takes mail in, or why it cannot.
     pub(super) fn intake(data: &Path, events: &Sender<Event>) -> io::Result<Self> {
+        let (ours, theirs) = UnixStream::pair()?;
         let mut command = program("intake", data)?;
-        command.stdin(Stdio::null());
-        Self::start(Role::Intake, command, events)
+        command.stdin(Stdio::from(OwnedFd::from(theirs)));
+        let listening = events.clone();
+        Self::start(Role::Intake, command, events, move |pid| {
+            let mut said = None;
+            for line in BufReader::new(ours.take(LONGEST_WORD)).lines() {
+                match line {
+                    Ok(line) if line == LISTENING => {
+                        let _ = listening.send(Event::Listening(pid));
+                    }
+                    Ok(line) => said = Some(line),
+                    Err(_) => break,
+                }
+            }
+            said
+        })
     }
 
     /// The keeper gets the box secret, and then the TPM's services, over a socket pair that is its standard input.
@@ -43,27 +73,47 @@ impl Child {
         let (mut ours, theirs) = UnixStream::pair()?;
         let mut command = program("keeper", data)?;
         command.stdin(Stdio::from(OwnedFd::from(theirs)));
-        let child = Self::start(Role::Keeper, command, events)?;
-        ours.write_all(unlocked.secrets().as_slice())?;
+        let child = Self::start(Role::Keeper, command, events, |_| None)?;
+        if let Err(error) = ours.write_all(unlocked.secrets().as_slice()) {
+            child.kill();
+            return Err(error);
+        }
         unlocked.serve(ours);
         Ok(child)
     }
 
-    fn start(role: Role, mut command: Command, events: &Sender<Event>) -> io::Result<Self> {
+    /// `listen` takes what the child says until it ends, and gives its last word.
+    fn start(
+        role: Role,
+        mut command: Command,
+        events: &Sender<Event>,
+        listen: impl FnOnce(Pid) -> Option<String> + Send + 'static,
+    ) -> io::Result<Self> {
         let mut process = command.spawn()?;
         drop(command);
         let pid = Pid::from_raw(i32::try_from(process.id()).map_err(io::Error::other)?);
         let ended = Arc::new(AtomicBool::new(false));
         let (flag, events) = (Arc::clone(&ended), events.clone());
         std::thread::spawn(move || {
-            let status = process.wait().ok().and_then(|status| status.code());
+            let said = listen(pid);
+            let status = process.wait();
             flag.store(true, Ordering::SeqCst);
-            let _ = events.send(Event::Ended(
+            let code = status.as_ref().ok().and_then(ExitStatus::code);
+            let _ = events.send(Event::Ended(End {
                 role,
-                status.and_then(|code| u8::try_from(code).ok()),
-            ));
+                pid,
+                code: code.and_then(|code| u8::try_from(code).ok()),
+                why: said.unwrap_or_else(|| match status {
+                    Ok(status) => format!("it ended ({status})"),
+                    Err(error) => format!("it ended ({error})"),
+                }),
+            }));
         });
         Ok(Self { role, pid, ended })
+    }
+
+    pub(super) const fn pid(&self) -> Pid {
+        self.pid
     }
 
     pub(super) const fn role(&self) -> Role {

@@ -1,5 +1,6 @@
 //! `strongroom intake`: the process that faces the network, configured from the data folder.
 
+use super::children::LISTENING;
 use crate::boxfiles::{BoxFileError, DataFolder, RUN, SPOOL_KEY};
 use crate::durable::{self, FileError};
 use crate::intake::spool::CurrentKey;
@@ -7,11 +8,17 @@ use crate::intake::{self, IntakeConfig, IntakeError, ListenerConfig, TlsMode};
 use crate::sandbox::{self, SandboxError};
 use crate::time::SystemClock;
 use nix::unistd::Group;
-use std::io;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// The tenant of mail that arrives while the policy cannot be read.
+const NO_POLICY: &str = "no-policy";
 
 /// Why intake ended.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +43,29 @@ pub enum IntakeProcessError {
     Io(#[from] io::Error),
 }
 
+/// The parent's end of standard input, for the one thing intake has to say: [`LISTENING`], or why it does not.
+fn tell_parent(word: &str) {
+    let Ok(parent) = io::stdin().as_fd().try_clone_to_owned() else {
+        return;
+    };
+    let line = word.replace('\n', " ") + "\n";
+    // A parent that does not listen has gone, and intake goes with it.
+    let _ = File::from(parent).write_all(line.as_bytes());
+}
+
+/// As [`take_mail_in`]; the parent learns why it failed.
+pub fn run(data: &Path) -> Result<(), IntakeProcessError> {
+    let taken = DataFolder::open(data)
+        .map_err(IntakeProcessError::from)
+        .and_then(|data| take_mail_in(&data));
+    if let Err(error) = &taken {
+        tell_parent(&error.to_string());
+    }
+    taken
+}
+
 /// Takes mail in until SIGTERM; SIGHUP reads the TLS certificate anew.
-pub fn run(data: &DataFolder) -> Result<(), IntakeProcessError> {
+fn take_mail_in(data: &DataFolder) -> Result<(), IntakeProcessError> {
     sandbox::no_dumps()?;
     sandbox::die_with_parent()?;
     // The parent waits for its stop signals with a blocked mask, which children inherit.
@@ -72,6 +100,7 @@ pub fn run(data: &DataFolder) -> Result<(), IntakeProcessError> {
         for (name, address) in bound.addresses() {
             tracing::info!(%name, %address, "accepting mail");
         }
+        tell_parent(LISTENING);
         let stop = async move {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         };
@@ -81,10 +110,9 @@ pub fn run(data: &DataFolder) -> Result<(), IntakeProcessError> {
 
 /// From here on this process reads the data folder and its certificate, and writes to spool and sockets only.
 fn confine(data: &DataFolder, config: &IntakeConfig) -> Result<(), SandboxError> {
-    let folder = |path: &Path| path.parent().map(Path::to_owned);
     let mut read = vec![data.path().to_owned()];
-    read.extend(folder(&config.certificate));
-    read.extend(folder(&config.private_key));
+    read.extend(folders_of(&config.certificate));
+    read.extend(folders_of(&config.private_key));
     let mut write = config.spool.clone();
     write.push(data.join(RUN));
     if !sandbox::confine_files(&read, &write)? {
@@ -93,15 +121,37 @@ fn confine(data: &DataFolder, config: &IntakeConfig) -> Result<(), SandboxError>
     Ok(())
 }
 
+/// The folder of a file, and of what it is a symbolic link to: certbot's certificates are links into another folder, whose
+/// next file a reload must read too.
+fn folders_of(file: &Path) -> Vec<PathBuf> {
+    let target = file.canonicalize().ok();
+    let folder = |path: &Path| path.parent().map(Path::to_owned);
+    [folder(file), target.as_deref().and_then(folder)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
 fn configuration(data: &DataFolder) -> Result<IntakeConfig, IntakeProcessError> {
     let config = data.config()?;
-    let policy = data.policy()?;
     let mut rules = config.intake;
-    rules.max_size = rules.max_size.or(policy.max_size());
-    let tenant = policy.tenants().iter().next().cloned();
+    let mut tenants = BTreeSet::new();
+    match data.policy() {
+        Ok(policy) => {
+            rules.max_size = rules.max_size.or(policy.max_size());
+            tenants.extend(policy.tenants().iter().cloned());
+        }
+        // The keeper takes no other policy than the founding's. It puts mail of a tenant that it does not know to the
+        // first of the box, which is the one that the policy would have named.
+        Err(error) => {
+            tracing::error!(%error, "the policy cannot be used; mail is accepted all the same, of any size");
+        }
+    }
+    let tenant = tenants.first().cloned();
+    let tenant = tenant.or_else(|| NO_POLICY.parse().ok());
     Ok(IntakeConfig {
         hostname: config.listen.hostname,
-        tenants: policy.tenants().iter().cloned().collect(),
+        tenants,
         spool: config
             .spool
             .folders
@@ -137,4 +187,24 @@ fn listener(name: &str, address: Option<SocketAddr>, tls: TlsMode) -> Option<Lis
         tls,
         tenant: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_linked_certificate_is_read_where_it_lies() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().canonicalize().expect("a path");
+        for name in ["live", "archive"] {
+            std::fs::create_dir(root.join(name)).expect("a folder");
+        }
+        std::fs::write(root.join("archive/cert1.pem"), "").expect("a file");
+        let link = root.join("live/cert.pem");
+        std::os::unix::fs::symlink("../archive/cert1.pem", &link).expect("a link");
+        assert_eq!(folders_of(&link), [root.join("live"), root.join("archive")]);
+        let absent = root.join("live/absent.pem");
+        assert_eq!(folders_of(&absent), [root.join("live")]);
+    }
 }

@@ -3,28 +3,30 @@
 
 mod children;
 pub mod intake;
+mod post;
 mod unlock;
 
-use crate::boxfiles::{BoxFileError, DataFolder, RUN};
+use crate::boxfiles::{BoxFileError, DataFolder, RUN, STATE, State};
 use crate::durable::{self, FileError};
 use crate::keeper::{FAILURE, REFUSED};
 use crate::sandbox::{self, SandboxError};
 use crate::time::{Clock, SystemClock};
-use children::{Child, Role};
+use children::{Child, End, Role};
 use nix::sys::signal::{SigSet, Signal};
-use serde::{Deserialize, Serialize};
+use nix::unistd::Pid;
+use post::Post;
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 use unlock::{LockedError, Unlocked};
 
-/// While the box is locked it tries again this often.
-const RETRY_UNLOCK: Duration = Duration::from_secs(10);
-/// A child that dies is restarted after this, doubled up to a minute while it keeps dying at once.
-const RESTART: Duration = Duration::from_millis(500);
+/// What failed is tried again this often: unlocking, noting the state.
+const RETRY: Duration = Duration::from_secs(10);
 /// How long children may take to stop.
 const STOPPING: Duration = Duration::from_secs(60);
+/// How long a stop waits for an attempt to unlock, so that the TPM is shut down in order.
+const UNLOCKING: Duration = Duration::from_secs(5);
 
 /// Why `serve` ended.
 #[derive(Debug, thiserror::Error)]
@@ -43,23 +45,13 @@ pub enum ServeError {
     Start(#[from] io::Error),
 }
 
-/// What `strongroom status` shows where no keeper answers. Lies in `run/state.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
-    /// "open", "locked", "refused" or "stopped".
-    pub state: String,
-    /// Why it is locked or refused, and the remedy; of an open box, why the keeper ended last time.
-    pub reason: Option<String>,
-    /// Since when, RFC 3339.
-    pub since: String,
-    /// Process id of the parent.
-    pub parent: u32,
-}
-
 enum Event {
     Terminate,
-    /// With its exit status, if it was not killed.
-    Ended(Role, Option<u8>),
+    /// The attempt to unlock is over.
+    Unlocked(Box<Result<Unlocked, LockedError>>),
+    /// Intake with this process id takes mail in.
+    Listening(Pid),
+    Ended(End),
 }
 
 /// Runs the box until SIGTERM or SIGINT.
@@ -73,15 +65,8 @@ pub fn serve(data: &Path) -> Result<(), ServeError> {
     durable::let_through(&data.join(RUN))?;
     let (events, inbox) = mpsc::channel();
     watch_signals(&events)?;
-    Parent {
-        data,
-        events,
-        unlocked: None,
-        intake: None,
-        keeper: None,
-        refused: false,
-    }
-    .run(&inbox)
+    Parent::new(data, events).run(&inbox);
+    Ok(())
 }
 
 /// Blocks the stop signals in all threads and turns them into events. Children start with an empty mask.
@@ -101,136 +86,249 @@ struct Parent {
     data: DataFolder,
     events: Sender<Event>,
     unlocked: Option<Unlocked>,
-    intake: Option<Child>,
-    keeper: Option<Child>,
+    /// When unlocking is tried next; `None` while it is tried, and once it needs no more trying.
+    unlock_due: Option<Instant>,
+    unlocking: bool,
+    intake: Post,
+    keeper: Post,
     /// The keeper found the data folder to be none to start normally with.
     refused: bool,
+    state: State,
+    /// The state as it is could not be written.
+    unsaved: bool,
 }
 
 impl Parent {
-    fn run(mut self, inbox: &Receiver<Event>) -> Result<(), ServeError> {
-        self.start(Role::Intake)?;
-        self.try_unlock()?;
-        let mut pause = RESTART;
-        let mut started = Instant::now();
+    fn new(data: DataFolder, events: Sender<Event>) -> Self {
+        let state = State {
+            state: "starting".to_owned(),
+            reason: None,
+            since: SystemClock.now().to_string(),
+            parent: std::process::id(),
+            intake: None,
+        };
+        Self {
+            data,
+            events,
+            unlocked: None,
+            unlock_due: Some(Instant::now()),
+            unlocking: false,
+            intake: Post::default(),
+            keeper: Post::default(),
+            refused: false,
+            state,
+            unsaved: false,
+        }
+    }
+
+    /// Nothing but a stop signal ends this: what fails here is told, and tried again.
+    fn run(mut self, inbox: &Receiver<Event>) {
+        self.save();
+        self.intake.open();
         loop {
-            match inbox.recv_timeout(RETRY_UNLOCK) {
+            self.do_what_is_due();
+            match inbox.recv_timeout(self.time_to_wait()) {
                 Ok(Event::Terminate) => return self.stop(inbox),
-                Ok(Event::Ended(Role::Keeper, Some(REFUSED))) => self.note_refused()?,
-                Ok(Event::Ended(role, _)) => {
-                    tracing::error!(?role, "a process of the box ended; it is started again");
-                    self.note_failure(role)?;
-                    pause = if started.elapsed() > Duration::from_secs(60) {
-                        RESTART
-                    } else {
-                        pause * 2
-                    };
-                    pause = pause.min(Duration::from_secs(60));
-                    std::thread::sleep(pause);
-                    started = Instant::now();
-                    self.start(role)?;
-                }
-                Err(RecvTimeoutError::Timeout) if self.unlocked.is_none() && !self.refused => {
-                    self.try_unlock()?
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Ok(event) => self.take(event),
+                Err(_) => {}
             }
         }
     }
 
-    fn start(&mut self, role: Role) -> Result<(), ServeError> {
-        match (role, &self.unlocked) {
-            (Role::Intake, _) => self.intake = Some(Child::intake(self.data.path(), &self.events)?),
-            (Role::Keeper, Some(unlocked)) => {
-                self.keeper = Some(Child::keeper(self.data.path(), unlocked, &self.events)?);
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Terminate => {}
+            Event::Unlocked(result) => self.note_unlocked(*result),
+            Event::Listening(pid) if self.intake.is_held_by(pid) => {
+                self.state.intake = None;
+                self.save();
             }
-            (Role::Keeper, None) => {}
+            Event::Listening(_) => {}
+            Event::Ended(end) => self.note_end(end),
         }
-        Ok(())
     }
 
-    fn try_unlock(&mut self) -> Result<(), ServeError> {
-        match Unlocked::by_tpm(&self.data) {
+    fn time_to_wait(&self) -> Duration {
+        let due = [self.intake.due(), self.keeper.due(), self.unlock_due];
+        let next = due.into_iter().flatten().min();
+        next.map_or(RETRY, |due| {
+            due.saturating_duration_since(Instant::now()).min(RETRY)
+        })
+    }
+
+    fn do_what_is_due(&mut self) {
+        if self.unsaved {
+            self.save();
+        }
+        if self.unlock_due.is_some_and(|due| due <= Instant::now()) {
+            self.try_unlock();
+        }
+        if self.intake.is_due() {
+            match Child::intake(self.data.path(), &self.events) {
+                Ok(child) => self.intake.fill(child),
+                Err(error) => {
+                    self.intake.reopen();
+                    self.state.intake = Some(not_started(Role::Intake, &error));
+                    self.save();
+                }
+            }
+        }
+        if let (true, Some(unlocked)) = (self.keeper.is_due(), &self.unlocked) {
+            match Child::keeper(self.data.path(), unlocked, &self.events) {
+                Ok(child) => self.keeper.fill(child),
+                Err(error) => {
+                    self.keeper.reopen();
+                    self.note("open", Some(not_started(Role::Keeper, &error)));
+                }
+            }
+        }
+    }
+
+    /// On a thread of its own, because a TPM may take its time, and a stop signal must not wait for it.
+    fn try_unlock(&mut self) {
+        (self.unlock_due, self.unlocking) = (None, true);
+        let (data, events) = (self.data.clone(), self.events.clone());
+        std::thread::spawn(move || {
+            let result = Unlocked::by_tpm(&data);
+            let _ = events.send(Event::Unlocked(Box::new(result)));
+        });
+    }
+
+    fn note_unlocked(&mut self, result: Result<Unlocked, LockedError>) {
+        self.unlocking = false;
+        match result {
             Ok(unlocked) => {
                 self.unlocked = Some(unlocked);
-                self.note("open", None)?;
+                self.note("open", None);
                 tracing::info!("the box is open");
-                self.start(Role::Keeper)
+                self.keeper.open();
             }
-            Err(error) => self.note_locked(&error),
+            Err(error) => {
+                tracing::error!(%error, "the box stays locked; mail is accepted all the same");
+                self.note("locked", Some(error.to_string()));
+                self.unlock_due = Some(Instant::now() + RETRY);
+            }
         }
     }
 
-    fn note_locked(&self, error: &LockedError) -> Result<(), ServeError> {
-        tracing::error!(%error, "the box stays locked; mail is accepted all the same");
-        self.note("locked", Some(error.to_string()))
+    fn note_end(&mut self, end: End) {
+        let post = match end.role {
+            Role::Intake => &mut self.intake,
+            Role::Keeper => &mut self.keeper,
+        };
+        if !post.is_held_by(end.pid) {
+            return;
+        }
+        if end.role == Role::Keeper && end.code == Some(REFUSED) {
+            return self.note_refused();
+        }
+        post.reopen();
+        tracing::error!(role = ?end.role, why = end.why, "a process of the box ended; it is started again");
+        match end.role {
+            // An earlier reason is no longer true.
+            Role::Keeper => self.note("open", self.failure()),
+            Role::Intake => {
+                self.state.intake = Some(end.why);
+                self.save();
+            }
+        }
     }
 
     /// The keeper says that this data folder must not be started normally. The TPM is let go, for a ceremony needs it.
-    fn note_refused(&mut self) -> Result<(), ServeError> {
+    fn note_refused(&mut self) {
         let reason = self.failure().unwrap_or_default();
         tracing::error!(
             reason,
             "the box refuses to start normally; mail is accepted all the same"
         );
         self.refused = true;
-        if let Some(unlocked) = self.unlocked.take()
-            && let Err(error) = unlocked.shut_down()
-        {
-            tracing::warn!(%error, "the TPM was not shut down in order");
+        self.keeper.close();
+        if let Some(unlocked) = self.unlocked.take() {
+            warn_unless_shut_down(unlocked.shut_down());
         }
-        self.note("refused", Some(reason))
-    }
-
-    /// Leaves word for `status` of why the keeper could not go on, if it said so: an earlier reason is no longer true. It is
-    /// started again all the same.
-    fn note_failure(&self, role: Role) -> Result<(), ServeError> {
-        match role {
-            Role::Keeper => self.note("open", self.failure()),
-            Role::Intake => Ok(()),
-        }
+        self.note("refused", Some(reason));
     }
 
     fn failure(&self) -> Option<String> {
         std::fs::read_to_string(self.data.join(FAILURE)).ok()
     }
 
-    fn note(&self, state: &str, reason: Option<String>) -> Result<(), ServeError> {
-        let state = State {
-            state: state.to_owned(),
-            reason,
-            since: SystemClock.now().to_string(),
-            parent: std::process::id(),
-        };
-        let text = serde_json::to_vec_pretty(&state).map_err(io::Error::other)?;
-        Ok(durable::replace(&self.data.join("run/state.json"), &text)?)
+    fn note(&mut self, state: &str, reason: Option<String>) {
+        state.clone_into(&mut self.state.state);
+        self.state.reason = reason;
+        self.state.since = SystemClock.now().to_string();
+        self.save();
+    }
+
+    /// Leaves word for `status`. On a full disk it cannot, and tries again.
+    fn save(&mut self) {
+        let path = self.data.join(STATE);
+        let saved = serde_json::to_vec_pretty(&self.state)
+            .map_err(io::Error::other)
+            .map_err(durable::at("write", &path))
+            .and_then(|text| durable::replace(&path, &text));
+        match &saved {
+            Err(error) if !self.unsaved => {
+                tracing::error!(%error, "the state of the box is not noted; this is tried again");
+            }
+            _ => {}
+        }
+        self.unsaved = saved.is_err();
     }
 
     /// Intake first, so that nothing new comes; then the keeper, which still needs the TPM; then the TPM.
-    fn stop(mut self, inbox: &Receiver<Event>) -> Result<(), ServeError> {
+    fn stop(mut self, inbox: &Receiver<Event>) {
         tracing::info!("stopping");
-        for child in [self.intake.take(), self.keeper.take()]
+        for child in [self.intake.close(), self.keeper.close()]
             .into_iter()
             .flatten()
         {
             child.terminate();
-            let deadline = Instant::now() + STOPPING;
-            while !child.has_ended() {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    tracing::error!(role = ?child.role(), "did not stop in time and is killed");
-                    child.kill();
-                    break;
-                }
-                let _ = inbox.recv_timeout(left.min(Duration::from_millis(200)));
+            if !self.wait_for(inbox, STOPPING, |_| child.has_ended()) {
+                tracing::error!(role = ?child.role(), "did not stop in time and is killed");
+                child.kill();
             }
         }
-        if let Some(unlocked) = self.unlocked.take()
-            && let Err(error) = unlocked.shut_down()
-        {
-            tracing::warn!(%error, "the TPM was not shut down in order");
+        self.wait_for(inbox, UNLOCKING, |parent| !parent.unlocking);
+        match self.unlocked.take() {
+            Some(unlocked) => warn_unless_shut_down(unlocked.shut_down()),
+            None if !self.refused => warn_unless_shut_down(unlock::shut_down_locked(&self.data)),
+            None => {}
         }
-        self.note("stopped", None)
+        self.state.intake = None;
+        self.note("stopped", None);
+    }
+
+    /// False where it does not hold in time.
+    fn wait_for(
+        &mut self,
+        inbox: &Receiver<Event>,
+        patience: Duration,
+        holds: impl Fn(&Self) -> bool,
+    ) -> bool {
+        let deadline = Instant::now() + patience;
+        while !holds(self) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let event = inbox.recv_timeout(left.min(Duration::from_millis(200)));
+            if let Ok(Event::Unlocked(result)) = event {
+                self.unlocking = false;
+                self.unlocked = result.ok();
+            }
+        }
+        true
+    }
+}
+
+fn not_started(role: Role, error: &io::Error) -> String {
+    tracing::error!(?role, %error, "a process of the box cannot be started; this is tried again");
+    format!("its process cannot be started: {error}")
+}
+
+fn warn_unless_shut_down<E: std::fmt::Display>(result: Result<(), E>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "the TPM was not shut down in order");
     }
 }

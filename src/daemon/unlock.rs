@@ -7,6 +7,7 @@ use crate::tpm::{Slot, Tpm, TpmError};
 use crate::tpm_link::{self, Operation, Position};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// Why the box stays locked.
@@ -18,6 +19,14 @@ pub(super) enum LockedError {
     /// A file of the box.
     #[error(transparent)]
     File(#[from] BoxFileError),
+}
+
+/// How long a stop waits for the TPM of a locked box.
+const SHORT: Duration = Duration::from_secs(5);
+
+/// Sends `TPM2_Shutdown(CLEAR)` for a box that stayed locked: whatever locks it, the TPM was spoken to.
+pub(super) fn shut_down_locked(data: &DataFolder) -> Result<(), LockedError> {
+    Ok(Tpm::open_with_deadline(&data.config()?.tpm.tcti, SHORT)?.shutdown()?)
 }
 
 /// What the parent holds while the box is open.
@@ -97,7 +106,7 @@ impl Unlocked {
             if Arc::strong_count(&self.service) == 1 {
                 break;
             }
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
         match Arc::into_inner(self.service) {
             Some(service) => service

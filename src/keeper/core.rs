@@ -49,7 +49,7 @@ pub struct Core {
     /// As it was at start, when the TPM took it.
     pub(super) tpm_file: TpmFile,
     pub(super) box_secret: Key,
-    pub(super) tpm: Mutex<TpmLink>,
+    pub(super) tpm: Arc<Mutex<TpmLink>>,
     pub(super) ledger: Mutex<Ledger>,
     pub(super) people: Mutex<People>,
     pub(super) cases: Mutex<Cases>,
@@ -134,7 +134,7 @@ impl Core {
             clock,
             box_secret,
             tpm_file,
-            tpm: Mutex::new(link),
+            tpm: Arc::new(Mutex::new(link)),
             ledger: Mutex::new(ledger),
             people: Mutex::new(people),
             cases: Mutex::new(cases),

@@ -290,12 +290,14 @@ pub struct Status {
     pub oldest_spooled: Option<Timestamp>,
     /// Keys in escrow.
     pub escrowed_keys: u64,
-    /// TPM counter.
-    pub counter: u64,
+    /// TPM counter; `None` while the TPM does not answer.
+    pub counter: Option<u64>,
     /// Bytes used by the data folder's file system, and its size.
     pub disk_used: u64,
     /// Size of the file system.
     pub disk_size: u64,
+    /// Why no mail is taken in; `None` while intake runs. Among the warnings too.
+    pub intake: Option<String>,
     /// Things somebody should look at.
     pub warnings: Vec<String>,
 }

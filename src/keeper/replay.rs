@@ -5,6 +5,7 @@ use super::archiving::derive;
 use super::core::{Core, CoreError, lock};
 use super::manifest::Manifest;
 use super::pool::Worker;
+use crate::boxfiles::CATCHING_UP;
 use crate::catalog::{ArrivalMeta, Changes, Wait};
 use crate::id::RecordId;
 use crate::ledger::{Event, Place, Recorded, Slot};
@@ -22,6 +23,7 @@ pub fn catch_up(core: &Core) -> Result<(), CoreError> {
     let tree = lock(&core.ledger).tree().clone();
     let mut next = core.catalog().applied()?.min(core.search().applied());
     let mut worker = Worker::new(Arc::clone(&core.setup));
+    let progress = core.data.join(CATCHING_UP);
     while next < tree.size() {
         let end = tree.size().min(next + STEP);
         let mut step = Step {
@@ -39,11 +41,14 @@ pub fn catch_up(core: &Core) -> Result<(), CoreError> {
         }
         step.finish(core, end)?;
         next = end;
+        // For whoever waits; it does no harm where it cannot be written.
+        let _ = std::fs::write(&progress, format!("{next} {}", tree.size()));
         if next % (64 * STEP) == 0 {
             tracing::info!(next, of = tree.size(), "catching up catalog and search");
         }
     }
     core.index_all();
+    let _ = std::fs::remove_file(progress);
     Ok(())
 }
 

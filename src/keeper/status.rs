@@ -4,27 +4,42 @@ use super::core::{Core, CoreError, lock};
 use super::protocol::Status;
 use crate::time::Timestamp;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 /// Less free space than this share of the disk is worth a warning, in percent.
 const LOW_SPACE: u64 = 10;
 
+/// How long the TPM may take to tell its counter.
+const TPM_TIME: Duration = Duration::from_secs(5);
+const NO_TPM: &str = "the TPM does not answer (the log of `strongroom serve` says why): mail is archived, but no checkpoint is signed, \
+     and the box cannot be opened again after a stop";
+/// The ledger's last time may be so many seconds ahead of the clock before it is worth a warning.
+const CLOCK_AHEAD: u64 = 24 * 3600;
+
 /// Takes stock.
 pub fn status(core: &Core) -> Result<Status, CoreError> {
-    let (ledger_size, checkpoint) = {
+    let (ledger_size, checkpoint, last_time) = {
         let ledger = lock(&core.ledger);
         (
             ledger.tree().size(),
             ledger.checkpoint().is_some().then(|| ledger.last_time()),
+            ledger.last_time(),
         )
     };
     let mut warnings = core.warnings();
-    let counter = match lock(&core.tpm).position() {
-        Ok(position) => position.counter,
-        Err(error) => {
-            warnings.push(format!("the TPM does not answer: {error}"));
-            0
-        }
-    };
+    let intake = core.data.state().and_then(|state| state.intake);
+    warnings.extend(
+        intake
+            .as_ref()
+            .map(|why| format!("no mail is taken in: {why}")),
+    );
+    warnings.extend(clock_warning(last_time, core.clock.now()));
+    let counter = counter(core);
+    if counter.is_none() {
+        warnings.push(NO_TPM.to_owned());
+    }
     let (disk_used, disk_size) = disk(core.data.path()).unwrap_or((0, 0));
     if disk_size > 0 && (disk_size - disk_used) * 100 < disk_size * LOW_SPACE {
         warnings.push(format!(
@@ -50,7 +65,37 @@ pub fn status(core: &Core) -> Result<Status, CoreError> {
         counter,
         disk_used,
         disk_size,
+        intake,
         warnings,
+    })
+}
+
+/// Where the TPM's counter stands, if the TPM says so in time: one that hangs must not keep the rest from being told.
+fn counter(core: &Core) -> Option<u64> {
+    let (tpm, deadline) = (Arc::clone(&core.tpm), Instant::now() + TPM_TIME);
+    let (sender, answer) = channel();
+    std::thread::Builder::new()
+        .spawn(move || {
+            while Instant::now() < deadline {
+                if let Ok(mut tpm) = tpm.try_lock() {
+                    let _ = sender.send(tpm.position());
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        })
+        .ok()?;
+    let position = answer.recv_timeout(TPM_TIME).ok()?.ok()?;
+    Some(position.counter)
+}
+
+/// Times in the ledger only grow, so a clock that was ahead once makes all later entries as late as it was.
+fn clock_warning(last: Timestamp, now: Timestamp) -> Option<String> {
+    (last > now.plus_seconds(CLOCK_AHEAD)).then(|| {
+        format!(
+            "the ledger's last entry is of {last}, and this machine's clock says {now}: the clock was ahead, or is behind now. \
+             Entries keep the later time until the clock is there; set the clock, and note the days concerned for your auditors"
+        )
     })
 }
 
@@ -85,4 +130,21 @@ fn spool(core: &Core) -> (u64, Option<Timestamp>) {
         .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
         .map(|since| Timestamp(u64::try_from(since.as_millis()).unwrap_or(0)));
     (bytes, oldest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_more_than_a_day_ahead_of_the_clock_is_worth_a_warning() {
+        let now = Timestamp::from_seconds(1_700_000_000);
+        assert_eq!(clock_warning(now.plus_seconds(CLOCK_AHEAD), now), None);
+        let far = clock_warning(now.plus_seconds(CLOCK_AHEAD + 1), now).expect("a warning");
+        assert!(
+            far.contains("2023-11-15") && far.contains("2023-11-14"),
+            "{far}"
+        );
+        assert_eq!(clock_warning(Timestamp(0), now), None);
+    }
 }

@@ -6,8 +6,8 @@ use crate::durable::{self, at};
 use indicatif::ProgressBar;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// A list has a line of some hundred bytes for each file.

@@ -35,7 +35,12 @@ pub enum CeremonyCommand {
     /// Found a box: deal the recovery key's shares, prove every quorum, take the TPM into possession
     Found {
         /// The data folder to make; it must not exist, or be empty
-        #[arg(long)]
+        #[arg(
+            long,
+            env = "STRONGROOM_DATA",
+            default_value = "/var/lib/strongroom",
+            value_name = "FOLDER"
+        )]
         data: PathBuf,
         /// The policy, TOML as in keys-policy/default.toml
         #[arg(long)]
@@ -59,7 +64,12 @@ pub enum CeremonyCommand {
     /// Restore a box on a new TPM, or on the same one after its boot measurements changed
     Restore {
         /// The data folder
-        #[arg(long)]
+        #[arg(
+            long,
+            env = "STRONGROOM_DATA",
+            default_value = "/var/lib/strongroom",
+            value_name = "FOLDER"
+        )]
         data: PathBuf,
         /// Copy the data from this backup first; the data folder must not exist, or be empty
         #[arg(long, value_name = "BACKUP")]

@@ -1,0 +1,164 @@
+//! The parent process: it goes on whatever its children, the disk and the operator do, and says what is wrong.
+
+use crate::support::disk::Disk;
+use crate::support::{TestBox, numbered_mail, text};
+use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// What a child's restart and a stop may take, on a slow machine, while another child is kept from starting.
+const SOON: Duration = Duration::from_secs(15);
+
+#[test]
+fn a_keeper_that_cannot_start_delays_neither_intake_nor_the_stop() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let people = box_.data().join("people");
+    std::fs::write(&people, "damaged").expect("written");
+    let before = box_.log().len();
+    box_.start_only();
+    // After its fifth end it waits for eight seconds and more.
+    box_.wait_until("the keeper's pause is long", || {
+        box_.log()[before..].matches("is started again").count() >= 5
+    });
+    assert!(box_.kill("intake"));
+    let killed = Instant::now();
+    box_.wait_until("intake", || box_.smtp().is_ok());
+    assert!(killed.elapsed() < SOON, "{:?}", killed.elapsed());
+    box_.send(&numbered_mail(1));
+    let stopped = Instant::now();
+    box_.stop();
+    assert!(stopped.elapsed() < SOON, "{:?}", stopped.elapsed());
+    box_.assert_no_panic();
+}
+
+#[test]
+fn a_full_disk_below_run_ends_no_box() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let Some(disk) = Disk::mount(&box_.data().join("run"), 1) else {
+        eprintln!("SKIPPED: mounting a tmpfs is refused here (run as root)");
+        return;
+    };
+    box_.start();
+    box_.send(&numbered_mail(0));
+    box_.wait_for_records(1);
+    disk.fill();
+    assert!(box_.kill("keeper"));
+    box_.wait_until("a complaint", || box_.log().contains("is not noted"));
+    box_.wait_until("the keeper is back", || box_.status("records") == 1);
+    box_.send(&numbered_mail(1));
+    disk.clear();
+    box_.wait_for_records(2);
+    box_.stop();
+    let state = std::fs::read_to_string(box_.data().join("run/state.json")).expect("a state");
+    assert!(state.contains("stopped"), "{state}");
+    box_.assert_no_panic();
+}
+
+#[test]
+fn status_tells_that_no_mail_is_taken_in_and_that_a_box_is_dead() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let taken = TcpListener::bind(("127.0.0.1", box_.smtps)).expect("the port");
+    box_.start_only();
+    box_.wait_until("a warning", || {
+        text(&box_.run("status")).contains("warning    no mail is taken in: cannot listen on")
+    });
+    for command in ["status", "status --json"] {
+        let status = box_.run(command);
+        let said = text(&status);
+        assert_eq!(status.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains("open") && said.contains("cannot listen on"),
+            "{said}"
+        );
+    }
+    drop(taken);
+    box_.wait_until("mail is taken in again", || {
+        box_.run("status").status.success()
+    });
+
+    box_.kill_all();
+    let status = box_.run("status");
+    assert!(!status.status.success());
+    assert!(
+        text(&status).contains("it does not run"),
+        "{}",
+        text(&status)
+    );
+    assert!(text(&box_.run("status --json")).contains("\"state\": \"stopped\""));
+}
+
+#[test]
+fn a_damaged_policy_costs_no_mail() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let policy = box_.data().join("policy.toml");
+    let good = std::fs::read(&policy).expect("a policy");
+    std::fs::write(&policy, "junk").expect("written");
+    box_.start_only();
+    box_.wait_until("intake", || box_.smtp().is_ok());
+    box_.send(&numbered_mail(1));
+    std::fs::write(&policy, good).expect("written");
+    box_.wait_for_records(1);
+    box_.assert_no_panic();
+}
+
+#[test]
+fn status_does_not_wait_for_a_stopped_keeper_or_a_tpm_that_is_gone() {
+    let mut box_ = TestBox::running();
+    box_.machine.power_off();
+    let said = text(&box_.run("status"));
+    assert!(said.contains("the TPM does not answer"), "{said}");
+    assert!(said.contains("TPM counter not known"), "{said}");
+    let [keeper] = box_.processes("keeper")[..] else {
+        panic!("one keeper");
+    };
+    let keeper = nix::unistd::Pid::from_raw(i32::try_from(keeper).expect("a process id"));
+    nix::sys::signal::kill(keeper, nix::sys::signal::Signal::SIGSTOP).expect("stopped");
+    let asked = Instant::now();
+    let said = text(&box_.run("status"));
+    assert!(asked.elapsed() < Duration::from_secs(60));
+    assert!(
+        said.contains("has not answered within 10 seconds"),
+        "{said}"
+    );
+    nix::sys::signal::kill(keeper, nix::sys::signal::Signal::SIGCONT).expect("goes on");
+}
+
+// Whoever may only go through the folder finds sockets, and nothing that is readable.
+#[test]
+fn nothing_in_the_data_folder_is_open_to_others_but_its_sockets() {
+    let box_ = TestBox::running();
+    box_.send(&numbered_mail(1));
+    box_.wait_for_records(1);
+    box_.ok("rebuild");
+    let data = box_.data();
+    let mut folders: Vec<PathBuf> = vec![data.clone()];
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let Ok(found) = path.symlink_metadata() else {
+                continue;
+            };
+            let allowed = match path.strip_prefix(&data).expect("below").to_str() {
+                Some("run") => 0o711,
+                Some("run/keeper.sock") => 0o666,
+                Some("run/lmtp.sock") => 0o660,
+                _ if found.is_dir() => 0o700,
+                _ => 0o600,
+            };
+            let mode = found.mode() & 0o777;
+            assert_eq!(mode & !allowed, 0, "{}: {mode:o}", path.display());
+            seen += 1;
+            if found.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    assert!(seen > 30, "{seen}");
+    assert_eq!(data.metadata().expect("metadata").mode() & 0o777, 0o711);
+}
