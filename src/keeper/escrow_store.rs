@@ -286,6 +286,9 @@ mod tests {
         .expect("a key");
         let mut builder = openssl::x509::X509Builder::new().expect("a builder");
         builder.set_pubkey(&private).expect("a public key");
+        let days = |days| openssl::asn1::Asn1Time::days_from_now(days).expect("a time");
+        builder.set_not_before(&days(0)).expect("a beginning");
+        builder.set_not_after(&days(9)).expect("an end");
         let digest = openssl::hash::MessageDigest::sha256();
         builder.sign(&private, digest).expect("a signature");
         Box::new(SmimeKey::new(private, &builder.build()).expect("a user's key"))
