@@ -1,6 +1,6 @@
 //! The running box behind damage: what one flipped bit or one lost folder may cost, and that people are told.
 
-use crate::support::{TestBox, numbered_mail};
+use crate::support::{TestBox, numbered_mail, text};
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
@@ -62,7 +62,7 @@ fn one_damaged_manifest_stops_neither_archiving_nor_search_nor_a_rebuild() {
         box_.run("status").status.success()
     });
     assert!(named(&box_).contains(&record), "{}", named(&box_));
-    let damage = box_.json("verify --json")["damage"].to_string();
+    let damage = text(&box_.run("verify --json"));
     assert!(damage.contains(&record), "{damage}");
     box_.login();
     box_.wait_for_hits(5, "");
