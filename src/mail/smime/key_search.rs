@@ -65,7 +65,7 @@ impl Recipients {
     /// Names them and their algorithms in `layer`.
     pub fn list(&self, layer: &mut Layer) {
         for recipient in &self.found {
-            layer.recipients.push(recipient.shown.clone());
+            layer.recipients.push(super::shortened(&recipient.shown));
             for algorithm in &recipient.algorithms {
                 super::note(&mut layer.algorithms, algorithm);
             }
