@@ -274,6 +274,41 @@ fn a_mail_of_two_types_is_not_signed_as_a_whole() {
 }
 
 #[test]
+fn a_mail_of_two_boundaries_is_not_signed_as_a_whole() {
+    for second in ["boundary=m", "boundary*=''s", "boundary*0=\"s\""] {
+        let entity = signed(BOSS, PART).replacen("boundary=s", &format!("boundary=s; {second}"), 1);
+        let signature = verify(&format!("From: {BOSS}\r\n{entity}"));
+        assert_eq!(
+            (signature.verdict, signature.scope),
+            (Verdict::Valid, Scope::Part),
+            "{second}"
+        );
+    }
+}
+
+#[test]
+fn an_old_signature_under_a_new_date_is_told() {
+    let now = jiff::Timestamp::from_second(SystemClock.now().seconds() as i64).unwrap();
+    let dated = |hours: i64, zone: i8| {
+        let there = jiff::tz::TimeZone::fixed(jiff::tz::offset(zone));
+        let date = (now + jiff::SignedDuration::from_hours(hours)).to_zoned(there);
+        let date = jiff::fmt::rfc2822::to_string(&date).unwrap();
+        verify(&format!(
+            "From: {EVE}\r\nDate: {date}\r\n{}",
+            signed(EVE, PART)
+        ))
+    };
+    for (hours, zone) in [(0, 0), (0, 13), (-20, -11), (20, 13)] {
+        assert_eq!(dated(hours, zone).verdict, Verdict::Valid, "{hours}");
+    }
+    for hours in [-30, 30, 4000] {
+        let judged = dated(hours, 2);
+        assert_eq!(judged.verdict, Verdict::ValidBut, "{hours}");
+        assert!(judged.reason.starts_with("time-mismatch: "), "{hours}");
+    }
+}
+
+#[test]
 fn a_signed_multipart_that_became_mixed_is_verified() {
     let entity = signed(BOSS, PART).replacen("multipart/signed", "multipart/mixed", 1);
     let head = format!("From: {BOSS}\r\n");

@@ -45,6 +45,16 @@ pub fn mailboxes(value: &[u8]) -> Vec<Mailbox> {
     found
 }
 
+/// An address as it is compared with others: lower case, and its domain as DNS has it (`xn--…`).
+#[must_use]
+pub fn compared(address: &str) -> String {
+    let Some((local, domain)) = address.rsplit_once('@').filter(|_| !address.is_ascii()) else {
+        return address.to_lowercase();
+    };
+    let domain = idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_lowercase());
+    format!("{}@{domain}", local.to_lowercase())
+}
+
 #[derive(Default)]
 struct Current {
     text: Vec<u8>,

@@ -2,7 +2,7 @@
 
 use super::bounds::Bounds;
 use super::keyops::{KeyHint, KeyOps};
-use super::model::{ClaimSource, Layer, Signature, SignatureMath};
+use super::model::{ClaimSource, Layer, Rated, Signature, SignatureMath};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
@@ -88,6 +88,39 @@ pub struct OpenPolicy {
     pub weak: BTreeSet<String>,
 }
 
+impl OpenPolicy {
+    /// The rating of each of these algorithms.
+    #[must_use]
+    pub fn rated<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Vec<Rated> {
+        let rate = |name: &String| Rated {
+            name: name.clone(),
+            weak: self.is_weak(name),
+        };
+        names.into_iter().map(rate).collect()
+    }
+
+    /// Whether an algorithm's name is rated weak: named itself, or a shorter key of a family named with a size ("RSA-1024"
+    /// names RSA-768 too).
+    #[must_use]
+    pub fn is_weak(&self, name: &str) -> bool {
+        let sized = |name: &str| {
+            name.rsplit_once('-')
+                .and_then(|(f, bits)| Some((f.to_owned(), bits.parse::<u32>().ok()?)))
+        };
+        let key = sized(name).filter(|(family, _)| matches!(family.as_str(), "RSA" | "DSA" | "EC"));
+        self.weak.iter().any(|weak| {
+            weak == name
+                || match (&key, sized(weak)) {
+                    (Some((family, bits)), Some((weak_family, most))) => {
+                        *family == weak_family && *bits <= most
+                    }
+                    (Some((family, _)), None) => family == weak,
+                    _ => false,
+                }
+        })
+    }
+}
+
 /// Everything one opening needs.
 pub struct Context<'a> {
     /// Private-key operations.
@@ -108,7 +141,19 @@ pub struct Context<'a> {
     pub budget: &'a Budget,
 }
 
+/// A signature from the future is a wrong clock up to this many seconds.
+pub const CLOCK_SKEW: u64 = 24 * 3600;
+
 impl Context<'_> {
+    /// The reservation about a signing time that is not the mail's, which may be an old one under a new Date.
+    #[must_use]
+    pub fn time_mismatch(&self, signed: Timestamp) -> Option<String> {
+        let date = self.date?;
+        let apart = signed.seconds().abs_diff(date.seconds());
+        let why = || format!("time-mismatch: signed on {signed}, the mail is of {date}");
+        (apart > CLOCK_SKEW).then(why)
+    }
+
     /// The time that the signer (`signing`) or else the Date field claims, if it lies so far before the arrival that
     /// the mail did not come straight from its sender.
     #[must_use]

@@ -73,6 +73,16 @@ impl ContentType {
             .map(|(_, value)| value.as_str())
     }
 
+    /// Whether readers may differ on a parameter's value: it is there more than once.
+    #[must_use]
+    pub fn is_ambiguous(&self, name: &str) -> bool {
+        self.parameters
+            .iter()
+            .filter(|(have, _)| have == name)
+            .nth(1)
+            .is_some()
+    }
+
     /// `kind/subtype`.
     #[must_use]
     pub fn essence(&self) -> String {
@@ -124,8 +134,8 @@ fn joined_parameters(raw: Vec<(String, String)>) -> Vec<(String, String)> {
             }
         }
         let name = group[0].0.clone();
-        plain.retain(|(have, _)| *have != name);
-        plain.push((name, charset::decode(&bytes, Some(&charset))));
+        // Before a plain one of the same name.
+        plain.insert(0, (name, charset::decode(&bytes, Some(&charset))));
     }
     plain
 }

@@ -143,6 +143,10 @@ pub struct Signature {
     pub reason: String,
     /// Addresses or name of the signer as the certificate or key says, else the key id.
     pub signer: String,
+    /// The signer's addresses as the certificate or key proves them, in the form in which they are compared.
+    /// Manifests written before 2026-11-28 do not have it.
+    #[serde(default)]
+    pub addresses: Vec<String>,
     /// Fingerprint of the signer's certificate (SHA-256) or key, where known.
     pub fingerprint: Option<String>,
     /// See [`Scope`].
@@ -151,14 +155,25 @@ pub struct Signature {
     pub time: Option<Timestamp>,
     /// Signature and digest algorithms.
     pub algorithms: Vec<String>,
+    /// How the policy rates these, and those that the signer's chain hangs on.
+    /// Manifests written before 2026-11-28 do not have it.
+    #[serde(default)]
+    pub rated: Vec<Rated>,
     /// Signer's certificate and chain up to the anchor, DER (S/MIME), or the certificate (OpenPGP).
     pub chain: Vec<serde_bytes::ByteBuf>,
+    /// Digest of the set of trust anchors that it was judged with (S/MIME): SHA-256 of their SHA-256, sorted.
+    /// Manifests written before 2026-11-28 do not have it.
+    #[serde(default)]
+    pub anchors: Option<Digest>,
     /// Where the key came from: "anchors", "escrow", "directory", "message".
     pub key_source: Option<String>,
     /// See [`Revocation`].
     pub revocation: Revocation,
     /// Where the revocation data came from.
     pub revocation_source: Option<String>,
+    /// The From addresses that the signer's were compared with. Manifests written before 2026-11-28 do not have it.
+    #[serde(default)]
+    pub from: Vec<String>,
     /// Whether the From address is one of the signer's addresses; `None` if there is no From.
     pub from_matches: Option<bool>,
     /// The verdict for the time that the mail claims, where that lies well before its arrival (imported mail).
@@ -178,10 +193,14 @@ impl Signature {
             math: SignatureMath::Unchecked,
             reason,
             signer: String::new(),
+            addresses: Vec::new(),
             fingerprint: None,
             scope: Scope::Whole,
             time: None,
             algorithms: Vec::new(),
+            rated: Vec::new(),
+            anchors: None,
+            from: Vec::new(),
             chain: Vec::new(),
             key_source: None,
             revocation: Revocation::Unknown,
@@ -190,6 +209,15 @@ impl Signature {
             claimed: None,
         }
     }
+}
+
+/// An algorithm as the policy rates it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rated {
+    /// Its name.
+    pub name: String,
+    /// It is weak.
+    pub weak: bool,
 }
 
 /// A verdict as it would have been at a time that nobody but the mail itself attests: as good as that claim.

@@ -13,4 +13,5 @@ mod other_writers;
 mod released;
 mod revocation;
 mod support;
+mod tricks;
 mod vendored;

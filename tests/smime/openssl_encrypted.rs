@@ -290,7 +290,7 @@ fn a_wrong_key_fails_cleanly() {
 fn altered_content_is_damaged() {
     let folder = Folder::new();
     folder.identity("rsa", "rsa:2048", "");
-    folder.must("cms -encrypt -aes-256-gcm -binary -in message -outform DER -out out rsa.crt");
+    folder.must("cms -encrypt -aes-256-gcm -binary -in message -outform DER -out out -recip rsa.crt -keyopt rsa_padding_mode:oaep");
     let mut altered = folder.read("out");
     *altered.last_mut().unwrap() ^= 1;
     let Unopened {
@@ -298,6 +298,35 @@ fn altered_content_is_damaged() {
     } = open(&folder.keys("rsa"), &Trust::default(), &altered, None).unwrap_err();
     assert!(matches!(failure, Failure::Damaged(_)));
     assert_eq!(layers[0].integrity, Integrity::Broken);
+}
+
+/// Bleichenbacher's question: is what the private key makes of this well-formed?
+#[test]
+fn what_is_wrong_under_an_rsa_v15_wrap_is_not_told() {
+    let folder = Folder::new();
+    folder.identity("rsa", "rsa:2048", "");
+    let keys = folder.keys("rsa");
+    for cipher in ["aes-256-gcm", "aes-256-cbc"] {
+        folder.must(&format!(
+            "cms -encrypt -{cipher} -binary -in message -outform DER -out out rsa.crt"
+        ));
+        let sent = folder.read("out");
+        let answer = |altered: &[u8]| {
+            let unopened = open(&keys, &Trust::default(), altered, None).unwrap_err();
+            let layer = unopened.layers.into_iter().next().unwrap();
+            (unopened.failure, layer.reason, layer.integrity)
+        };
+        // The content under a right key; then the wrap, whose 256 octets stand behind their own head.
+        let mut content = sent.clone();
+        let near_the_end = content.len() - 20;
+        content[near_the_end] ^= 0x55;
+        let head = [4, 0x82, 1, 0];
+        let wrap = sent.windows(4).position(|part| part == head).unwrap();
+        let mut wrapped = sent.clone();
+        wrapped[wrap + 100] ^= 1;
+        assert_eq!(answer(&content), answer(&wrapped), "{cipher}");
+        assert!(matches!(answer(&content).0, Failure::NoKey { .. }));
+    }
 }
 
 #[test]

@@ -9,7 +9,14 @@ use crate::mail::{sniff, tnef, transfer};
 impl Walk<'_> {
     /// Looks into a part and all parts in it.
     pub(super) fn part(&mut self, spot: Spot<'_>, edits: &mut Edits) {
-        let Spot { part, place, .. } = spot;
+        let part = spot.part;
+        // Of two boundaries clients take the one or the other.
+        let place = if part.content_type.is_ambiguous("boundary") {
+            &spot.place.part()
+        } else {
+            spot.place
+        };
+        let spot = Spot { place, ..spot };
         if part.is_multipart() && !part.children.is_empty() {
             if part.content_type.subtype == "signed" {
                 return self.signed_multipart(spot, edits);

@@ -47,6 +47,7 @@ impl Walk<'_> {
             .extend(signatures.into_iter().map(|found| Signature {
                 depth: found.depth + place.depth,
                 scope,
+                from: place.from.clone(),
                 ..found
             }));
     }

@@ -10,14 +10,14 @@ use std::collections::HashSet;
 
 /// Stands for the sender of a mail whose From has no address: nobody is that.
 pub(super) const NOBODY: &str = "nobody (no address in From)";
-/// Stands for the senders beyond [`MAX_SENDERS`]: nobody is that either.
+/// Stands for the senders beyond [`MAX_SENDERS`] or [`MAX_FIELD`]: nobody is that either.
 const OTHERS: &str = "others (too many addresses in From)";
 /// Bytes of one field that are read.
 const MAX_FIELD: usize = 64 << 10;
 /// Addresses that are compared.
 const MAX_SENDERS: usize = 200;
 
-/// All addresses that the From fields of `root` show, lower case; with those of the message that it wraps to protect its
+/// All addresses that the From fields of `root` show, as they are compared; with those of the message that it wraps to protect its
 /// header (RFC 8551, section 3.1).
 pub(super) fn shown(bytes: &[u8], root: &Part) -> Vec<String> {
     let mut all = in_fields(bytes, root);
@@ -41,6 +41,7 @@ fn in_fields(bytes: &[u8], root: &Part) -> Vec<String> {
         if all.len() > MAX_SENDERS {
             break;
         }
+        let is_cut = value.len() > MAX_FIELD;
         let value = &value[..value.len().min(MAX_FIELD)];
         let mailboxes = address::mailboxes(value).into_iter();
         let named: Vec<String> = mailboxes
@@ -56,8 +57,11 @@ fn in_fields(bytes: &[u8], root: &Part) -> Vec<String> {
             .filter(|word| is_address(word) && !known.contains(word))
             .map(str::to_owned);
         let others: Vec<String> = others.collect();
-        all.extend(named);
-        all.extend(others);
+        all.extend(named.iter().map(|one| address::compared(one)));
+        all.extend(others.iter().map(|one| address::compared(one)));
+        if is_cut {
+            all.push(OTHERS.to_owned());
+        }
     }
     if all.len() > MAX_SENDERS {
         all.truncate(MAX_SENDERS);
@@ -85,8 +89,12 @@ pub(super) fn brought(plaintext: &[u8]) -> Vec<String> {
 
 /// Withdraws the verdict of a signature that is not by all of `senders`, whom a reader sees.
 pub(super) fn compare(signature: &mut Signature, senders: &[String]) {
-    let signers: Vec<&str> = signature.signer.split(", ").collect();
-    let is_signer = |sender: &String| signers.iter().any(|s| s.eq_ignore_ascii_case(sender));
+    for sender in senders {
+        if !signature.from.contains(sender) {
+            signature.from.push(sender.clone());
+        }
+    }
+    let is_signer = |sender: &&String| signature.addresses.contains(sender);
     let Some(other) = senders.iter().find(|sender| !is_signer(sender)) else {
         return;
     };
@@ -170,6 +178,36 @@ mod tests {
         let shown = from(&many.join(", "));
         assert_eq!(shown.len(), MAX_SENDERS + 1);
         assert_eq!(shown.last().map(String::as_str), Some(OTHERS));
+    }
+
+    #[test]
+    fn who_stands_behind_the_end_of_a_long_field_is_nobody() {
+        let long = format!(
+            "{}eve@evil.example, boss@big.example",
+            " ".repeat(MAX_FIELD - 16)
+        );
+        assert!(from(&long).iter().any(|sender| sender == OTHERS));
+    }
+
+    #[test]
+    fn a_name_that_reads_like_a_list_is_no_address() {
+        let mut signature = Signature {
+            signer: "CN=x, boss@big.example".to_owned(),
+            ..Signature::bare(
+                crate::mail::model::Format::Smime,
+                Verdict::Valid,
+                String::new(),
+            )
+        };
+        compare(&mut signature, &["boss@big.example".to_owned()]);
+        assert_eq!(signature.verdict, Verdict::UnknownSigner);
+    }
+
+    #[test]
+    fn a_domain_in_another_script_is_the_one_that_dns_has() {
+        for field in ["Ü <a@BÜCHER.example>", "a@xn--bcher-kva.example"] {
+            assert_eq!(from(field), ["a@xn--bcher-kva.example"]);
+        }
     }
 
     proptest! {

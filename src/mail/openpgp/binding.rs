@@ -3,6 +3,7 @@
 
 use super::signature::timestamp;
 use super::verify;
+use crate::mail::address;
 use crate::time::Timestamp;
 use openpgp::Cert;
 use openpgp::crypto::hash::Context;
@@ -19,7 +20,7 @@ pub struct Binding {
     pub expiry: Option<Timestamp>,
     /// Whether the key or the certificate is revoked, whatever the reason.
     pub revoked: bool,
-    /// Lower-case addresses of the self-signed user ids.
+    /// Addresses of the self-signed, unrevoked user ids, as they are compared.
     pub addresses: Vec<String>,
 }
 
@@ -27,7 +28,10 @@ pub struct Binding {
 #[must_use]
 pub fn by_hand(cert: &Cert, key: &Key<PublicParts, UnspecifiedRole>) -> Option<Binding> {
     let own = Own { cert };
-    let user_ids: Vec<(&UserID, &Signature)> = own.user_ids().collect();
+    let user_ids: Vec<(&UserID, &Signature)> = own
+        .user_ids()
+        .filter(|(user_id, signed)| !own.revoked_since(user_id, signed))
+        .collect();
     let newest = user_ids
         .iter()
         .map(|(_, signature)| *signature)
@@ -54,7 +58,7 @@ pub fn by_hand(cert: &Cert, key: &Key<PublicParts, UnspecifiedRole>) -> Option<B
     }
     let addresses = user_ids
         .iter()
-        .filter_map(|(user_id, _)| user_id.email().ok().flatten().map(str::to_lowercase));
+        .filter_map(|(user_id, _)| user_id.email().ok().flatten().map(address::compared));
     Some(Binding {
         flags,
         expiry,
@@ -102,6 +106,20 @@ impl<'a> Own<'a> {
                 })
                 .map(move |signature| (user_id, signature))
         })
+    }
+
+    /// Whether the user id was revoked after it was signed.
+    fn revoked_since(&self, user_id: &UserID, signed: &Signature) -> bool {
+        let primary = self.cert.primary_key().key();
+        self.of_kind(SignatureType::CertificationRevocation)
+            .filter(|revoked| revoked.signature_creation_time() >= signed.signature_creation_time())
+            .any(|revoked| {
+                own_check(self.cert, revoked, |signature, hash| {
+                    signature
+                        .hash_userid_binding(hash, primary, user_id)
+                        .is_ok()
+                })
+            })
     }
 
     fn of_primary(&self, kind: SignatureType) -> impl Iterator<Item = &'a Signature> + use<'a> {
@@ -180,7 +198,7 @@ mod tests {
     use super::*;
     use openpgp::Packet;
     use openpgp::cert::CertBuilder;
-    use openpgp::crypto::mpi;
+    use openpgp::crypto::{KeyPair, mpi};
     use openpgp::packet::key::{Key4, PrimaryRole, SubordinateRole};
     use openpgp::packet::signature::SignatureBuilder;
     use openpgp::types::{Curve, HashAlgorithm, PublicKeyAlgorithm};
@@ -277,7 +295,7 @@ mod tests {
         assert!(by_hand(&claimed, subkey.role_as_unspecified()).is_none());
         // Consent to another certificate is none to this one.
         let other = Primary::new(subkey.creation_time()).key();
-        let consent = |primary: &Key<PublicParts, PrimaryRole>, pair: &mut _| {
+        let consent = |primary: &Key<PublicParts, PrimaryRole>, pair: &mut KeyPair| {
             SignatureBuilder::new(SignatureType::PrimaryKeyBinding)
                 .sign_primary_key_binding(pair, primary, &subkey)
                 .unwrap()

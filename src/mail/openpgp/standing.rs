@@ -4,6 +4,7 @@
 use super::certs::Known;
 use super::policy::EveryAge;
 use super::signature::timestamp;
+use crate::mail::address;
 use crate::time::Timestamp;
 use openpgp::Cert;
 use openpgp::Fingerprint;
@@ -28,7 +29,7 @@ pub struct Standing {
     pub flags: Option<KeyFlags>,
     /// When the key or the certificate runs out.
     pub expiry: Option<Timestamp>,
-    /// Lower-case addresses of the self-signed, unrevoked user ids.
+    /// Addresses of the self-signed, unrevoked user ids, as they are compared.
     pub addresses: Vec<String>,
 }
 
@@ -61,7 +62,7 @@ pub fn of(
     let standing = Rc::new(Standing {
         flags: keys_of(&then, &fingerprint).find_map(|key| key.key_flags()),
         expiry: expiry(later.as_ref().unwrap_or(&then), &fingerprint),
-        addresses: addresses(&then),
+        addresses: addresses(&then, arrived),
     });
     if let Some(since) = settled {
         let kept = (since, Rc::clone(&standing));
@@ -133,11 +134,16 @@ fn expiry(valid: &ValidCert, fingerprint: &Fingerprint) -> Option<Timestamp> {
     of_key.into_iter().chain(of_primary).min().map(timestamp)
 }
 
-fn addresses(valid: &ValidCert) -> Vec<String> {
+/// The addresses of the user ids that were not revoked, and are not at the arrival: whoever has lost an address could
+/// claim to have signed before.
+fn addresses(valid: &ValidCert, arrived: Timestamp) -> Vec<String> {
     let revoked = |status: RevocationStatus| matches!(status, RevocationStatus::Revoked(_));
-    let user_ids = valid.userids().filter(|u| !revoked(u.revocation_status()));
+    let user_ids = valid.userids().filter(|u| {
+        let since = u.bundle().revocation_status(POLICY, system(arrived));
+        !revoked(u.revocation_status()) && !revoked(since)
+    });
     user_ids
-        .filter_map(|u| u.userid().email().ok().flatten().map(str::to_lowercase))
+        .filter_map(|u| u.userid().email().ok().flatten().map(address::compared))
         .collect()
 }
 
@@ -190,6 +196,34 @@ mod tests {
             assert_eq!(answer.1, Some(created.plus_seconds(365 * DAY)));
         }
         assert_eq!(kept.settled.0.borrow().len(), 1);
+    }
+
+    #[test]
+    fn an_address_that_was_lost_counts_for_nothing_that_arrives_since() {
+        let (cert, created) = made();
+        let secret = cert.primary_key().key().clone().parts_into_secret();
+        let mut pair = secret.unwrap().into_keypair().unwrap();
+        let lost = created.plus_seconds(9 * DAY);
+        let revocation = openpgp::cert::UserIDRevocationBuilder::new()
+            .set_signature_creation_time(system(lost))
+            .unwrap()
+            .set_reason_for_revocation(ReasonForRevocation::UIDRetired, b"")
+            .unwrap()
+            .build(
+                &mut pair,
+                &cert,
+                cert.userids().next().unwrap().userid(),
+                None,
+            )
+            .unwrap();
+        let known = known(&cert.clone().insert_packets([revocation]).unwrap().0);
+        let key = cert.keys().subkeys().next().unwrap().key().clone().into();
+        let signed = created.plus_seconds(2 * DAY);
+        for (days, addresses) in [(3, 1), (20, 0)] {
+            let arrived = created.plus_seconds(days * DAY);
+            let standing = of(&known, &key, signed, arrived).unwrap();
+            assert_eq!(standing.addresses.len(), addresses, "day {days}");
+        }
     }
 
     #[test]

@@ -7,16 +7,14 @@ use super::certs::FROM_MESSAGE;
 use super::session::public_key_name;
 use super::signature::{Candidate, Signer, timestamp};
 use super::standing::{self, POLICY, Standing, system};
-use crate::mail::context::{Context, OpenPolicy};
+use crate::mail::address;
+use crate::mail::context::{CLOCK_SKEW, Context, OpenPolicy};
 use crate::mail::model::{Claimed, Revocation, Signature, SignatureMath, Verdict};
 use crate::time::Timestamp;
 use openpgp::packet::key::{Key, PublicParts, UnspecifiedRole};
 use openpgp::types::{KeyFlags, RevocationStatus, RevocationType};
 use sequoia_openpgp as openpgp;
 use std::borrow::Cow;
-
-/// A signature from the future is a wrong clock up to this many seconds.
-const CLOCK_SKEW: u64 = 24 * 3600;
 
 /// The signature fits no key it names.
 pub(super) fn bad(mut evidence: Signature, signer: &Signer, ctx: &Context) -> Signature {
@@ -31,6 +29,7 @@ pub(super) fn bad(mut evidence: Signature, signer: &Signer, ctx: &Context) -> Si
             describe_by_hand(&mut evidence, candidate, binding.as_ref(), ctx);
         }
     }
+    evidence.rated = ctx.policy.rated(&evidence.algorithms);
     evidence.verdict = Verdict::Invalid;
     evidence.math = SignatureMath::Bad;
     evidence.reason = "bad: the signature does not fit the content".to_owned();
@@ -64,8 +63,12 @@ pub(super) fn good(
         }
     }
     findings.trust(&evidence, ctx);
+    findings
+        .reservations
+        .extend(evidence.time.and_then(|time| ctx.time_mismatch(time)));
     findings.algorithms(&evidence.algorithms, ctx.policy);
     findings.reservations.extend(reservation.map(str::to_owned));
+    evidence.rated = ctx.policy.rated(&evidence.algorithms);
     (evidence.verdict, evidence.reason) = findings.verdict();
     evidence.claimed = claimed(&evidence, signature, signer, reservation, ctx);
     evidence
@@ -300,7 +303,7 @@ impl Findings {
     }
 
     fn algorithms(&mut self, algorithms: &[String], policy: &OpenPolicy) {
-        for name in algorithms.iter().filter(|name| is_weak(policy, name)) {
+        for name in algorithms.iter().filter(|name| policy.is_weak(name)) {
             self.reservations.push(format!("weak: {name}"));
         }
     }
@@ -355,8 +358,9 @@ fn name(evidence: &mut Signature, addresses: &[String], user_id: Option<&[u8]>, 
     evidence.from_matches = (!ctx.from.is_empty()).then(|| {
         ctx.from
             .iter()
-            .all(|from| addresses.contains(&from.to_lowercase()))
+            .all(|from| addresses.contains(&address::compared(from)))
     });
+    evidence.addresses = addresses.to_vec();
     if !addresses.is_empty() {
         evidence.signer = addresses.join(", ");
     } else if let Some(user_id) = user_id {
@@ -375,23 +379,4 @@ fn size(evidence: &mut Signature, key: &Key<PublicParts, UnspecifiedRole>) {
     {
         *first = format!("{public}-{bits}");
     }
-}
-
-/// Whether policy rates a name weak: named itself, or a shorter key of a family named with a size ("RSA-1024" names RSA-768 too).
-fn is_weak(policy: &OpenPolicy, name: &str) -> bool {
-    let sized = |name: &str| {
-        name.rsplit_once('-')
-            .and_then(|(f, bits)| Some((f.to_owned(), bits.parse::<u32>().ok()?)))
-    };
-    let key = sized(name).filter(|(family, _)| matches!(family.as_str(), "RSA" | "DSA"));
-    policy.weak.iter().any(|weak| {
-        weak == name
-            || match (&key, sized(weak)) {
-                (Some((family, bits)), Some((weak_family, most))) => {
-                    *family == weak_family && *bits <= most
-                }
-                (Some((family, _)), None) => family == weak,
-                _ => false,
-            }
-    })
 }

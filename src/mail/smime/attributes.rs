@@ -1,7 +1,9 @@
 //! Signed attributes (RFC 5652 §5.4, §11): what they state, and whether the signature is over them.
 
-use super::ber::{Element, Reader, der, tag};
+use super::algorithm::Algorithm;
+use super::ber::{BerError, Element, Reader, der, tag};
 use super::structure::{SignerInfo, attribute_values};
+use super::verify::Fit;
 use super::{algorithm, oids, verify};
 use crate::time::Timestamp;
 use const_oid::ObjectIdentifier;
@@ -54,12 +56,12 @@ pub fn attributes_fit(
     signer: &SignerInfo<'_>,
     attributes: &Element<'_>,
     key: &PKey<Public>,
-) -> Result<bool, verify::Unsupported> {
+) -> Result<Fit, verify::Unsupported> {
     let Ok(received) = attributes.to_der() else {
-        return Ok(false);
+        return Ok(Fit::No);
     };
     let Ok(body) = Element::only(&received).map(|element| element.body) else {
-        return Ok(false);
+        return Ok(Fit::No);
     };
     let mut sorted: Vec<&[u8]> = Reader::new(body)
         .filter_map(Result::ok)
@@ -79,11 +81,67 @@ pub fn attributes_fit(
                 .ok()
                 .flatten()
         };
-        if verify::check(signer, key, &mut digest, &mut || bytes.clone())? {
-            return Ok(true);
+        let fit = verify::check(signer, key, &mut digest, &mut || bytes.clone())?;
+        if fit != Fit::No {
+            return Ok(fit);
         }
     }
-    Ok(false)
+    Ok(Fit::No)
+}
+
+/// Bytes of a content in which attributes are looked for.
+const WINDOW: usize = 64 << 10;
+
+/// Whether content could be the signed attributes of another message: what is signed with attributes is their encoding,
+/// so that it verifies as the content of a message without any.
+pub fn looks_like_attributes<'a>(pieces: impl Iterator<Item = Result<&'a [u8], BerError>>) -> bool {
+    let mut start = Vec::new();
+    for piece in pieces.filter_map(Result::ok) {
+        start.extend_from_slice(&piece[..piece.len().min(WINDOW - start.len())]);
+        if start[..].first().is_some_and(|first| *first != tag::SET) || start.len() == WINDOW {
+            break;
+        }
+    }
+    let names = |kind: &ObjectIdentifier| {
+        let encoded = der(tag::OID, kind.as_bytes());
+        memchr::memmem::find(&start, &encoded).is_some()
+    };
+    start.first() == Some(&tag::SET) && [oids::CONTENT_TYPE, oids::MESSAGE_DIGEST].iter().any(names)
+}
+
+/// Whether the signer signed for another certificate than this one (DER): an ESS signing certificate attribute (RFC 2634
+/// §5.4, RFC 5035) names one by its digest, the first in its list.
+pub fn names_another(signer: &SignerInfo<'_>, certificate: &[u8]) -> bool {
+    let Some(attributes) = &signer.signed_attributes else {
+        return false;
+    };
+    let kinds = [
+        (oids::SIGNING_CERTIFICATE, "SHA-1"),
+        (oids::SIGNING_CERTIFICATE_V2, "SHA-256"),
+    ];
+    kinds.iter().any(|(kind, digest)| {
+        let values = attribute_values(attributes, kind).unwrap_or_default();
+        let other = |value| is_named(value, digest, certificate) == Ok(false);
+        values.iter().any(other)
+    })
+}
+
+/// Whether a `SigningCertificate` or `SigningCertificateV2` begins with this certificate. True for a digest that is not
+/// known here.
+fn is_named(value: &Element<'_>, usual: &str, certificate: &[u8]) -> Result<bool, BerError> {
+    let list = value.inside().expect(tag::SEQUENCE, "certificates")?;
+    let mut id = list
+        .inside()
+        .expect(tag::SEQUENCE, "a certificate's digest")?
+        .inside();
+    let name = if id.peek() == tag::SEQUENCE {
+        oids::digest_name(&Algorithm::read(&mut id)?.oid).unwrap_or_default()
+    } else {
+        usual
+    };
+    let stated = id.value("a digest")?.octet_string()?;
+    let computed = algorithm::hash(name, [Ok::<_, BerError>(certificate)].into_iter())?;
+    Ok(computed.is_none_or(|computed| computed == *stated))
 }
 
 /// The `signingTime` attribute.

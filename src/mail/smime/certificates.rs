@@ -3,9 +3,10 @@
 
 use super::ber::{BerError, Element, tag};
 use super::chain::{self, Known};
-use super::name;
 use super::structure::Identifier;
+use super::{name, oids};
 use crate::id::Digest;
+use crate::mail::address;
 use crate::mail::context::Trust;
 use openssl::pkey::{PKey, Public};
 use openssl::x509::X509;
@@ -49,7 +50,7 @@ pub struct Certificate {
     pub names: Option<Names>,
     /// Its public key; `None` if OpenSSL does not know the kind.
     pub key: Option<PKey<Public>>,
-    /// Its addresses, lower case.
+    /// Its addresses, as they are compared.
     pub addresses: Vec<String>,
     /// Its key usages allow signing mail.
     pub may_sign_mail: bool,
@@ -69,15 +70,6 @@ impl Certificate {
             x509,
         })
     }
-}
-
-/// A certificate and where it was found.
-#[derive(Clone)]
-pub struct Found {
-    /// The certificate.
-    pub certificate: Rc<Certificate>,
-    /// Where.
-    pub source: Source,
 }
 
 /// What a certificate can be named by: issuer (canonical) and serial, and key identifier.
@@ -215,25 +207,39 @@ pub fn in_message(set: Option<Element<'_>>, most: usize) -> Vec<Rc<Certificate>>
     certificates.filter_map(|element| parse(&element)).collect()
 }
 
-/// The certificate that `id` names: what we knew before is preferred to what came with the message.
+/// The certificates that `id` names, what we knew before first.
 #[must_use]
-pub fn find(id: &Identifier<'_>, set: Option<Element<'_>>, trust: &Trust) -> Option<Found> {
-    Known::of(trust)
-        .find(id)
-        .or_else(|| find_in(id, &in_message(set, MOST)))
+pub fn find(id: &Identifier<'_>, set: Option<Element<'_>>, trust: &Trust) -> Vec<Rc<Certificate>> {
+    find_in(id, &Known::of(trust), || in_message(set, MOST))
 }
 
-/// The certificate among `certificates` that `id` names.
+/// The certificates that `id` names: of those known beforehand, and of those in the message. Several may answer to one
+/// name, and only the signer's own fits; each costs a check, so there are at most [`MOST_OF_A_NAME`].
 #[must_use]
-pub fn find_in(id: &Identifier<'_>, certificates: &[Rc<Certificate>]) -> Option<Found> {
-    let wanted = Wanted::of(id)?;
-    let fits = |one: &&Rc<Certificate>| one.names.as_ref().is_some_and(|names| wanted.fits(names));
-    let found = certificates.iter().find(fits)?;
-    Some(Found {
-        certificate: Rc::clone(found),
-        source: Source::Message,
-    })
+pub fn find_in<C: AsRef<[Rc<Certificate>]>>(
+    id: &Identifier<'_>,
+    known: &Known,
+    in_message: impl FnOnce() -> C,
+) -> Vec<Rc<Certificate>> {
+    let Some(wanted) = Wanted::of(id) else {
+        return Vec::new();
+    };
+    let in_message = in_message();
+    let named = in_message.as_ref().iter().filter(|one| {
+        let names = one.names.as_ref();
+        names.is_some_and(|names| wanted.fits(names))
+    });
+    let mut found: Vec<Rc<Certificate>> = Vec::new();
+    for one in known.find(id).iter().chain(named) {
+        if found.len() < MOST_OF_A_NAME && found.iter().all(|other| other.id != one.id) {
+            found.push(Rc::clone(one));
+        }
+    }
+    found
 }
+
+/// Most certificates tried for one signer or originator.
+const MOST_OF_A_NAME: usize = 8;
 
 /// Most certificates remembered in their parsed form.
 const MOST_REMEMBERED: usize = 2000;
@@ -241,27 +247,50 @@ const MOST_REMEMBERED: usize = 2000;
 /// Most certificates read from one message.
 pub const MOST: usize = 200;
 
-/// All addresses of a certificate (rfc822Name, emailAddress), lower case.
+/// Most addresses read of one certificate.
+const MOST_ADDRESSES: usize = 200;
+
+/// All addresses of a certificate (rfc822Name, SmtpUTF8Mailbox, emailAddress), as they are compared.
 #[must_use]
 pub fn addresses(x509: &X509) -> Vec<String> {
     let mut addresses = Vec::new();
     for name in x509.subject_alt_names().into_iter().flatten() {
-        addresses.extend(name.email().map(str::to_lowercase));
+        addresses.extend(name.email().map(str::to_owned));
     }
+    addresses.extend(international_addresses(x509));
     for entry in x509
         .subject_name()
         .entries_by_nid(openssl::nid::Nid::PKCS9_EMAILADDRESS)
     {
-        addresses.extend(
-            entry
-                .data()
-                .to_string()
-                .ok()
-                .map(|text| text.to_lowercase()),
-        );
+        addresses.extend(entry.data().to_string().ok().map(|text| text.to_string()));
     }
+    addresses.truncate(MOST_ADDRESSES);
+    let mut addresses: Vec<String> = addresses
+        .iter()
+        .map(|address| address::compared(address))
+        .collect();
     addresses.dedup();
     addresses
+}
+
+/// The addresses that no rfc822Name can hold (RFC 8398).
+fn international_addresses(x509: &X509) -> Vec<String> {
+    let encoded = x509.to_der().unwrap_or_default();
+    let names = chain::extension_in(&encoded, tag::context(3), "2.5.29.17").unwrap_or_default();
+    let Ok(names) = Element::only(&names) else {
+        return Vec::new();
+    };
+    let mailbox = |name: Element<'_>| {
+        let mut inside = name.inside();
+        let kind = inside.value("a kind of name").ok()?.oid().ok()?;
+        (kind == oids::SMTP_UTF8_MAILBOX).then_some(())?;
+        name::text(&inside.value("a name").ok()?.inside().next()?.ok()?)
+    };
+    let others = names.inside().filter_map(Result::ok);
+    others
+        .filter(|name| name.tag == tag::context(0))
+        .filter_map(mailbox)
+        .collect()
 }
 
 /// The subject for people.

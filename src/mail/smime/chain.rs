@@ -3,8 +3,9 @@
 //! a signature costs little more than its arithmetic.
 
 use super::ber::tag;
-use super::certificates::{Certificate, Found, Source, Wanted};
+use super::certificates::{Certificate, Source, Wanted};
 use super::structure::Identifier;
+use super::verify;
 use crate::id::Digest;
 use crate::mail::context::Trust;
 use crate::time::Timestamp;
@@ -27,7 +28,8 @@ pub struct Known {
     /// What it was parsed from.
     trust: Trust,
     anchors: Vec<X509>,
-    named: HashMap<Wanted, Found>,
+    anchor_set: Digest,
+    named: HashMap<Wanted, Vec<Rc<Certificate>>>,
     sources: HashMap<Digest, Source>,
     helpers: Vec<X509>,
     crls: Vec<Rc<X509Crl>>,
@@ -42,6 +44,8 @@ pub struct Chain {
     pub certificates: Vec<X509>,
     /// The same, DER.
     pub encoded: Rc<Vec<serde_bytes::ByteBuf>>,
+    /// Names of the digests and issuers' keys that the certificates below the anchor hang on.
+    pub algorithms: Rc<Vec<String>>,
     from: Timestamp,
     until: Timestamp,
 }
@@ -92,7 +96,7 @@ impl Known {
         let read = |der: &serde_bytes::ByteBuf| X509::from_der(der).ok();
         let anchors: Vec<X509> = trust.anchors.iter().filter_map(read).collect();
         let directory: Vec<X509> = trust.certificates.iter().filter_map(read).collect();
-        let mut named = HashMap::new();
+        let mut named: HashMap<Wanted, Vec<Rc<Certificate>>> = HashMap::new();
         let mut sources = HashMap::new();
         let from =
             |list: &[X509], source| list.iter().cloned().map(|x509| (x509, source)).collect();
@@ -105,18 +109,16 @@ impl Known {
                 continue;
             };
             sources.entry(certificate.id).or_insert(source);
-            let found = Found {
-                certificate,
-                source,
-            };
-            for wanted in found.certificate.names.iter().flat_map(Wanted::all) {
-                named.entry(wanted).or_insert_with(|| found.clone());
+            for wanted in certificate.names.iter().flat_map(Wanted::all) {
+                let same_name = named.entry(wanted).or_default();
+                same_name.push(Rc::clone(&certificate));
             }
         }
         let crls = trust.crls.iter();
         let ocsp = trust.ocsp.iter();
         Self {
             trust: trust.clone(),
+            anchor_set: set_digest(&trust.anchors),
             named,
             sources,
             helpers: anchors.iter().chain(&directory).cloned().collect(),
@@ -131,10 +133,12 @@ impl Known {
         }
     }
 
-    /// The certificate that `id` names.
+    /// The certificates that `id` names: renewed ones have one key identifier, and nobody keeps two authorities from
+    /// using one name.
     #[must_use]
-    pub fn find(&self, id: &Identifier<'_>) -> Option<Found> {
-        self.named.get(&Wanted::of(id)?).cloned()
+    pub fn find(&self, id: &Identifier<'_>) -> &[Rc<Certificate>] {
+        let found = Wanted::of(id).and_then(|wanted| self.named.get(&wanted));
+        found.map_or(&[], Vec::as_slice)
     }
 
     /// Whether this very certificate was known before the mail came.
@@ -142,6 +146,12 @@ impl Known {
     pub fn source(&self, certificate: &Certificate) -> Source {
         let known = self.sources.get(&certificate.id);
         known.copied().unwrap_or(Source::Message)
+    }
+
+    /// The digest that stands for the set of anchors: SHA-256 of their SHA-256, sorted.
+    #[must_use]
+    pub const fn anchor_set(&self) -> Digest {
+        self.anchor_set
     }
 
     /// The supplied CRLs.
@@ -245,13 +255,32 @@ impl Chain {
         let from = from.into_iter().max().ok_or(NoChain::NoAnchor)?;
         let until = until.into_iter().min().ok_or(NoChain::NoAnchor)?;
         let encoded = certificates.iter().filter_map(|x509| x509.to_der().ok());
+        let encoded: Vec<serde_bytes::ByteBuf> = encoded.map(Into::into).collect();
         Ok(Self {
-            encoded: Rc::new(encoded.map(Into::into).collect()),
+            algorithms: Rc::new(algorithms(&certificates, &encoded)),
+            encoded: Rc::new(encoded),
             certificates,
             from,
             until,
         })
     }
+}
+
+fn set_digest(anchors: &[serde_bytes::ByteBuf]) -> Digest {
+    let mut digests: Vec<[u8; 32]> = anchors.iter().map(|der| Digest::of(der).0).collect();
+    digests.sort_unstable();
+    digests.dedup();
+    Digest::of(&digests.concat())
+}
+
+/// The digests that the certificates below the anchor are signed with, and the keys of those among them that issue.
+fn algorithms(certificates: &[X509], encoded: &[serde_bytes::ByteBuf]) -> Vec<String> {
+    let below = certificates.len().saturating_sub(1);
+    let digests = encoded.iter().take(below);
+    let digests = digests.filter_map(|der| verify::certificate_digest(der).map(str::to_owned));
+    let issuers = certificates.iter().take(below).skip(1);
+    let keys = issuers.filter_map(|x509| verify::key_name(&x509.public_key().ok()?));
+    digests.chain(keys).collect()
 }
 
 /// OpenSSL's time as ours; times before 1970 count as 1970.
@@ -281,6 +310,24 @@ pub fn usage_allows_signing(x509: &X509) -> bool {
 pub fn may_decrypt(x509: &X509) -> bool {
     const KEY_OR_DATA_ENCIPHERMENT_OR_KEY_AGREEMENT: u8 = 0x38;
     key_usage(x509).is_none_or(|bits| bits & KEY_OR_DATA_ENCIPHERMENT_OR_KEY_AGREEMENT != 0)
+}
+
+/// Whether key usage allows signing CRLs: it says so, or it says nothing.
+#[must_use]
+pub fn may_sign_crls(x509: &X509) -> bool {
+    const CRL_SIGN: u8 = 0x02;
+    key_usage(x509).is_none_or(|bits| bits & CRL_SIGN != 0)
+}
+
+/// Whether basic constraints make it an authority's certificate.
+#[must_use]
+pub fn is_authority(x509: &X509) -> bool {
+    let constraints = extension(x509, "2.5.29.19").unwrap_or_default();
+    let says_so = |list: super::ber::Element<'_>| {
+        let first = list.inside().next().and_then(Result::ok);
+        first.is_some_and(|first| first.tag == tag::BOOLEAN && first.body != [0])
+    };
+    super::ber::Element::only(&constraints).is_ok_and(says_so)
 }
 
 /// The first eight bits of the key usage extension.
@@ -315,7 +362,25 @@ fn extension(x509: &X509, dotted: &str) -> Option<Vec<u8>> {
 
 /// Contents of the extension `dotted` in a certificate (extensions tagged `[3]`) or a CRL (`[0]`), in DER.
 #[must_use]
-pub fn extension_in(encoded: &[u8], extensions: u8, dotted: &str) -> Option<Vec<u8>> {
+pub fn extension_in(encoded: &[u8], tagged: u8, dotted: &str) -> Option<Vec<u8>> {
+    let all = extensions(encoded, tagged)?;
+    let wanted = all.into_iter().find(|extension| extension.kind == dotted);
+    wanted.map(|extension| extension.value)
+}
+
+/// An extension of a certificate or CRL.
+pub struct Extension {
+    /// Its object identifier, dotted.
+    pub kind: String,
+    /// Who does not know it must not use the whole.
+    pub critical: bool,
+    /// Its contents.
+    pub value: Vec<u8>,
+}
+
+/// The extensions of a certificate (tagged `[3]`) or a CRL (`[0]`), in DER; `None` if it has none, or they are unreadable.
+#[must_use]
+pub fn extensions(encoded: &[u8], tagged: u8) -> Option<Vec<Extension>> {
     let (whole, _) = super::ber::Element::split(encoded).ok()?;
     let to_be_signed = whole
         .inside()
@@ -323,24 +388,24 @@ pub fn extension_in(encoded: &[u8], extensions: u8, dotted: &str) -> Option<Vec<
         .ok()?;
     // The version is tagged [0] too, but comes first.
     let fields = to_be_signed.inside().filter_map(Result::ok).skip(1);
-    let extensions = fields.filter(|field| field.tag == extensions).last()?;
+    let extensions = fields.filter(|field| field.tag == tagged).last()?;
     let list = extensions
         .inside()
         .expect(tag::SEQUENCE, "extensions")
         .ok()?;
-    for extension in list.inside() {
-        let mut inside = extension.ok()?.inside();
-        if inside.value("an extension").ok()?.oid().ok()?.to_string() == dotted {
-            inside.optional(tag::BOOLEAN).ok()?;
-            return Some(
-                inside
-                    .value("a value")
-                    .ok()?
-                    .octet_string()
-                    .ok()?
-                    .into_owned(),
-            );
-        }
-    }
-    None
+    let read = |extension: super::ber::Element<'_>| {
+        let mut inside = extension.inside();
+        let kind = inside.value("an extension")?.oid()?.to_string();
+        let critical = inside.optional(tag::BOOLEAN)?;
+        let value = inside.value("a value")?.octet_string()?.into_owned();
+        Ok::<_, super::ber::BerError>(Extension {
+            kind,
+            critical: critical.is_some_and(|critical| critical.body != [0]),
+            value,
+        })
+    };
+    list.inside()
+        .map(|extension| read(extension?))
+        .collect::<Result<_, _>>()
+        .ok()
 }

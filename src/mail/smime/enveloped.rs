@@ -146,7 +146,9 @@ impl<'a, 'c> Content<'a, 'c> {
         })
     }
 
-    /// Decrypts the content with `key`; `None` if it is not the key, see [`super::key_search::Try`].
+    /// Decrypts the content with `key`; `None` if it is not the key, see [`super::key_search::Try`]. With a key that is not
+    /// certain all ways to fail look the same: which of them it was would tell whether an RSA v1.5 wrap is well-formed, and
+    /// with that enough questions open any message (Bleichenbacher).
     fn decrypt(&mut self, key: &SecretBytes, certain: bool) -> Result<Option<Vec<u8>>, Failure> {
         let length = key.expose().len();
         let Some(ciphertext) = &self.encrypted.ciphertext else {
@@ -180,9 +182,10 @@ impl<'a, 'c> Content<'a, 'c> {
                 Err(Failure::Refused(why))
             }
             Err(ContentError::Wrong | ContentError::KeyLength(_)) => {
-                self.broken |= certain || self.cipher.is_labelled_length(length);
+                self.broken |= certain;
                 Ok(None)
             }
+            Err(_) if !certain => Ok(None),
             Err(other) => Err(damaged(other)),
         }
     }

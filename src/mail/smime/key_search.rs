@@ -39,8 +39,13 @@ impl Recipients {
         ctx: &Context<'_>,
     ) -> Self {
         let find = |id: &Identifier<'_>| {
-            let found = certificates::find(id, originators, ctx.trust)?;
-            found.certificate.key.as_ref()?.public_key_to_der().ok()
+            let found = certificates::find(id, originators, ctx.trust);
+            let keys = found.iter().filter_map(|one| one.key.as_ref());
+            let mut keys: Vec<_> = keys
+                .filter_map(|key| key.public_key_to_der().ok())
+                .collect();
+            keys.dedup();
+            keys
         };
         let most = ctx.policy.bounds.recipients as usize;
         let mut found = Vec::new();
@@ -65,7 +70,7 @@ impl Recipients {
     /// Names them and their algorithms in `layer`.
     pub fn list(&self, layer: &mut Layer) {
         for recipient in &self.found {
-            layer.recipients.push(recipient.shown.clone());
+            layer.recipients.push(super::shortened(&recipient.shown));
             for algorithm in &recipient.algorithms {
                 super::note(&mut layer.algorithms, algorithm);
             }
@@ -229,7 +234,9 @@ impl<'c> Search<'c> {
             return Failure::Locked;
         }
         if self.key_failed {
-            layer.reason = Some("a key of that name does not open it".to_owned());
+            let why =
+                "a key of that name does not open it: it is another, or the message is altered";
+            layer.reason = Some(why.to_owned());
         } else if self.waiting_for.is_empty() {
             if !self.unknown.is_empty() {
                 return Failure::Refused(format!("unsupported: {}", self.unknown.join("; ")));

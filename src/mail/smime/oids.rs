@@ -47,6 +47,10 @@ pub const CONTENT_TYPE: ObjectIdentifier = oid("1.2.840.113549.1.9.3");
 pub const MESSAGE_DIGEST: ObjectIdentifier = oid("1.2.840.113549.1.9.4");
 /// Attribute `signingTime`.
 pub const SIGNING_TIME: ObjectIdentifier = oid("1.2.840.113549.1.9.5");
+/// Attribute `signingCertificate` (RFC 2634).
+pub const SIGNING_CERTIFICATE: ObjectIdentifier = oid("1.2.840.113549.1.9.16.2.12");
+/// Attribute `signingCertificateV2` (RFC 5035).
+pub const SIGNING_CERTIFICATE_V2: ObjectIdentifier = oid("1.2.840.113549.1.9.16.2.47");
 /// Name attribute `emailAddress`.
 pub const EMAIL_ADDRESS: ObjectIdentifier = oid("1.2.840.113549.1.9.1");
 
@@ -60,6 +64,9 @@ pub const MGF1: ObjectIdentifier = oid("1.2.840.113549.1.1.8");
 pub const P_SPECIFIED: ObjectIdentifier = oid("1.2.840.113549.1.1.9");
 /// `id-RSASSA-PSS`.
 pub const PSS: ObjectIdentifier = oid("1.2.840.113549.1.1.10");
+
+/// `id-on-SmtpUTF8Mailbox` (RFC 8398), a name that is no rfc822Name.
+pub const SMTP_UTF8_MAILBOX: ObjectIdentifier = oid("1.3.6.1.5.5.7.8.9");
 
 /// `id-oriKEM` (RFC 9629).
 pub const ORI_KEM: ObjectIdentifier = oid("1.2.840.113549.1.9.16.13.3");

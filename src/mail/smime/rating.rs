@@ -3,9 +3,9 @@
 //! mail claims, which is told beside it and never replaces it.
 
 use super::certificates::Certificate;
-use super::chain::{Chain, Known, NoChain};
+use super::chain::{self, Chain, Known, NoChain};
 use super::revocation::{Data, Finding};
-use crate::mail::context::Context;
+use crate::mail::context::{CLOCK_SKEW, Context};
 use crate::mail::model::{Claimed, Revocation, Signature, SignatureMath, Verdict};
 use crate::time::Timestamp;
 use std::rc::Rc;
@@ -16,6 +16,10 @@ pub struct Checked {
     pub math: SignatureMath,
     /// It verifies, but not over the canonical CRLF line ends that S/MIME signs.
     pub noncanonical: bool,
+    /// The digest that the signature fits, where it is over one.
+    pub digest: Option<&'static str>,
+    /// It is good, and must not be believed, for this reason.
+    pub refused: Option<String>,
     /// Why it is not good.
     pub reason: Option<String>,
 }
@@ -26,6 +30,8 @@ impl Checked {
         Self {
             math,
             noncanonical: false,
+            digest: None,
+            refused: None,
             reason: Some(reason.into()),
         }
     }
@@ -52,6 +58,16 @@ struct Judgement {
 }
 
 impl Judgement {
+    /// Adds a reservation, which makes what is valid valid-but.
+    fn reserve(&mut self, why: &str) {
+        if self.verdict == Verdict::Valid {
+            self.verdict = Verdict::ValidBut;
+            why.clone_into(&mut self.reason);
+        } else {
+            self.reason = format!("{}; {why}", self.reason);
+        }
+    }
+
     fn without_chain(verdict: Verdict, reason: &str) -> Self {
         Self {
             verdict,
@@ -66,7 +82,13 @@ impl Rating<'_> {
     /// Puts verdict, chain and revocation into `signature`, of `signer`.
     pub fn rate(&self, signature: &mut Signature, signer: &Certificate, checked: &Checked) {
         match checked.math {
-            SignatureMath::Good => {}
+            SignatureMath::Good => {
+                if let Some(refused) = &checked.refused {
+                    signature.verdict = Verdict::Invalid;
+                    signature.reason.clone_from(refused);
+                    return;
+                }
+            }
             SignatureMath::Bad => {
                 signature.verdict = Verdict::Invalid;
                 signature.reason = checked.reason.clone().unwrap_or_default();
@@ -77,6 +99,8 @@ impl Rating<'_> {
         let judged = self.at_arrival(signature, signer, checked);
         if let Some(chain) = judged.chain {
             signature.chain = chain.encoded.to_vec();
+            let above = self.ctx.policy.rated(&*chain.algorithms);
+            signature.rated.extend(above);
         }
         signature.verdict = judged.verdict;
         signature.reason = judged.reason;
@@ -109,16 +133,12 @@ impl Rating<'_> {
             return now;
         };
         let mut then = self.judge(signature, signer, checked, claimed);
-        if then.chain.is_none() {
+        let Some(chain) = &then.chain else {
             return now;
-        }
-        let why = format!("{EXPIRED} valid at the claimed signing time, not at arrival");
-        if then.verdict == Verdict::Valid {
-            then.verdict = Verdict::ValidBut;
-            then.reason = why;
-        } else {
-            then.reason = format!("{}; {why}", then.reason);
-        }
+        };
+        // What is known at arrival counts: whoever backdates a signature claims a time before the revocation.
+        then.revocation = self.revocation_of(chain, arrived);
+        then.reserve("expired: valid at the claimed signing time, not at arrival");
         then
     }
 
@@ -144,21 +164,45 @@ impl Rating<'_> {
             Judgement::without_chain(Verdict::Invalid, why)
         };
         if checked.noncanonical {
-            if judged.verdict == Verdict::Valid {
-                judged.verdict = Verdict::ValidBut;
-                NONCANONICAL.clone_into(&mut judged.reason);
-            } else {
-                judged.reason = format!("{}; {NONCANONICAL}", judged.reason);
-            }
+            judged.reserve(NONCANONICAL);
         }
+        self.reserve_times(&mut judged, signature, signer, time);
         judged
     }
 
+    /// What is odd about the time that the signer claims.
+    fn reserve_times(
+        &self,
+        judged: &mut Judgement,
+        signature: &Signature,
+        signer: &Certificate,
+        time: Timestamp,
+    ) {
+        let Some(signed) = signature.time else {
+            return;
+        };
+        if signed > time.plus_seconds(CLOCK_SKEW) {
+            judged.reserve(&format!("future: made on {signed}, after it arrived"));
+        }
+        let made = chain::time(signer.x509.not_before());
+        if let Some(made) = made.filter(|made| signed.plus_seconds(CLOCK_SKEW) < *made) {
+            judged.reserve(&format!(
+                "predates: made on {signed}, before its certificate, of {made}"
+            ));
+        }
+        if let Some(mismatch) = self.ctx.time_mismatch(signed) {
+            judged.reserve(&mismatch);
+        }
+    }
+
     fn with_chain(&self, signature: &Signature, chain: Chain, time: Timestamp) -> Judgement {
-        let weak = signature
-            .algorithms
-            .iter()
-            .find(|name| self.ctx.policy.weak.contains(*name));
+        let policy = self.ctx.policy;
+        let is_weak = |name: &&String| policy.is_weak(name);
+        let own = signature.algorithms.iter().find(is_weak);
+        let above = || chain.algorithms.iter().find(is_weak);
+        let weak = own
+            .map(|name| format!("weak: {name}"))
+            .or_else(|| above().map(|name| format!("weak: {name}, in the signer's chain")));
         let (verdict, reason) = if signature.from_matches == Some(false) {
             let (from, signer) = (self.ctx.from.join(", "), &signature.signer);
             (
@@ -166,7 +210,7 @@ impl Rating<'_> {
                 format!("from-mismatch: From is {from}, the signer is {signer}"),
             )
         } else if let Some(weak) = weak {
-            (Verdict::ValidBut, format!("weak: {weak}"))
+            (Verdict::ValidBut, weak)
         } else {
             let why = "the chain leads to a trust anchor".to_owned();
             (Verdict::Valid, why)

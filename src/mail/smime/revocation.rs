@@ -179,7 +179,7 @@ fn by_crl(crl: &X509Crl, from: &str, x509: &X509, issuer: &X509, at: Timestamp) 
         && crl
             .verify(issuer.public_key().ok()?.as_ref())
             .unwrap_or(false);
-    if !signed {
+    if !signed || !chain::may_sign_crls(issuer) || sets_unknown_condition(crl) {
         return None;
     }
     let this_update = chain::time(crl.last_update())?;
@@ -219,6 +219,16 @@ fn revoked_at(since: Timestamp, source: String, at: Timestamp) -> Option<Finding
     })
 }
 
+/// Whether a critical extension of the CRL is one that is not known here: then it must not be used (RFC 5280 §5.2).
+fn sets_unknown_condition(crl: &X509Crl) -> bool {
+    // Authority key identifier, CRL number, and the two that are asked in [`covers`].
+    const KNOWN: [&str; 4] = ["2.5.29.35", "2.5.29.20", "2.5.29.27", "2.5.29.28"];
+    let encoded = crl.to_der().unwrap_or_default();
+    let all = chain::extensions(&encoded, tag::context(0)).unwrap_or_default();
+    all.iter()
+        .any(|extension| extension.critical && !KNOWN.contains(&extension.kind.as_str()))
+}
+
 /// Whether a certificate's absence from this CRL means anything: a CRL that is limited to a distribution point speaks
 /// only for certificates that name the same point, and a delta CRL for none.
 fn covers(crl: &X509Crl, x509: &X509) -> bool {
@@ -252,8 +262,9 @@ fn covers(crl: &X509Crl, x509: &X509) -> bool {
                         })
                     })
                 }),
-            // onlyContainsUserCerts
-            0x81 => true,
+            // onlyContainsUserCerts, onlyContainsCACerts
+            0x81 => limit.body == [0] || !chain::is_authority(x509),
+            0x82 => limit.body == [0] || chain::is_authority(x509),
             _ => limit.body == [0],
         })
     })

@@ -1,14 +1,18 @@
 //! Opening SignedData: the content, and for each signer a verdict with its evidence.
 
-use super::attributes::{attributes_fit, signing_time, stated_digest};
+use super::attributes::{
+    attributes_fit, looks_like_attributes, names_another, signing_time, stated_digest,
+};
 use super::ber::{BerError, Chunks, Element};
-use super::certificates::{self, Certificate, Found};
+use super::certificates::{self, Certificate};
 use super::chain::Known;
 use super::rating::{Checked, Rating};
 use super::revocation::Data;
 use super::signed_content::{Content, LineEnds};
 use super::structure::{SignedData, SignerInfo};
+use super::verify::Fit;
 use super::{algorithm, damaged, layer, oids, verify};
+use crate::id::Digest;
 use crate::mail::context::{Context, Failure, Unopened, Unwrapped};
 use crate::mail::model::{Format, Layer, Signature, SignatureMath, Verdict};
 use const_oid::ObjectIdentifier;
@@ -53,6 +57,10 @@ impl<'a> Signed<'a> {
             (Some(_), None) => "signed",
             _ => "clear-signed",
         });
+        if let Some(beside) = detached {
+            layer.plaintext_sha256 = Some(Digest::of(beside));
+            layer.plaintext_lf_sha256 = Some(Digest::of_lf(beside));
+        }
         // What the reader sees is what must be signed: content inside a detached signature could be another.
         let readable = signed.encapsulated.readable();
         let readable = readable.filter(|_| detached.is_none());
@@ -198,51 +206,78 @@ struct Judge<'a, 'c> {
 }
 
 impl Judge<'_, '_> {
+    /// Several certificates may answer to the signer's name: the best judgement counts, so that none of another can spoil
+    /// it.
     fn signature(&mut self, signer: &SignerInfo<'_>) -> Signature {
-        let found = self.certificate(signer);
-        let key = found
-            .as_ref()
-            .and_then(|found| found.certificate.key.as_ref());
-        let checked = match (&found, key) {
-            (None, _) => Checked::not(SignatureMath::Unchecked, "no-certificate: of the signer"),
-            (_, None) => Checked::not(
-                SignatureMath::Unchecked,
-                "unsupported: the signer's public key",
-            ),
-            (_, Some(key)) => self.check(signer, key),
-        };
-        let algorithms = verify::names(signer, key);
-        let time = signing_time(signer);
-        let reason = checked.reason.clone().unwrap_or_default();
-        let mut signature = Signature {
-            math: checked.math,
-            signer: super::recipient::hint(&signer.sid)
-                .map(|(_, shown)| shown)
-                .unwrap_or_default(),
-            time,
-            algorithms,
-            ..Signature::bare(Format::Smime, Verdict::UnknownSigner, reason)
-        };
         self.revocation.add_attributes(signer);
-        if let Some(found) = found {
-            self.identify(&mut signature, &found);
-            let rating = Rating {
-                ctx: self.ctx,
-                known: &self.known,
-                certificates: &self.certificates,
-                revocation: &self.revocation,
-            };
-            rating.rate(&mut signature, &found.certificate, &checked);
-        } else if checked.math == SignatureMath::Bad {
-            signature.verdict = Verdict::Invalid;
+        let candidates = certificates::find_in(&signer.sid, &self.known, || &self.certificates);
+        let mut best: Option<Signature> = None;
+        for certificate in candidates {
+            let judged = self.by(signer, &certificate);
+            if best.as_ref().is_none_or(|best| rank(&judged) < rank(best)) {
+                best = Some(judged);
+            }
+            if best
+                .as_ref()
+                .is_some_and(|best| best.verdict == Verdict::Valid)
+            {
+                break;
+            }
         }
+        best.unwrap_or_else(|| {
+            let why = "no-certificate: of the signer";
+            self.bare(signer, None, &Checked::not(SignatureMath::Unchecked, why))
+        })
+    }
+
+    /// The signature as one by the owner of `certificate`.
+    fn by(&mut self, signer: &SignerInfo<'_>, certificate: &Certificate) -> Signature {
+        let mut checked = match &certificate.key {
+            Some(key) => self.check(signer, key),
+            None => {
+                let why = "unsupported: the signer's public key";
+                Checked::not(SignatureMath::Unchecked, why)
+            }
+        };
+        if checked.refused.is_none() && names_another(signer, &certificate.encoded) {
+            let why = "certificate-mismatch: the signer signed for another certificate";
+            checked.refused = Some(why.to_owned());
+        }
+        let mut signature = self.bare(signer, certificate.key.as_ref(), &checked);
+        self.identify(&mut signature, certificate);
+        let rating = Rating {
+            ctx: self.ctx,
+            known: &self.known,
+            certificates: &self.certificates,
+            revocation: &self.revocation,
+        };
+        rating.rate(&mut signature, certificate, &checked);
         signature
     }
 
-    fn certificate(&self, signer: &SignerInfo<'_>) -> Option<Found> {
-        self.known
-            .find(&signer.sid)
-            .or_else(|| certificates::find_in(&signer.sid, &self.certificates))
+    /// What the message says, and how the bare check came out.
+    fn bare(
+        &self,
+        signer: &SignerInfo<'_>,
+        key: Option<&PKey<Public>>,
+        checked: &Checked,
+    ) -> Signature {
+        let mut algorithms = verify::names(signer, key);
+        if let Some(digest) = checked.digest {
+            super::note(&mut algorithms, digest);
+        }
+        let reason = checked.reason.clone().unwrap_or_default();
+        Signature {
+            math: checked.math,
+            signer: super::recipient::hint(&signer.sid)
+                .map(|(_, shown)| super::shortened(&shown))
+                .unwrap_or_default(),
+            time: signing_time(signer),
+            rated: self.ctx.policy.rated(&algorithms),
+            anchors: Some(self.known.anchor_set()),
+            algorithms,
+            ..Signature::bare(Format::Smime, Verdict::UnknownSigner, reason)
+        }
     }
 
     /// The bare check, with the content as it is and then with other line ends.
@@ -259,38 +294,52 @@ impl Judge<'_, '_> {
         };
         let mut reason = "altered: the content is not what was signed".to_owned();
         for ends in content.line_ends() {
-            let fits = match &stated {
-                Some(stated) => self.digest_fits(signer, &content, *ends, stated),
-                None => self.content_fits(signer, &content, *ends, key),
+            let fit = match (&stated, &signer.signed_attributes) {
+                (Some(stated), Some(attributes)) => {
+                    match self.digest_fits(signer, &content, *ends, stated) {
+                        Ok(false) => continue,
+                        Ok(true) => {
+                            "bad: the signature does not fit the signer's key"
+                                .clone_into(&mut reason);
+                            attributes_fit(signer, attributes, key)
+                        }
+                        Err(unsupported) => Err(unsupported),
+                    }
+                }
+                _ => self.content_fits(signer, &content, *ends, key),
             };
-            match fits {
-                Ok(false) => continue,
-                Ok(true) => {}
-                Err(unsupported) => {
-                    return Checked::not(SignatureMath::Unchecked, unsupported.to_string());
-                }
-            }
-            let attributes_fit = match &signer.signed_attributes {
-                Some(attributes) => attributes_fit(signer, attributes, key),
-                None => Ok(true),
-            };
-            match attributes_fit {
-                Ok(true) => {
-                    return Checked {
-                        math: SignatureMath::Good,
-                        noncanonical: content.is_noncanonical(*ends),
-                        reason: None,
-                    };
-                }
-                Ok(false) => {
-                    "bad: the signature does not fit the signer's key".clone_into(&mut reason)
-                }
+            match fit {
+                Ok(Fit::No) => {}
+                Ok(fit) => return self.fits(signer, &content, *ends, fit),
                 Err(unsupported) => {
                     return Checked::not(SignatureMath::Unchecked, unsupported.to_string());
                 }
             }
         }
         Checked::not(SignatureMath::Bad, reason)
+    }
+
+    /// The bare check is good. Content that is signed without attributes must not be another message's attributes.
+    fn fits(
+        &self,
+        signer: &SignerInfo<'_>,
+        content: &Content<'_>,
+        ends: LineEnds,
+        fit: Fit,
+    ) -> Checked {
+        let ambiguous =
+            signer.signed_attributes.is_none() && looks_like_attributes(content.pieces(ends));
+        let why = "ambiguous: the content could be the signed attributes of another message";
+        Checked {
+            math: SignatureMath::Good,
+            noncanonical: content.is_noncanonical(ends),
+            digest: match fit {
+                Fit::Digest(name) => Some(name),
+                Fit::Bytes | Fit::No => None,
+            },
+            refused: ambiguous.then(|| why.to_owned()),
+            reason: None,
+        }
     }
 
     fn digest_fits(
@@ -312,7 +361,7 @@ impl Judge<'_, '_> {
         content: &Content<'_>,
         ends: LineEnds,
         key: &PKey<Public>,
-    ) -> Result<bool, verify::Unsupported> {
+    ) -> Result<Fit, verify::Unsupported> {
         verify::check(
             signer,
             key,
@@ -340,13 +389,14 @@ impl Judge<'_, '_> {
     }
 
     /// Who the certificate says the signer is.
-    fn identify(&self, signature: &mut Signature, found: &Found) {
-        let certificate = &found.certificate;
-        signature.signer = if certificate.addresses.is_empty() {
+    fn identify(&self, signature: &mut Signature, certificate: &Certificate) {
+        let signer = if certificate.addresses.is_empty() {
             certificates::subject(&certificate.x509)
         } else {
             certificate.addresses.join(", ")
         };
+        signature.signer = super::shortened(&signer);
+        signature.addresses.clone_from(&certificate.addresses);
         signature.fingerprint = Some(certificate.id.to_string());
         let source = self.known.source(certificate);
         signature.key_source = Some(source.name().to_owned());
@@ -361,6 +411,22 @@ impl Judge<'_, '_> {
             signature.from_matches = Some(all);
         }
     }
+}
+
+/// Better judgements first.
+const fn rank(signature: &Signature) -> (u8, u8) {
+    let math = match signature.math {
+        SignatureMath::Good => 0,
+        SignatureMath::Unchecked => 1,
+        SignatureMath::Bad => 2,
+    };
+    let verdict = match signature.verdict {
+        Verdict::Valid => 0,
+        Verdict::ValidBut => 1,
+        Verdict::UnknownSigner => 2,
+        Verdict::Invalid => 3,
+    };
+    (math, verdict)
 }
 
 fn unreadable(error: BerError) -> Signature {

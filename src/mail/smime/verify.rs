@@ -18,6 +18,17 @@ use openssl::sign::{RsaPssSaltlen, Verifier};
 #[error("unsupported: {0}")]
 pub struct Unsupported(pub String);
 
+/// How a check that could be made came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fit {
+    /// The signature does not fit.
+    No,
+    /// It fits the signed bytes themselves.
+    Bytes,
+    /// It fits their digest of this name.
+    Digest(&'static str),
+}
+
 /// Names of the algorithms of a signature, digest first.
 #[must_use]
 pub fn names(signer: &SignerInfo<'_>, key: Option<&PKey<Public>>) -> Vec<String> {
@@ -50,14 +61,17 @@ fn plain_name(dotted: &str) -> String {
     name.to_owned()
 }
 
-/// "RSA-2048", "P-256": what a rating of key lengths needs.
+/// "RSA-2048", "P-256", "EC-160" for a curve without a name: what a rating of key lengths needs.
 #[must_use]
 pub fn key_name(key: &PKey<Public>) -> Option<String> {
     match key.id() {
         Id::RSA | Id::RSA_PSS => Some(format!("RSA-{}", key.bits())),
         Id::DSA => Some(format!("DSA-{}", key.bits())),
         Id::EC => {
-            let nid = key.ec_key().ok()?.group().curve_name()?;
+            let key = key.ec_key().ok()?;
+            let Some(nid) = key.group().curve_name() else {
+                return Some(format!("EC-{}", key.group().degree()));
+            };
             Some(match nid {
                 openssl::nid::Nid::X9_62_PRIME256V1 => "P-256".to_owned(),
                 openssl::nid::Nid::SECP384R1 => "P-384".to_owned(),
@@ -82,6 +96,18 @@ fn digests(signer: &SignerInfo<'_>) -> Vec<&'static str> {
     let mut digests: Vec<&str> = implied.into_iter().chain(stated).collect();
     digests.dedup();
     digests
+}
+
+/// The digest that a certificate (DER) is signed with.
+#[must_use]
+pub fn certificate_digest(encoded: &[u8]) -> Option<&'static str> {
+    let whole = Element::split(encoded).ok()?.0;
+    let algorithm = whole.inside().filter_map(Result::ok).nth(1)?;
+    let algorithm = Algorithm::of(algorithm).ok()?;
+    match algorithm.oid {
+        oids::PSS => pss_digest(&algorithm),
+        ref other => oids::digest_name(other),
+    }
 }
 
 /// `RSASSA-PSS-params`: the digest; SHA-1 by default.
@@ -113,7 +139,7 @@ pub fn check(
     key: &PKey<Public>,
     digest_of: &mut dyn FnMut(&'static str) -> Option<Vec<u8>>,
     bytes: &mut dyn FnMut() -> Vec<u8>,
-) -> Result<bool, Unsupported> {
+) -> Result<Fit, Unsupported> {
     legacy::enable();
     match key.id() {
         Id::RSA | Id::RSA_PSS | Id::EC | Id::DSA => {}
@@ -131,18 +157,19 @@ pub fn check(
             continue;
         };
         match prehashed(signer, key, name, &digest) {
-            Ok(true) => return Ok(true),
+            Ok(true) => return Ok(Fit::Digest(name)),
             Ok(false) => {}
             Err(unsupported) => problem = Some(unsupported),
         }
     }
-    problem.map_or(Ok(false), Err)
+    problem.map_or(Ok(Fit::No), Err)
 }
 
-fn whole(key: &PKey<Public>, bytes: &[u8], signature: &[u8]) -> Result<bool, Unsupported> {
+fn whole(key: &PKey<Public>, bytes: &[u8], signature: &[u8]) -> Result<Fit, Unsupported> {
     let mut verifier = Verifier::new_without_digest(key)
         .map_err(|_| Unsupported("a key that does not sign".to_owned()))?;
-    Ok(verifier.verify_oneshot(signature, bytes).unwrap_or(false))
+    let fits = verifier.verify_oneshot(signature, bytes).unwrap_or(false);
+    Ok(if fits { Fit::Bytes } else { Fit::No })
 }
 
 fn prehashed(

@@ -1,6 +1,7 @@
 //! Certificates whose primary key Sequoia cannot read, and what their own signatures say of their keys.
 
 use super::{PublicKey, SignaturePacket};
+use crate::mail::address;
 use crate::mail::openpgp::binding::Binding;
 use crate::mail::openpgp::packets::{Packet, framed, packets, tag};
 use crate::mail::openpgp::signature::timestamp;
@@ -168,12 +169,8 @@ impl Certificate {
             expiry = expiry.into_iter().chain(self::expiry(bound, key)).min();
         }
         let addresses = user_ids.iter().filter_map(|(user_id, _)| {
-            let address = UserID::from(*user_id)
-                .email()
-                .ok()
-                .flatten()?
-                .to_lowercase();
-            Some(address)
+            let user_id = UserID::from(*user_id);
+            user_id.email().ok().flatten().map(address::compared)
         });
         Some(Binding {
             flags: bound.fields.key_flags(),

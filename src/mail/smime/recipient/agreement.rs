@@ -8,8 +8,8 @@ use crate::mail::smime::ber::{BerError, Element, der, tag};
 use crate::mail::smime::structure::Identifier;
 use const_oid::ObjectIdentifier;
 
-/// Finds the public key (SubjectPublicKeyInfo) of a static originator.
-type FindOriginator<'f> = dyn Fn(&Identifier<'_>) -> Option<Vec<u8>> + 'f;
+/// Finds the public keys (SubjectPublicKeyInfo) that may be a static originator's.
+type FindOriginator<'f> = dyn Fn(&Identifier<'_>) -> Vec<Vec<u8>> + 'f;
 
 /// Reads a `KeyAgreeRecipientInfo`: one recipient for each of its encrypted keys.
 pub(super) fn read(
@@ -19,7 +19,7 @@ pub(super) fn read(
     let mut inside = element.inside();
     inside.expect(tag::INTEGER, "a version")?;
     let originator = inside.expect(tag::context(0), "an originator")?;
-    let originator = originator_key(&originator, originators)?;
+    let originators = originator_keys(&originator, originators)?;
     let ukm = match inside.optional(tag::context(1))? {
         Some(explicit) => Some(
             explicit
@@ -35,35 +35,36 @@ pub(super) fn read(
         let mut entry = entry?.inside();
         let (hint, shown) = hint(&Identifier::read(&mut entry)?)?;
         let wrapped = entry.value("an encrypted key")?.octet_string()?;
-        let (algorithms, way) = match (&agreement, &originator) {
-            (Agreement::Unknown(role, oid), _) => {
-                let (name, way) = unknown(role, oid);
-                (vec![name], way)
-            }
-            (Agreement::Known { names, .. }, None) => (
-                names.clone(),
-                Way::Unknown("the originator's certificate is not known".to_owned()),
-            ),
-            (
+        let (algorithms, way) =
+            match &agreement {
+                Agreement::Unknown(role, oid) => {
+                    let (name, way) = unknown(role, oid);
+                    (vec![name], way)
+                }
+                Agreement::Known { names, .. } if originators.is_empty() => (
+                    names.clone(),
+                    Way::Unknown("the originator's certificate is not known".to_owned()),
+                ),
                 Agreement::Known {
                     names,
                     readings,
                     wrap,
-                },
-                Some(originator),
-            ) => {
-                let readings = readings
-                    .iter()
-                    .map(|(kdf, shared_info)| Wrapped::Agreement {
-                        originator: originator.clone(),
-                        kdf: kdf.clone(),
-                        shared_info: shared_info.clone(),
-                        wrap: *wrap,
-                        wrapped: wrapped.to_vec(),
-                    });
-                (names.clone(), Way::Key(hint, readings.collect()))
-            }
-        };
+                } => {
+                    let mut wraps = Vec::new();
+                    for originator in &originators {
+                        wraps.extend(readings.iter().map(|(kdf, shared_info)| {
+                            Wrapped::Agreement {
+                                originator: originator.clone(),
+                                kdf: kdf.clone(),
+                                shared_info: shared_info.clone(),
+                                wrap: *wrap,
+                                wrapped: wrapped.to_vec(),
+                            }
+                        }));
+                    }
+                    (names.clone(), Way::Key(hint, wraps))
+                }
+            };
         recipients.push(Recipient {
             shown,
             algorithms,
@@ -130,18 +131,19 @@ fn scheme(oid: &ObjectIdentifier) -> Option<(Kdf, &'static str)> {
     })
 }
 
-/// The originator's public key as SubjectPublicKeyInfo; `None` if it is named but not known.
-fn originator_key(
+/// The originator's public key as SubjectPublicKeyInfo, or all that it may be where it is only named; none if none of that
+/// name is known.
+fn originator_keys(
     explicit: &Element<'_>,
     originators: &FindOriginator<'_>,
-) -> Result<Option<Vec<u8>>, BerError> {
+) -> Result<Vec<Vec<u8>>, BerError> {
     let mut inside = explicit.inside();
     if inside.peek() == tag::context(1) {
         let key = inside.value("a public key")?;
         let mut parts = key.inside();
         let algorithm = Algorithm::read(&mut parts)?.element.to_der()?;
         let bits = parts.value("a public key")?.to_der()?;
-        return Ok(Some(der(tag::SEQUENCE, &[algorithm, bits].concat())));
+        return Ok(vec![der(tag::SEQUENCE, &[algorithm, bits].concat())]);
     }
     Ok(originators(&Identifier::read(&mut inside)?))
 }

@@ -56,11 +56,11 @@ pub enum RecipientError {
     Unknown(String),
 }
 
-/// Takes one `RecipientInfo` apart; key agreement has several recipients in it. `originators` finds the public key
-/// (SubjectPublicKeyInfo) of a static originator by its identifier.
+/// Takes one `RecipientInfo` apart; key agreement has several recipients in it. `originators` finds the public keys
+/// (SubjectPublicKeyInfo) that may be a static originator's by its identifier.
 pub fn read(
     element: Element<'_>,
-    originators: &dyn Fn(&Identifier<'_>) -> Option<Vec<u8>>,
+    originators: &dyn Fn(&Identifier<'_>) -> Vec<Vec<u8>>,
 ) -> Result<Vec<Recipient>, RecipientError> {
     match element.tag {
         tag::SEQUENCE => key_transport(&element).map(|one| vec![one]),
@@ -72,8 +72,18 @@ pub fn read(
     }
 }
 
+/// Longest identifier in bytes: it stays in the records of the mail, and no key has a longer one.
+const MOST_OF_A_NAME: usize = 4096;
+
 /// The identifier as a hint, and for people.
 pub fn hint(id: &Identifier<'_>) -> Result<(KeyHint, String), BerError> {
+    let length = match id {
+        Identifier::IssuerSerial { issuer, serial } => issuer.raw.len() + serial.raw.len(),
+        Identifier::KeyId(id) => id.len(),
+    };
+    if length > MOST_OF_A_NAME {
+        return Err(BerError::Malformed);
+    }
     match id {
         Identifier::IssuerSerial { issuer, serial } => {
             let digits = data_encoding::HEXUPPER.encode(serial.integer()?);

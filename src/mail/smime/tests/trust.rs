@@ -111,7 +111,8 @@ fn sign(by: &Identity, with: &[&Identity]) -> Vec<u8> {
     for identity in with {
         more.push(identity.certificate.clone()).unwrap();
     }
-    let options = CMSOptions::BINARY;
+    // Without attributes: OpenSSL would say its own time.
+    let options = CMSOptions::BINARY | CMSOptions::NOATTR;
     let signed = CmsContentInfo::sign(
         Some(&by.certificate),
         Some(&by.key),
@@ -316,40 +317,7 @@ fn certificates_that_may_not_sign_mail() {
 fn revocation_is_beside_the_verdict() {
     let root = authority("Root", None);
     let alice = signer((-1000, 1000), &root);
-    let message = sign(&alice, &[]);
-    let crl = |revoked: bool, days: (i64, i64), by: &Identity| {
-        let mut builder = X509CrlBuilder::new().unwrap();
-        builder
-            .set_issuer_name(root.certificate.subject_name())
-            .unwrap();
-        builder.set_last_update(&time(NOW + days.0 * DAY)).unwrap();
-        builder.set_next_update(&time(NOW + days.1 * DAY)).unwrap();
-        if revoked {
-            let mut entry = X509RevokedBuilder::new().unwrap();
-            entry
-                .set_serial_number(alice.certificate.serial_number())
-                .unwrap();
-            entry.set_revocation_date(&time(NOW - 5 * DAY)).unwrap();
-            builder.add_revoked(entry.build()).unwrap();
-        }
-        for (kind, value) in [
-            ("2.5.29.35", [0x30, 3, 0x80, 1, 1].as_slice()),
-            ("2.5.29.20", &[2, 1, 1]),
-        ] {
-            let kind = openssl::asn1::Asn1Object::from_str(kind).unwrap();
-            let value = openssl::asn1::Asn1OctetString::new_from_bytes(value).unwrap();
-            let extension =
-                openssl::x509::X509Extension::new_from_der(&kind, false, &value).unwrap();
-            builder.append_extension(extension).unwrap();
-        }
-        builder.sort().unwrap();
-        builder.sign(&by.key, MessageDigest::sha256()).unwrap();
-        let trust = Trust::from(TrustData {
-            crls: vec![builder.build().unwrap().to_der().unwrap().into()],
-            ..TrustData::from(trust(&root))
-        });
-        judge(&message, &trust, "", 0)
-    };
+    let crl = |revoked, days, by: &Identity| with_crl(&root, &alice, revoked, days, by, false);
     let good = crl(false, (-1, 1), &root);
     assert_eq!(
         (good.verdict, good.revocation),
@@ -367,4 +335,93 @@ fn revocation_is_beside_the_verdict() {
         crl(true, (-1, 1), &authority("Root", None)).revocation,
         Revocation::Unknown
     );
+}
+
+#[test]
+fn lists_that_must_not_be_used_say_nothing() {
+    let root = authority("Root", None);
+    let alice = signer((-1000, 1000), &root);
+    let strange = with_crl(&root, &alice, false, (-1, 1), &root, true);
+    assert_eq!(strange.revocation, Revocation::Unknown);
+    let root = certify("Root", (-4000, 4000), None, |builder| {
+        builder
+            .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
+            .unwrap();
+        builder
+            .append_extension(KeyUsage::new().key_cert_sign().build().unwrap())
+            .unwrap();
+    });
+    let alice = signer((-1000, 1000), &root);
+    let unfit = with_crl(&root, &alice, false, (-1, 1), &root, false);
+    assert_eq!(
+        (unfit.verdict, unfit.revocation),
+        (Verdict::Valid, Revocation::Unknown)
+    );
+}
+
+#[test]
+fn an_address_beyond_ascii_is_compared() {
+    let root = authority("Root", None);
+    let mailbox = der(tag::UTF8_STRING, "jörg@bücher.example".as_bytes());
+    let kind = const_oid::ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.8.9");
+    let other = [
+        der(tag::OID, kind.as_bytes()),
+        der(tag::context(0), &mailbox),
+    ]
+    .concat();
+    let names = der(tag::SEQUENCE, &der(tag::context(0), &other));
+    let joerg = certify("Joerg", (-10, 10), Some(&root), |builder| {
+        let kind = openssl::asn1::Asn1Object::from_str("2.5.29.17").unwrap();
+        let value = openssl::asn1::Asn1OctetString::new_from_bytes(&names).unwrap();
+        let extension = openssl::x509::X509Extension::new_from_der(&kind, false, &value).unwrap();
+        builder.append_extension(extension).unwrap();
+    });
+    let from = "jörg@xn--bcher-kva.example";
+    let judged = judge(&sign(&joerg, &[]), &trust(&root), from, 0);
+    assert_eq!(judged.verdict, Verdict::Valid, "{}", judged.reason);
+}
+
+/// The judgement of a message by `alice`, whose issuer is `root`, with a list of revoked certificates that `by` signed;
+/// a `strange` one sets a condition that nobody knows.
+fn with_crl(
+    root: &Identity,
+    alice: &Identity,
+    revoked: bool,
+    days: (i64, i64),
+    by: &Identity,
+    strange: bool,
+) -> Signature {
+    let message = sign(alice, &[]);
+    let mut builder = X509CrlBuilder::new().unwrap();
+    builder
+        .set_issuer_name(root.certificate.subject_name())
+        .unwrap();
+    builder.set_last_update(&time(NOW + days.0 * DAY)).unwrap();
+    builder.set_next_update(&time(NOW + days.1 * DAY)).unwrap();
+    if revoked {
+        let mut entry = X509RevokedBuilder::new().unwrap();
+        entry
+            .set_serial_number(alice.certificate.serial_number())
+            .unwrap();
+        entry.set_revocation_date(&time(NOW - 5 * DAY)).unwrap();
+        builder.add_revoked(entry.build()).unwrap();
+    }
+    for (kind, critical, value) in [
+        ("2.5.29.35", false, [0x30, 3, 0x80, 1, 1].as_slice()),
+        ("2.5.29.20", false, &[2, 1, 1]),
+        ("1.2.3.4", strange, &[5, 0]),
+    ] {
+        let kind = openssl::asn1::Asn1Object::from_str(kind).unwrap();
+        let value = openssl::asn1::Asn1OctetString::new_from_bytes(value).unwrap();
+        let extension =
+            openssl::x509::X509Extension::new_from_der(&kind, critical, &value).unwrap();
+        builder.append_extension(extension).unwrap();
+    }
+    builder.sort().unwrap();
+    builder.sign(&by.key, MessageDigest::sha256()).unwrap();
+    let trust = Trust::from(TrustData {
+        crls: vec![builder.build().unwrap().to_der().unwrap().into()],
+        ..TrustData::from(trust(root))
+    });
+    judge(&message, &trust, "", 0)
 }
