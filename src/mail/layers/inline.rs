@@ -21,7 +21,7 @@ impl Walk<'_> {
         let Some(text) = armored_text(spot.body(), &spot.encoding()) else {
             return;
         };
-        if let Some(packets) = only_block(&text) {
+        if let Some(packets) = only_block(&text, &["MESSAGE"]) {
             let before = self.signatures.len();
             let Some((plaintext, count)) = self.open_pgp(packets, spot.place) else {
                 return;
@@ -93,6 +93,10 @@ impl Walk<'_> {
                 _ => {}
             }
         }
+        // Announced by the first line of the text, and the signature is cut off: nobody signed it.
+        if let Some(start) = signed_from.filter(|start| *start == content.start) {
+            self.clear_signed(&text[start..], place);
+        }
         edits.apply(text)
     }
 
@@ -135,10 +139,10 @@ fn armored_text<'b>(body: &'b [u8], encoding: &str) -> Option<Cow<'b, [u8]>> {
     (encoding == "base64" && has_armor(body)).then_some(Cow::Borrowed(body))
 }
 
-/// The packets of the one encrypted block that is all the text.
-fn only_block(text: &[u8]) -> Option<Vec<u8>> {
+/// The packets of the one block, labelled with one of `labels`, that is all the text.
+pub(super) fn only_block(text: &[u8], labels: &[&str]) -> Option<Vec<u8>> {
     let block = armor::next_block(text, 0)?;
-    let fits = block.label.starts_with("MESSAGE")
+    let fits = labels.iter().any(|label| block.label.starts_with(label))
         && holds_all(&block.span, &content_of(text))
         && sniff::is_openpgp(&block.bytes);
     fits.then_some(block.bytes)
