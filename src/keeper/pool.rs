@@ -210,7 +210,7 @@ fn dialogue(
         arrived: mail.arrived,
     };
     frame::write_from(&mut process.to, &open, &mut (mail.bytes)(), mail.length)?;
-    let mut asked = 0;
+    let mut done = 0;
     loop {
         match frame::read::<FromWorker>(&mut process.from, limits)? {
             (
@@ -221,12 +221,15 @@ fn dialogue(
                 },
                 _,
             ) => {
-                asked += 1;
-                let answer = if asked > key_operations {
+                let answer = if done >= key_operations {
                     Err(KeyRefusal::TooMany)
                 } else {
                     keys.unwrap_session_key(&hint, &wrapped, attempt)
                 };
+                // A long list of recipients whose keys are not here costs look-ups only.
+                if !matches!(answer, Err(KeyRefusal::NoKey)) {
+                    done += 1;
+                }
                 frame::write(&mut process.to, &ToWorker::SessionKey(answer), &[])?;
             }
             (
