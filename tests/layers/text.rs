@@ -4,7 +4,7 @@ use super::{INNER, OURS, THEIRS, armored, encrypted, open, packets, pgp_mime, re
 use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::serialize::stream::{Message, Signer};
 use std::io::Write;
-use strongroom::mail::model::{Outcome, Scope, Verdict};
+use strongroom::mail::model::{Format, Outcome, Scope, Verdict};
 use strongroom::mail::openpgp::packets::{framed, packets as split};
 
 /// The text with the signature of our key, in the cleartext framework.
@@ -95,4 +95,56 @@ fn an_object_inside_that_does_not_open_is_told_once() {
 
 fn armored_for_them() -> String {
     strongroom::mail::openpgp::armor::armored("MESSAGE", &encrypted(&THEIRS.cert, INNER))
+}
+
+const STUB: &[u8] = b"\x30\x80\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03\xa0\x80";
+
+#[test]
+fn smime_in_pem_is_found_in_text() {
+    let base64 = data_encoding::BASE64.encode(STUB);
+    for label in ["PKCS7", "CMS", "PKCS #7 SIGNED DATA"] {
+        let pem = format!("-----BEGIN {label}-----\n{base64}\n-----END {label}-----\n");
+        for text in [pem.clone(), format!("see:\n{pem}bye\n")] {
+            let opened = open(format!("Content-Type: text/plain\n\n{text}").as_bytes());
+            let formats: Vec<_> = opened.layers.iter().map(|layer| layer.format).collect();
+            assert_eq!(formats, [Format::Smime], "{text}");
+        }
+    }
+}
+
+#[test]
+fn fields_that_slid_into_the_body_are_read() {
+    let message = format!("From: a@x\nSubject: s\n\n{}", pgp_mime(INNER));
+    let opened = open(message.as_bytes());
+    assert_eq!(
+        rendition(&opened),
+        "From: a@x\nSubject: s\nMIME-Version: 1.0\nContent-Type: text/plain\n\nthe secret word\n"
+    );
+}
+
+#[test]
+fn a_mail_saved_as_utf_16_is_opened() {
+    let message = format!("\u{feff}From: a@x\nSubject: s\n{}", pgp_mime(INNER));
+    for to_bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+        let wide: Vec<u8> = message.encode_utf16().flat_map(to_bytes).collect();
+        let opened = open(&wide);
+        assert_eq!(opened.outcome, Outcome::Opened);
+        assert_eq!(opened.text.subject, "s");
+    }
+}
+
+#[test]
+fn a_part_that_is_smime_by_its_name_only() {
+    let part = |body: &str| {
+        format!(
+            "From: a@x\nContent-Type: multipart/mixed; boundary=m\n\n--m\n\nhi\n--m\nContent-Type: application/pkcs7-mime; name=smime.p7m\n\n{body}\n--m--\n"
+        )
+    };
+    // As Outlook keeps a clear-signed mail in TNEF: the whole entity.
+    let opened = open(part(&pgp_mime(INNER)).as_bytes());
+    assert_eq!(opened.outcome, Outcome::Opened, "{:?}", opened.reason);
+    let opened = open(part("The attachment was removed.").as_bytes());
+    assert_eq!(opened.outcome, Outcome::NotEncrypted, "{:?}", opened.reason);
+    let opened = open(b"From: a@x\nContent-Type: application/pkcs7-mime\n\nnothing\n");
+    assert_eq!(opened.outcome, Outcome::Damaged);
 }
