@@ -143,6 +143,11 @@ impl KeyOps for Keyholder {
         Err(self.refusal(hint, !candidates.is_empty()))
     }
 
+    fn has_named(&self, hint: &KeyHint) -> bool {
+        let is_here = |name| self.by_hint.contains_key(name);
+        *hint == KeyHint::Hidden || names_of(hint).iter().any(is_here)
+    }
+
     fn passphrases(&self) -> Vec<SecretBytes> {
         self.passphrases
             .iter()

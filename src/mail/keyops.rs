@@ -182,6 +182,11 @@ pub trait KeyOps {
         attempt: u32,
     ) -> Result<SessionKey, KeyRefusal>;
 
+    /// Whether a key by that name may be here. Where there is none, `inspect` tries keys that no certificate names.
+    fn has_named(&self, _hint: &KeyHint) -> bool {
+        true
+    }
+
     /// Passphrases to try on password-encrypted layers. Empty in the keeper; `inspect --passphrase-file` gives some.
     fn passphrases(&self) -> Vec<SecretBytes> {
         Vec::new()

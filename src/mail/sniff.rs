@@ -2,6 +2,7 @@
 
 use super::openpgp::{altered, armor};
 use super::transfer;
+use std::ops::Range;
 
 /// Bytes looked at to recognise text or a header block.
 pub const WINDOW: usize = 64 << 10;
@@ -28,6 +29,9 @@ pub fn is_cms(bytes: &[u8]) -> bool {
 /// The CMS object in a part's body: by the declared transfer encoding, or by whatever the encoding really is.
 #[must_use]
 pub fn cms_in(body: &[u8], encoding: &str) -> Option<Vec<u8>> {
+    if let Some(ber) = disguised_cms(body) {
+        return Some(ber);
+    }
     let declared = transfer::decode(body, encoding);
     if is_cms(&declared) {
         return Some(declared.into_owned());
@@ -60,12 +64,62 @@ pub fn cms_in(body: &[u8], encoding: &str) -> Option<Vec<u8>> {
         .filter(|bytes| is_cms(bytes))
 }
 
+/// CMS in base64 that was quoted as in a reply, or that is written with the alphabet for addresses of web pages. Read as
+/// other base64 it would be nearly right.
+fn disguised_cms(body: &[u8]) -> Option<Vec<u8>> {
+    const LOOKED_AT: usize = 4000;
+    let start = &body[..body.len().min(LOOKED_AT)];
+    let mut lines = start.split(|&byte| byte == b'\n');
+    lines.find(|line| line.starts_with(b">") || is_web_base64(line.trim_ascii()))?;
+    let quotes = |byte: &&u8| matches!(byte, b'>' | b' ' | b'\t');
+    let usual = |byte: &u8| match byte {
+        b'-' => b'+',
+        b'_' => b'/',
+        other => *other,
+    };
+    let plain = |bytes: &[u8]| -> Vec<u8> {
+        let lines = bytes.split_inclusive(|&byte| byte == b'\n');
+        let unquoted = lines.flat_map(|line| line.iter().skip_while(quotes));
+        transfer::base64(&unquoted.map(usual).collect::<Vec<u8>>())
+    };
+    is_cms(&plain(start)).then(|| plain(body))
+}
+
+/// A line of base64 in which hyphens and underscores stand for the plus and the slash.
+fn is_web_base64(line: &[u8]) -> bool {
+    const SHORTEST: usize = 40;
+    let others = line
+        .iter()
+        .filter(|byte| matches!(byte, b'-' | b'_'))
+        .count();
+    let digits = line
+        .iter()
+        .filter(|byte| byte.is_ascii_alphanumeric())
+        .count();
+    line.len() >= SHORTEST && others > 0 && others * 4 < digits && others + digits == line.len()
+}
+
 /// True if the text of a part is CMS in base64, as it is where a gateway took the content type away.
 #[must_use]
 pub fn is_cms_text(body: &[u8], encoding: &str) -> bool {
     let start = transfer::beginning(body, encoding, 400);
     let digits = start.trim_ascii_start();
     is_cms(&start) || digits.starts_with(b"M") && is_cms(&transfer::base64(digits))
+}
+
+/// The first PEM in a text that holds CMS, whatever its label says: where it lies, and what is in it.
+#[must_use]
+pub fn pem_cms_in(text: &[u8]) -> Option<(Range<usize>, Vec<u8>)> {
+    const BEGIN: &[u8] = b"-----BEGIN ";
+    const MOST_BLOCKS: usize = 20;
+    let starts = memchr::memmem::find_iter(text, BEGIN).take(MOST_BLOCKS);
+    let mut starts = starts.filter(|&at| at == 0 || text[at - 1] == b'\n');
+    starts.find_map(|start| {
+        let length = memchr::memmem::find(&text[start..], b"\n-----END ")? + 1;
+        let end = super::mime::line_at(text, start + length).1;
+        let ber = super::smime::decode_container(&text[start..end])?;
+        Some((start..end, ber))
+    })
 }
 
 /// True if `bytes` begin with an OpenPGP packet that may begin a message or a signature, with a sane header.
@@ -239,6 +293,16 @@ mod tests {
             cms_in(transfer::to_base64(cms, "\n").as_bytes(), "7bit").as_deref(),
             Some(&cms[..])
         );
+        let long = [cms, [0xfb; 90].as_slice(), &[0; 9]].concat();
+        let base64 = transfer::to_base64(&long, "\r\n");
+        let quoted = base64
+            .lines()
+            .map(|line| format!("> {line}\r\n"))
+            .collect::<String>();
+        for body in [base64.replace('+', "-").replace('/', "_"), quoted] {
+            let found = cms_in(body.as_bytes(), "base64");
+            assert_eq!(found.as_deref(), Some(&long[..]), "{body}");
+        }
         assert!(is_openpgp(&[0x85, 1, 12, 3]) && !is_openpgp(b"\x89PNG") && !is_openpgp(b"text"));
         assert!(is_entity(b"Content-Type: text/plain\n\nx") && !is_entity(b"Dear all: this\n\nx"));
         assert!(is_entity(b"From: a\nSubject: b\n\nx") && !is_entity(b""));

@@ -17,9 +17,11 @@ use sha2::{Digest, Sha256, Sha512};
 use std::io::Write;
 use strongroom::escrow::keyholder::Keyholder;
 use strongroom::escrow::smime_key::load_nameless;
-use strongroom::mail::context::{Failure, Trust};
+use strongroom::mail;
+use strongroom::mail::context::{Failure, OpenPolicy, Trust};
 use strongroom::mail::model::{Integrity, Outcome};
-use strongroom::mail::smime::ber::{der, tag};
+use strongroom::mail::smime::ber::{Element, der, tag};
+use strongroom::time::Timestamp;
 
 const AES_128_WRAP: &str = "2.16.840.1.101.3.4.1.5";
 const AES_256_WRAP: &str = "2.16.840.1.101.3.4.1.45";
@@ -373,5 +375,44 @@ fn what_is_not_supported_is_named() {
             "{why}"
         );
         assert_eq!(unopened.layers[0].outcome, Outcome::Refused);
+    }
+}
+
+/// As some writers put EnvelopedData into SignedData: without a ContentInfo of its own.
+#[test]
+fn an_object_in_a_signature_that_does_not_open_is_told_once() {
+    let recipient = sequence(&[
+        &small(2),
+        &key_id(b"nobody's"),
+        &sequence(&[&oid("1.2.840.113549.1.1.1")]),
+        &octets(&[1; 256]),
+    ]);
+    let inner = enveloped(&recipient);
+    let inner = Element::only(&inner).unwrap().inside().nth(1).unwrap();
+    let content = inner.unwrap().inside().next().unwrap().unwrap();
+    let none = der(tag::SET, b"");
+    let wrapped = sequence(&[
+        &oid("1.2.840.113549.1.7.3"),
+        &der(tag::context(0), &octets(content.raw)),
+    ]);
+    let signed = sequence(&[&small(3), &none, &wrapped, &none]);
+    let object = content_info("1.2.840.113549.1.7.2", &signed);
+    let base64 = data_encoding::BASE64_MIME.encode(&object);
+    let head = "Content-Type: application/pkcs7-mime\nContent-Transfer-Encoding: base64";
+    let mail = format!("From: a@x\n{head}\n\n{base64}\n").into_bytes();
+    for message in [object, mail] {
+        let opened = mail::open(
+            &message,
+            &Keyholder::default(),
+            &Trust::default(),
+            &OpenPolicy::default(),
+            Timestamp::from_seconds(1_800_000_000),
+        );
+        let kinds: Vec<&str> = opened
+            .layers
+            .iter()
+            .map(|layer| layer.kind.as_str())
+            .collect();
+        assert_eq!(kinds, ["signed", "enveloped"]);
     }
 }

@@ -1,10 +1,13 @@
 //! Objects that come without a mail around them: CMS and OpenPGP files, armored or binary.
 
+use super::inline::only_block;
 use super::{Place, Walk};
-use crate::mail::model::Format;
-use crate::mail::openpgp::{self, altered, armor};
+use crate::mail::openpgp::{altered, armor};
 use crate::mail::{mime, rendition, sniff, transfer};
 use std::borrow::Cow;
+
+/// What Windows puts before text in UTF-8.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A bare object.
 pub(super) enum Object<'a> {
@@ -12,8 +15,6 @@ pub(super) enum Object<'a> {
     Cms(Cow<'a, [u8]>),
     /// OpenPGP packets.
     OpenPgp(Cow<'a, [u8]>),
-    /// Text of the cleartext signature framework, armor included, with what stands around it.
-    ClearSigned(Cow<'a, [u8]>),
 }
 
 impl Object<'_> {
@@ -22,13 +23,13 @@ impl Object<'_> {
         match self {
             Self::Cms(ber) => Object::Cms(owned(ber)),
             Self::OpenPgp(packets) => Object::OpenPgp(owned(packets)),
-            Self::ClearSigned(text) => Object::ClearSigned(owned(text)),
         }
     }
 }
 
-/// The object that `bytes` are, if they are no mail.
+/// The object that `bytes` are, if they are no mail, and no text with objects in it.
 pub(super) fn find(bytes: &[u8]) -> Option<Object<'_>> {
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     if sniff::is_cms(bytes) {
         return Some(Object::Cms(Cow::Borrowed(bytes)));
     }
@@ -55,68 +56,78 @@ pub(super) fn find(bytes: &[u8]) -> Option<Object<'_>> {
     }
 }
 
+/// The binary message, or the armored block that is all of the text. What stands around a block is there to be read,
+/// and clear-signed text is text: both are looked into as text is (`inline`).
 fn in_armor(bytes: &[u8]) -> Option<Object<'_>> {
-    let block = armor::next_block(bytes, 0);
-    match block {
-        Some(block) if block.label == armor::SIGNED_MESSAGE => {
-            Some(Object::ClearSigned(Cow::Borrowed(bytes)))
-        }
-        Some(block) if block.label.starts_with("MESSAGE") || block.label == "SIGNATURE" => {
-            sniff::is_openpgp(&block.bytes).then_some(Object::OpenPgp(Cow::Owned(block.bytes)))
-        }
-        Some(_) => None,
-        None => (!sniff::is_text(bytes) && sniff::is_openpgp(bytes))
-            .then_some(Object::OpenPgp(Cow::Borrowed(bytes))),
+    if !sniff::is_text(bytes) && sniff::is_openpgp(bytes) {
+        return Some(Object::OpenPgp(Cow::Borrowed(bytes)));
     }
+    only_block(bytes, &["MESSAGE", "SIGNATURE"]).map(|packets| Object::OpenPgp(Cow::Owned(packets)))
 }
 
 fn is_base64_cms(start: &[u8]) -> bool {
     start.starts_with(b"M") && sniff::is_cms(&transfer::base64(&start[..start.len().min(400)]))
 }
 
+/// Text with OpenPGP armor somewhere in it.
+fn is_armored_text(bytes: &[u8]) -> bool {
+    altered::mentions(bytes, armor::MARK)
+        && (sniff::is_text(bytes) || altered::restored(bytes).is_some())
+}
+
 impl Walk<'_> {
     /// Opens a bare object and what is in it. Returns the plaintext, its own layers replaced.
     pub(super) fn bare(&mut self, object: Object<'_>, place: &Place) -> Option<Vec<u8>> {
         let before = self.signatures.len();
-        let (plaintext, count) = match object {
-            Object::Cms(ber) => self.open_cms(ber, place)?,
-            Object::OpenPgp(packets) => self.open_pgp(packets.into_owned(), place)?,
-            Object::ClearSigned(text) => {
-                let changed = self.inline_text(&text, place);
-                if self.signatures.len() == before {
-                    let result = openpgp::open_clear_signed(&text, &self.context(place));
-                    self.settle_signature(result, Format::Openpgp, place);
-                }
-                return changed;
+        let (plaintext, count, closed) = match object {
+            Object::Cms(ber) => {
+                let peeled = self.open_cms(ber, place)?;
+                (peeled.plaintext, peeled.layers, peeled.closed)
+            }
+            Object::OpenPgp(packets) => {
+                let (plaintext, count) = self.open_pgp(packets.into_owned(), place)?;
+                (plaintext, count, false)
             }
         };
         self.compare_senders(before, &plaintext);
+        if closed {
+            return Some(plaintext);
+        }
         Some(self.inside_bare(plaintext, &place.inside(count)))
     }
 
-    fn inside_bare(&mut self, plaintext: Vec<u8>, place: &Place) -> Vec<u8> {
+    /// What a bare object had inside, its own layers replaced.
+    pub(super) fn inside_bare(&mut self, plaintext: Vec<u8>, place: &Place) -> Vec<u8> {
         if self.too_deep(place) {
             return plaintext;
         }
         let changed = match find(&plaintext) {
             Some(object) => self.bare(object, place),
-            None if sniff::is_entity(&plaintext) => self.entity(&plaintext, place),
+            None if sniff::is_entity(&plaintext) || is_armored_text(&plaintext) => {
+                self.entity(&plaintext, place)
+            }
             None => None,
         };
         changed.unwrap_or(plaintext)
     }
 
-    /// Opens an entity's plaintext further and gives it as a MIME entity.
+    /// Opens an entity's plaintext further and gives it as a MIME entity. An object that does not open stays as it is.
     pub(super) fn inside_entity(&mut self, plaintext: Vec<u8>, place: &Place) -> Vec<u8> {
         let object = if self.too_deep(place) {
             None
         } else {
             find(&plaintext)
         };
-        if let Some(inner) = object.and_then(|object| self.bare(object, place)) {
-            return rendition::as_entity(inner);
+        if let Some(object) = object {
+            let inner = self.bare(object, place);
+            return rendition::as_entity(inner.unwrap_or(plaintext));
         }
-        let entity = rendition::as_entity(plaintext);
+        let restored = if sniff::is_text(&plaintext) {
+            None
+        } else {
+            altered::restored(&plaintext)
+        };
+        let entity = rendition::as_entity(restored.unwrap_or(plaintext));
         self.entity(&entity, place).unwrap_or(entity)
     }
 

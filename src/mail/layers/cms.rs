@@ -2,14 +2,23 @@
 
 use super::{Place, Spot, Walk};
 use crate::mail::model::Format;
-use crate::mail::rendition::Edits;
-use crate::mail::smime;
+use crate::mail::rendition::{Edits, as_entity, replace_text};
+use crate::mail::{smime, sniff};
 use std::borrow::Cow;
+
+/// What a CMS object held.
+pub(super) struct Peeled {
+    pub(super) plaintext: Vec<u8>,
+    /// How many layers were peeled.
+    pub(super) layers: u32,
+    /// The plaintext is a CMS object that did not open, and has been told of.
+    pub(super) closed: bool,
+}
 
 impl Walk<'_> {
     /// Opens a CMS object and every CMS object directly inside it. Returns the first plaintext that is something
-    /// else, and how many layers were peeled.
-    pub(super) fn open_cms(&mut self, ber: Cow<'_, [u8]>, place: &Place) -> Option<(Vec<u8>, u32)> {
+    /// else, or a CMS object that did not open.
+    pub(super) fn open_cms(&mut self, ber: Cow<'_, [u8]>, place: &Place) -> Option<Peeled> {
         let (mut plaintext, mut peeled, mut inner_is_cms) = self.open_one_cms(ber, place)?;
         while inner_is_cms {
             let inside = place.inside(peeled);
@@ -18,11 +27,19 @@ impl Walk<'_> {
             }
             let Some((next, count, more)) = self.open_one_cms(Cow::Borrowed(&plaintext), &inside)
             else {
-                break;
+                return Some(Peeled {
+                    plaintext,
+                    layers: peeled,
+                    closed: true,
+                });
             };
             (plaintext, peeled, inner_is_cms) = (next, peeled + count, more);
         }
-        Some((plaintext, peeled))
+        Some(Peeled {
+            plaintext,
+            layers: peeled,
+            closed: false,
+        })
     }
 
     /// A large object is not kept beside what is in it, where it is ours.
@@ -51,16 +68,48 @@ impl Walk<'_> {
     /// Opens the CMS object that the part holds and puts its content in the part's place.
     pub(super) fn cms_part(&mut self, spot: Spot<'_>, ber: Vec<u8>, edits: &mut Edits) {
         let before = self.signatures.len();
-        let Some((plaintext, count)) = self.open_cms(Cow::Owned(ber), spot.place) else {
+        let Some(peeled) = self.open_cms(Cow::Owned(ber), spot.place) else {
             return;
         };
         if spot.is_message {
-            self.compare_senders(before, &plaintext);
+            self.compare_senders(before, &peeled.plaintext);
         }
-        if plaintext.is_empty() {
+        if peeled.plaintext.is_empty() {
             return;
         }
-        let inner = self.inside_entity(plaintext, &spot.place.inside(count));
+        let inner = self.inside_cms(peeled, spot.place);
         spot.replace(inner, edits);
+    }
+
+    /// What a CMS object in `place` held, opened further, as a MIME entity.
+    fn inside_cms(&mut self, peeled: Peeled, place: &Place) -> Vec<u8> {
+        if peeled.closed {
+            as_entity(peeled.plaintext)
+        } else {
+            self.inside_entity(peeled.plaintext, &place.inside(peeled.layers))
+        }
+    }
+
+    /// Opens PEM that holds CMS in a text and puts its content in its place. What stands around it stays.
+    pub(super) fn cms_text(&mut self, spot: Spot<'_>, edits: &mut Edits) -> bool {
+        let text = spot.decoded();
+        let Some((span, ber)) = sniff::pem_cms_in(&text) else {
+            return false;
+        };
+        let [before, after] = [&text[..span.start], &text[span.end..]];
+        if [before, after]
+            .iter()
+            .all(|text| text.trim_ascii().is_empty())
+        {
+            self.cms_part(spot, ber, edits);
+            return true;
+        }
+        let place = spot.place.part();
+        if let Some(peeled) = self.open_cms(Cow::Owned(ber), &place) {
+            let inner = self.inside_cms(peeled, &place);
+            let changed = [before, &inner, after].concat();
+            replace_text(spot.bytes, spot.part, &changed, edits);
+        }
+        true
     }
 }

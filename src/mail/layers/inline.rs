@@ -21,7 +21,7 @@ impl Walk<'_> {
         let Some(text) = armored_text(spot.body(), &spot.encoding()) else {
             return;
         };
-        if let Some(packets) = only_block(&text) {
+        if let Some(packets) = only_block(&text, &["MESSAGE"]) {
             let before = self.signatures.len();
             let Some((plaintext, count)) = self.open_pgp(packets, spot.place) else {
                 return;
@@ -34,7 +34,7 @@ impl Walk<'_> {
                 let inner = self.inside_entity(plaintext, &inside);
                 spot.replace(inner, edits);
             } else {
-                let plaintext = self.inline_text(&plaintext, &inside).unwrap_or(plaintext);
+                let plaintext = self.inside_text(plaintext, &inside);
                 let plaintext = in_known_charset(plaintext, &text, spot.part);
                 replace_text(spot.bytes, spot.part, &plaintext, edits);
             }
@@ -55,6 +55,15 @@ impl Walk<'_> {
         let text = altered::restored(text.as_bytes()).unwrap_or_else(|| text.into_bytes());
         if let Some(changed) = self.inline_text(&text, spot.place) {
             spot.replace(as_entity(changed), edits);
+        }
+    }
+
+    /// What was opened where text is due, opened further: text, or a binary message.
+    fn inside_text(&mut self, plaintext: Vec<u8>, place: &Place) -> Vec<u8> {
+        if !sniff::is_text(&plaintext) && sniff::is_openpgp(&plaintext) {
+            self.inside_bare(plaintext, place)
+        } else {
+            self.inline_text(&plaintext, place).unwrap_or(plaintext)
         }
     }
 
@@ -86,12 +95,16 @@ impl Walk<'_> {
                 label if label.starts_with("MESSAGE") && sniff::is_openpgp(&block.bytes) => {
                     let place = place_of(&block.span, &content, place);
                     if let Some((plaintext, count)) = self.open_pgp(block.bytes, &place) {
-                        let inner = self.inline_text(&plaintext, &place.inside(count));
-                        edits.replace(block.span, inner.unwrap_or(plaintext));
+                        let inner = self.inside_text(plaintext, &place.inside(count));
+                        edits.replace(block.span, inner);
                     }
                 }
                 _ => {}
             }
+        }
+        // Announced by the first line of the text, and the signature is cut off: nobody signed it.
+        if let Some(start) = signed_from.filter(|start| *start == content.start) {
+            self.clear_signed(&text[start..], place);
         }
         edits.apply(text)
     }
@@ -135,10 +148,10 @@ fn armored_text<'b>(body: &'b [u8], encoding: &str) -> Option<Cow<'b, [u8]>> {
     (encoding == "base64" && has_armor(body)).then_some(Cow::Borrowed(body))
 }
 
-/// The packets of the one encrypted block that is all the text.
-fn only_block(text: &[u8]) -> Option<Vec<u8>> {
+/// The packets of the one block, labelled with one of `labels`, that is all the text.
+pub(super) fn only_block(text: &[u8], labels: &[&str]) -> Option<Vec<u8>> {
     let block = armor::next_block(text, 0)?;
-    let fits = block.label.starts_with("MESSAGE")
+    let fits = labels.iter().any(|label| block.label.starts_with(label))
         && holds_all(&block.span, &content_of(text))
         && sniff::is_openpgp(&block.bytes);
     fits.then_some(block.bytes)

@@ -18,7 +18,7 @@ use super::keyops::{KeyHint, KeyOps};
 use super::mime::{self, Part};
 use super::model::{Layer, Opened, Scope, Signature};
 use super::rendition::{Edits, replace_entity};
-use super::{date, header, sniff, text, transfer};
+use super::{charset, date, header, sniff, text, transfer};
 use crate::time::Timestamp;
 use std::borrow::Cow;
 
@@ -32,7 +32,6 @@ pub fn open(
     policy: &OpenPolicy,
     arrived: Timestamp,
 ) -> Opened {
-    let message = without_preamble(message);
     let budget = Budget::default();
     let mut walk = Walk {
         keys,
@@ -52,8 +51,11 @@ pub fn open(
             bound: "message_bytes",
             limit,
         });
-        return walk.into_opened(None, text::search_text(message, &policy.bounds));
+        let text = text::search_text(without_preamble(message), &policy.bounds);
+        return walk.into_opened(None, text);
     }
+    let message = in_bytes(message);
+    let message = without_preamble(&message);
     let place = Place::default();
     if let Some(object) = bare::find(message) {
         let rendition = walk.bare(object, &place);
@@ -256,9 +258,26 @@ impl Walk<'_> {
     }
 }
 
+/// A mail that was saved as UTF-16, which Notepad calls Unicode, as it came.
+fn in_bytes(message: &[u8]) -> Cow<'_, [u8]> {
+    let charset = match message {
+        [0xff, 0xfe, ..] => "utf-16le",
+        [0xfe, 0xff, ..] => "utf-16be",
+        _ => return Cow::Borrowed(message),
+    };
+    let text = charset::decode(&message[2..], Some(charset)).into_bytes();
+    if sniff::is_entity(&text) {
+        Cow::Owned(text)
+    } else {
+        Cow::Borrowed(message)
+    }
+}
+
 /// The message without the byte order mark or the blank lines that some exports put before the header.
 fn without_preamble(message: &[u8]) -> &[u8] {
-    let unmarked = message.strip_prefix(b"\xef\xbb\xbf").unwrap_or(message);
+    let unmarked = message
+        .strip_prefix(bare::BYTE_ORDER_MARK)
+        .unwrap_or(message);
     let blanks = unmarked
         .iter()
         .take_while(|byte| matches!(byte, b'\r' | b'\n'))

@@ -65,11 +65,15 @@ impl Walk<'_> {
         let ends_with = |endings: &[&str]| endings.iter().any(|ending| lower.ends_with(ending));
 
         if is_cms_type(&essence) || ends_with(&[".p7m", ".p7s", ".p7z", ".p7c"]) {
-            let found = sniff::cms_in(body, &encoding);
             let declared = is_cms_type(&essence) && !body.trim_ascii().is_empty();
+            let is_signature = essence.ends_with("-signature") || ends_with(&[".p7s"]);
+            let found = sniff::cms_in(body, &encoding);
+            if found.is_none() && !is_signature && self.mislabelled(spot, declared, edits) {
+                return;
+            }
             let or_anything = || declared.then(|| spot.decoded().into_owned());
             if let Some(ber) = found.or_else(or_anything) {
-                return if essence.ends_with("-signature") || ends_with(&[".p7s"]) {
+                return if is_signature {
                     self.lone_signature(spot, ber, edits)
                 } else {
                     self.cms_part(spot, ber, edits)
@@ -81,6 +85,15 @@ impl Walk<'_> {
             && let Some(ber) = sniff::cms_in(body, &encoding)
         {
             return self.cms_part(spot, ber, edits);
+        }
+        if essence == "text/plain"
+            && transfer::contains(body, &encoding, b"-----BEGIN ")
+            && self.cms_text(spot, edits)
+        {
+            return;
+        }
+        if spot.is_message && self.slid_header(spot, edits) {
+            return;
         }
         let is_tnef = matches!(
             essence.as_str(),
@@ -132,6 +145,44 @@ impl Walk<'_> {
             self.pgp_attachment(spot, packets, name, edits);
         }
         found
+    }
+
+    /// A part that is CMS by its name or type, and whose body is not. Outlook puts a whole MIME entity there, in TNEF;
+    /// others leave a word on what was taken away where CMS was `declared`. False for what is neither.
+    fn mislabelled(&mut self, spot: Spot<'_>, declared: bool, edits: &mut Edits) -> bool {
+        let body = spot.decoded();
+        if sniff::is_entity(&body) {
+            let inside = Place {
+                nesting: spot.place.nesting + 1,
+                ..spot.place.clone()
+            };
+            let entity = self.entity(&body, &inside);
+            spot.replace(entity.unwrap_or_else(|| body.into_owned()), edits);
+            return true;
+        }
+        declared && !spot.is_message && sniff::is_text(&body)
+    }
+
+    /// A message whose MIME fields lie below a blank line, so that they are in its body. False if they do not.
+    fn slid_header(&mut self, spot: Spot<'_>, edits: &mut Edits) -> bool {
+        let body = spot.body().trim_ascii_start();
+        let begins = |name: &[u8]| {
+            body.get(..name.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(name))
+        };
+        let declared = spot.part.first(spot.bytes, "content-type").is_some();
+        if declared || !(begins(b"content-") || begins(b"mime-version:")) || !sniff::is_entity(body)
+        {
+            return false;
+        }
+        let inside = Place {
+            nesting: spot.place.nesting + 1,
+            ..spot.place.clone()
+        };
+        if let Some(changed) = self.entity(body, &inside) {
+            spot.replace(changed, edits);
+        }
+        true
     }
 
     /// A message that lies encoded in an attachment.

@@ -98,11 +98,16 @@ impl SessionKeys {
             }
         }
         let passphrases = ctx.keys.passphrases();
+        let skesks = affordable(&self.skesks);
+        if !passphrases.is_empty() && skesks.len() < self.skesks.len() {
+            let what = "Argon2 derivation: it takes too much memory".to_owned();
+            search.broken = search.broken.or(Some(NotOpened::Unsupported(what)));
+        }
         for passphrase in &passphrases {
-            let rounds = self.skesks.iter().map(|body| rounds(body).unwrap_or(0));
+            let rounds = skesks.iter().map(|body| rounds(body).unwrap_or(0));
             let rounds = rounds.fold(0, u32::saturating_add);
             ctx.budget.rounds(rounds, &ctx.policy.bounds)?;
-            for key in self.passphrase_keys(container, passphrase) {
+            for key in self.passphrase_keys(&skesks, container, passphrase) {
                 if let Some(plaintext) = search.attempt(key.bytes.expose(), key.cipher, false) {
                     let cipher = key.cipher.map(cipher_name);
                     return Ok(Unlocked {
@@ -122,6 +127,7 @@ impl SessionKeys {
     /// Session keys that a passphrase gives. Without any wrap, PGP 2 used IDEA under the passphrase's MD5 (RFC 4880 §5.7).
     fn passphrase_keys(
         &self,
+        skesks: &[&[u8]],
         container: &Container,
         passphrase: &SecretBytes,
     ) -> Vec<PassphraseKey> {
@@ -137,23 +143,48 @@ impl SessionKeys {
                 .into_iter()
                 .collect();
         }
-        self.skesks
+        skesks
             .iter()
             .filter_map(|body| from_passphrase(body, passphrase))
             .collect()
     }
 }
 
+/// The wraps whose derivation this machine is given to: Argon2 with the 2 GiB that RFC 9106 names first for one of them,
+/// with at most half of that for others, with more for none.
+fn affordable(skesks: &[Vec<u8>]) -> Vec<&[u8]> {
+    let mut large_ones = 0;
+    let fits = |body: &&[u8]| {
+        let memory = argon2_memory(body).unwrap_or(0);
+        large_ones += u32::from(memory == LARGEST_MEMORY);
+        memory < LARGEST_MEMORY || memory == LARGEST_MEMORY && large_ones == 1
+    };
+    skesks.iter().map(Vec::as_slice).filter(fits).collect()
+}
+
+/// How Argon2's `m` says 2 GiB: as the exponent of a number of KiB.
+const LARGEST_MEMORY: u8 = 21;
+
+fn argon2_memory(skesk: &[u8]) -> Option<u8> {
+    match s2k(skesk)? {
+        [4, rest @ ..] => rest.get(18).copied(),
+        _ => None,
+    }
+}
+
+fn s2k(skesk: &[u8]) -> Option<&[u8]> {
+    match skesk.first()? {
+        4 => skesk.get(2..),
+        5 => skesk.get(3..),
+        6 => skesk.get(5..),
+        _ => None,
+    }
+}
+
 /// What it costs to derive a key from a passphrase, counted as rounds of PBKDF2: by the octets hashed, or for Argon2 by
 /// the KiB written (RFC 9580 §3.7.1). `None` for what is quick or cannot be read.
 fn rounds(skesk: &[u8]) -> Option<u32> {
-    let s2k = match skesk.first()? {
-        4 => skesk.get(2..)?,
-        5 => skesk.get(3..)?,
-        6 => skesk.get(5..)?,
-        _ => return None,
-    };
-    match s2k {
+    match s2k(skesk)? {
         [3, _, rest @ ..] => {
             let count = u32::from(*rest.get(8)?);
             Some(((16 + (count & 15)) << ((count >> 4) + 6)) / 64)
@@ -238,13 +269,17 @@ impl Search<'_, '_> {
             body: body.to_vec(),
             cipher_inside,
         };
+        let bounds = &self.ctx.policy.bounds;
         for attempt in 0.. {
-            self.ctx.budget.key_operation(&self.ctx.policy.bounds)?;
-            match self
+            let answer = self
                 .ctx
                 .keys
-                .unwrap_session_key(&addressee.hint, &wrapped, attempt)
-            {
+                .unwrap_session_key(&addressee.hint, &wrapped, attempt);
+            // To ask for a key that is not here is no operation: most recipients of a long list are others.
+            if !matches!(answer, Err(KeyRefusal::NoKey)) {
+                self.ctx.budget.key_operation(bounds)?;
+            }
+            match answer {
                 Ok(found) => {
                     let named = addressee.hint != KeyHint::Hidden;
                     if let Some(plaintext) = self.attempt(found.key.expose(), found.cipher, named) {
@@ -255,6 +290,12 @@ impl Search<'_, '_> {
                             cipher,
                         }));
                     }
+                }
+                Err(KeyRefusal::TooMany) => {
+                    return Err(Failure::OverBound {
+                        bound: "key_operations",
+                        limit: u64::from(bounds.key_operations),
+                    });
                 }
                 Err(refusal) => {
                     self.locked |= refusal == KeyRefusal::Locked;
@@ -355,7 +396,7 @@ pub fn public_key_name(number: u8) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::rounds;
+    use super::{affordable, rounds};
     use proptest::prelude::*;
 
     #[test]
@@ -367,10 +408,19 @@ mod tests {
         assert_eq!(rounds(&[4, 9, 0, 2]), None);
     }
 
+    #[test]
+    fn gigabytes_of_memory_are_taken_once() {
+        let argon2 = |memory| [&[6, 0, 9, 2, 20, 4], &[0x55; 16][..], &[1, 4, memory]].concat();
+        let wraps = [22, 21, 20, 21, 31, 20].map(argon2);
+        let memory: Vec<u8> = affordable(&wraps).iter().map(|wrap| wrap[24]).collect();
+        assert_eq!(memory, [21, 20, 20]);
+    }
+
     proptest! {
         #[test]
         fn any_packet_is_survived(version in 3_u8..8, rest in proptest::collection::vec(any::<u8>(), 0..40)) {
-            let _ = rounds(&[&[version], &rest[..]].concat());
+            let body = [&[version], &rest[..]].concat();
+            let _ = (rounds(&body), affordable(&[body]));
         }
     }
 }

@@ -97,6 +97,7 @@ pub struct Search<'c> {
     unreadable: Option<BerError>,
     locked: bool,
     key_failed: bool,
+    nameless_failed: bool,
 }
 
 impl<'c> Search<'c> {
@@ -110,6 +111,7 @@ impl<'c> Search<'c> {
             unreadable: None,
             locked: false,
             key_failed: false,
+            nameless_failed: false,
         }
     }
 
@@ -182,7 +184,7 @@ impl<'c> Search<'c> {
                         break;
                     }
                     Err(KeyRefusal::DoesNotOpen) => {
-                        self.key_failed = true;
+                        self.note_failed(hint);
                         self.ctx.budget.key_operation(bounds)?;
                         break;
                     }
@@ -191,7 +193,7 @@ impl<'c> Search<'c> {
                         if let Some(found) = attempt(&session.key, !implicit_rejection)? {
                             return Ok(Some((found, Some(session.opened_by))));
                         }
-                        self.key_failed = true;
+                        self.note_failed(hint);
                     }
                 }
             }
@@ -200,6 +202,14 @@ impl<'c> Search<'c> {
             self.waiting_for.push(hint.clone());
         }
         Ok(None)
+    }
+
+    fn note_failed(&mut self, hint: &KeyHint) {
+        if self.ctx.keys.has_named(hint) {
+            self.key_failed = true;
+        } else {
+            self.nameless_failed = true;
+        }
     }
 
     /// Tries what `unwrap` makes of each passphrase, which may spell a key in hexadecimal (`as_key`).
@@ -237,6 +247,9 @@ impl<'c> Search<'c> {
             let why =
                 "a key of that name does not open it: it is another, or the message is altered";
             layer.reason = Some(why.to_owned());
+        } else if self.nameless_failed {
+            let reason = "none of the keys without a certificate opens it";
+            layer.reason = Some(reason.to_owned());
         } else if self.waiting_for.is_empty() {
             if !self.unknown.is_empty() {
                 return Failure::Refused(format!("unsupported: {}", self.unknown.join("; ")));

@@ -3,13 +3,21 @@
 
 use super::page;
 use lopdf::{Dictionary, Document, LoadOptions, Object, ObjectId};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Largest document that is looked into, in bytes.
 const MAX_FILE: usize = 64 << 20;
-/// Bytes that any one stream of the document's own structure may expand to.
+/// Bytes that an embedded file may expand to.
 const MAX_STREAM: usize = 32 << 20;
+/// Bytes that the content of a page, or any one stream of the document's own structure, may expand to. The library makes
+/// an object of every number in them, which takes some sixty times the memory.
+const MAX_PARSED: usize = 2 << 20;
+/// Bytes that all streams of objects in a document together may expand to.
+const MAX_OBJECTS: usize = 8 << 20;
+/// The same where the document is encrypted: the library copies what is in them.
+const MAX_ENCRYPTED_OBJECTS: usize = 4 << 20;
 /// Pages whose text is taken.
 const MAX_PAGES: usize = 1000;
 /// What a page whose content does not unpack is counted as, in bytes.
@@ -62,16 +70,12 @@ pub fn read(bytes: &[u8], room: &mut u64) -> Result<Contents, NoText> {
 }
 
 fn extract(bytes: &[u8], room: &mut u64) -> Result<Contents, NoText> {
-    let options = LoadOptions {
-        max_decompressed_size: Some(MAX_STREAM),
-        ..LoadOptions::default()
-    };
-    let document = Document::load_mem_with_options(bytes, options)?;
+    let document = load(bytes)?;
     let pages = affordable_pages(&document, room);
     let mut text = String::new();
     for page in pages {
         // Of a damaged page there is what stands before the damage.
-        let _ = page::text_of(&document, page, MAX_STREAM, &mut text);
+        let _ = page::text_of(&document, page, MAX_PARSED, &mut text);
         if text.len() > MAX_STREAM {
             break;
         }
@@ -130,11 +134,102 @@ fn specified_files(
     }
 }
 
+thread_local! {
+    /// Bytes that further streams of objects of the document that is being loaded may expand to.
+    static OBJECTS_LEFT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Loads the document within the bounds; what lies in streams of objects beyond them is left out.
+fn load(bytes: &[u8]) -> Result<Document, lopdf::Error> {
+    let attempt = |force_reconstruct| {
+        OBJECTS_LEFT.set(MAX_OBJECTS);
+        let options = LoadOptions {
+            max_decompressed_size: Some(most_parsed(bytes)),
+            filter: Some(affordable_object),
+            force_reconstruct,
+            ..LoadOptions::default()
+        };
+        Document::load_mem_with_options(bytes, options)
+    };
+    let document = attempt(false)?;
+    if !document.get_pages().is_empty() {
+        return Ok(document);
+    }
+    // Where objects are not where the table says, the library looks for them itself only if it is given no filter.
+    Ok(attempt(true).unwrap_or(document))
+}
+
+/// What any one stream may expand to. Of an encrypted document the streams of objects are not shown to
+/// [`affordable_object`]: they share the bound by their number, which their dictionaries tell in the clear.
+fn most_parsed(bytes: &[u8]) -> usize {
+    if count_name(bytes, b"Encrypt") == 0 {
+        return MAX_PARSED;
+    }
+    let streams = count_name(bytes, b"First").max(1);
+    MAX_PARSED.min(MAX_ENCRYPTED_OBJECTS / streams)
+}
+
+/// How often the name, which may be spelt with `#45` for `E`, stands in the document.
+fn count_name(bytes: &[u8], name: &[u8]) -> usize {
+    let is_here = |slash: &usize| {
+        let mut rest = &bytes[slash + 1..];
+        let begins = name.iter().all(|wanted| {
+            let (length, spelt) = match rest {
+                [b'#', high, low, ..] => {
+                    let byte = data_encoding::HEXLOWER_PERMISSIVE.decode(&[*high, *low]);
+                    (3, byte.ok().and_then(|byte| byte.first().copied()))
+                }
+                _ => (1, rest.first().copied()),
+            };
+            rest = rest.get(length..).unwrap_or_default();
+            spelt == Some(*wanted)
+        });
+        begins && !rest.first().is_some_and(|next| is_regular(*next))
+    };
+    memchr::memchr_iter(b'/', bytes).filter(is_here).count()
+}
+
+/// True for what a name can go on with.
+const fn is_regular(byte: u8) -> bool {
+    !matches!(
+        byte,
+        0 | b'\t'
+            | b'\n'
+            | 12
+            | b'\r'
+            | b' '
+            | b'('
+            | b')'
+            | b'<'
+            | b'>'
+            | b'['
+            | b']'
+            | b'{'
+            | b'}'
+            | b'/'
+            | b'%'
+    )
+}
+
+/// Shown every object before it is used: leaves out a stream of objects over the bound. What it gives back is used of
+/// objects that lie in such a stream, none of which is a stream itself.
+fn affordable_object(id: ObjectId, object: &mut Object) -> Option<(ObjectId, Object)> {
+    let Object::Stream(stream) = object else {
+        return Some((id, object.clone()));
+    };
+    if stream.dict.has_type(b"ObjStm") {
+        let content = stream.get_plain_content_with_limit(MAX_PARSED).ok()?;
+        OBJECTS_LEFT.set(OBJECTS_LEFT.get().checked_sub(content.len())?);
+    }
+    Some((id, Object::Null))
+}
+
 /// The first pages, as far as the room reaches: many may share one long stream.
 fn affordable_pages(document: &Document, room: &mut u64) -> Vec<ObjectId> {
     let pages = document.get_pages().into_iter().take(MAX_PAGES);
     let affordable = pages.filter(|(_, page)| {
-        let content = document.get_page_content_with_limit(*page, at_most(*room));
+        let most = at_most(*room).min(MAX_PARSED);
+        let content = document.get_page_content_with_limit(*page, most);
         take(room, content.map_or(UNREADABLE, |content| content.len()))
     });
     affordable.map(|(_, page)| page).collect()
@@ -155,6 +250,7 @@ fn take(room: &mut u64, bytes: usize) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::io::Write;
 
     const ONE_PAGE: &str = "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n3 0 obj<</Type/Page/Parent 2 0 R/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>/MediaBox[0 0 99 99]>>endobj\n4 0 obj<</Length 36>>stream\nBT /F1 12 Tf 9 9 Td (Mauerwerk) Tj ET\nendstream endobj\n5 0 obj<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>endobj\n6 0 obj<</Type/EmbeddedFile/Length 5>>stream\n<xml>\nendstream endobj\ntrailer<</Root 1 0 R/Size 7>>\nstartxref\n0\n%%EOF\n";
 
@@ -178,6 +274,54 @@ mod tests {
         let specified = "[<</Type/Filespec/F(a.xml)/EF<</F 6 0 R/UF 6 0 R>>>>]";
         let catalog = format!("<</Type/Catalog/AF{specified}");
         assert_eq!(read(&untyped.replace("<</Type/Catalog", &catalog)), 1);
+    }
+
+    /// `ONE_PAGE` without its text, and streams of objects, each with one array of a million numbers.
+    fn with_object_streams(count: usize, trailer: &str) -> Vec<u8> {
+        let (page, _) = ONE_PAGE.split_once("trailer").unwrap();
+        let mut out = page.as_bytes().to_vec();
+        let content = format!("100 0 [{}]", "0 ".repeat(1_000_000));
+        let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        packed.write_all(content.as_bytes()).unwrap();
+        let packed = packed.finish().unwrap();
+        for number in 10..10 + count {
+            let head = format!(
+                "{number} 0 obj<</Type/ObjStm/N 1/Fir#73t 6/Filter/FlateDecode/Length {}>>stream\n",
+                packed.len()
+            );
+            out.extend([head.as_bytes(), &packed, b"\nendstream endobj\n"].concat());
+        }
+        out.extend(
+            format!("trailer<<{trailer}/Root 1 0 R/Size 200>>\nstartxref\n0\n%%EOF\n").bytes(),
+        );
+        out
+    }
+
+    #[test]
+    fn streams_of_objects_share_a_bound() {
+        let bomb = with_object_streams(20, "");
+        let document = load(&bomb).unwrap();
+        let streams = document
+            .objects
+            .values()
+            .filter_map(|object| object.as_stream().ok());
+        let taken = streams
+            .filter(|stream| stream.dict.has_type(b"ObjStm"))
+            .count();
+        assert_eq!(taken, MAX_OBJECTS / 2_000_000);
+        let text = extract(&bomb, &mut 1000).unwrap().text;
+        assert!(text.contains("Mauerwerk"), "{text}");
+        assert_eq!(most_parsed(&bomb), MAX_PARSED);
+        let encrypted = with_object_streams(20, "/#45ncrypt 9 0 R");
+        assert_eq!(most_parsed(&encrypted), MAX_ENCRYPTED_OBJECTS / 20);
+        assert_eq!(count_name(b"/First/FirstChar /First", b"First"), 2);
+    }
+
+    #[test]
+    fn a_long_page_is_left_out() {
+        let long = ONE_PAGE.replace("BT /F1", &format!("{}BT /F1", "0 ".repeat(MAX_PARSED / 2)));
+        let long = long.replace("/Length 36", &format!("/Length {}", 36 + MAX_PARSED));
+        assert_eq!(read(long.as_bytes(), &mut (100 << 20)).unwrap().text, "");
     }
 
     proptest! {
