@@ -5,6 +5,7 @@ mod kem;
 pub mod keyholder;
 pub mod offer;
 pub mod openpgp_key;
+mod rounds;
 pub mod smime_key;
 pub mod smime_load;
 

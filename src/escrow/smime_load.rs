@@ -2,7 +2,7 @@
 //! certificates are matched by their public halves, whatever the order or the names.
 
 use super::smime_key::SmimeKey;
-use super::{KeyProblem, UserKey};
+use super::{KeyProblem, UserKey, rounds};
 use crate::mail::smime::ber::{Element, tag};
 use crate::mail::smime::{certificates, legacy};
 use crate::secret::SecretBytes;
@@ -126,7 +126,25 @@ fn with_certificates(
     taken
 }
 
+/// Refuses a file that asks for more work than any honest one.
+fn affordable(der: &[u8]) -> Result<(), KeyProblem> {
+    let asked = rounds::asked_for(der);
+    if asked <= rounds::MOST {
+        return Ok(());
+    }
+    Err(KeyProblem::Unsupported(format!(
+        "a passphrase that costs {asked} rounds, where {} are allowed: export the key again with fewer",
+        rounds::MOST
+    )))
+}
+
 fn der(bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {
+    if let Err(problem) = affordable(bytes) {
+        return Contents {
+            problems: vec![problem],
+            ..Contents::default()
+        };
+    }
     if let Ok(container) = Pkcs12::from_der(bytes) {
         return pkcs12(&container, bytes, passphrases);
     }
@@ -279,7 +297,8 @@ fn pem(bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {
     let text = String::from_utf8_lossy(bytes);
     for block in blocks(&text).take(MOST_KEYS) {
         if block.label.ends_with("PRIVATE KEY") {
-            match pem_key(block.text, passphrases) {
+            let checked = block.decoded().map_or(Ok(()), |inner| affordable(&inner));
+            match checked.and_then(|()| pem_key(block.text, passphrases)) {
                 Ok(key) => contents.keys.push(key),
                 Err(problem) => contents.problems.push(problem),
             }

@@ -1,8 +1,12 @@
 //! Keys from the containers that people have, as openssl writes them.
 
-use crate::support::Folder;
+use crate::support::build::{content_info, octets, oid, sequence, small};
+use crate::support::{Folder, open};
 use strongroom::escrow::UserKey;
+use strongroom::escrow::keyholder::Keyholder;
 use strongroom::escrow::smime_key::{SmimeKey, load, load_nameless};
+use strongroom::mail::context::Trust;
+use strongroom::mail::smime::ber::{der, tag};
 use strongroom::secret::SecretBytes;
 
 fn problems(bytes: &[u8], passphrases: &[&str]) -> Vec<String> {
@@ -86,6 +90,49 @@ fn a_key_without_its_certificate_is_nameless() {
     assert_eq!(nameless.len(), 1);
     assert!(nameless[0].info().hints.is_empty());
     assert!(load_nameless(&folder.read("rsa.pem"), &[], &[]).is_empty());
+}
+
+#[test]
+fn a_file_that_asks_for_absurd_work_is_refused() {
+    let iterations = der(tag::INTEGER, &[0x7f, 0xff, 0xff, 0xff]);
+    let salt = octets(b"saltsalt");
+    let algorithm = sequence(&[
+        &oid("1.2.840.113549.1.12.1.3"),
+        &sequence(&[&salt, &iterations]),
+    ]);
+    let key = sequence(&[&algorithm, &octets(&[1; 64])]);
+    let digest = sequence(&[&sequence(&[&oid("1.3.14.3.2.26")]), &octets(&[1; 20])]);
+    let pfx = sequence(&[
+        &small(3),
+        &content_info("1.2.840.113549.1.7.1", &octets(&sequence(&[]))),
+        &sequence(&[&digest, &salt, &iterations]),
+    ]);
+    let pem = format!(
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\n{}\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        data_encoding::BASE64.encode(&key)
+    );
+    for file in [&key[..], &pfx, pem.as_bytes()] {
+        let problem = problems(file, &["geheim"]).remove(0);
+        assert!(problem.contains("costs 2147483647 rounds"), "{problem}");
+    }
+}
+
+#[test]
+fn keys_without_a_certificate_that_do_not_fit_are_no_key_of_that_name() {
+    let folder = Folder::new();
+    folder.identity("rsa", "rsa:2048", "");
+    folder.identity("other", "rsa:2048", "");
+    folder.must("cms -encrypt -aes-128-cbc -in message -outform DER -out out rsa.crt");
+    let mut keys = Keyholder::default();
+    for key in load_nameless(&folder.read("other.key"), &[], &[]) {
+        keys.add(key);
+    }
+    let unopened = open(&keys, &Trust::default(), &folder.read("out"), None).unwrap_err();
+    let reason = unopened.layers[0].reason.as_deref();
+    assert_eq!(
+        reason,
+        Some("no escrowed key opens it: none of the keys without a certificate opens it")
+    );
 }
 
 #[test]

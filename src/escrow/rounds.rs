@@ -1,0 +1,96 @@
+//! How much work a locked key file asks for before anything in it is believed.
+
+use crate::mail::smime::ber::{Element, Reader, tag};
+
+/// Most rounds of a derivation from a passphrase, some seconds of work; more is a file made to keep us busy.
+pub const MOST: u64 = 10_000_000;
+/// Deepest nesting looked at; a PKCS#12 has less than half of it.
+const DEEPEST: u32 = 32;
+
+/// The most rounds that a PKCS#12 or an encrypted PKCS#8 asks for at once: for its MAC, a safe or a key. In all of them
+/// it is the number right behind the salt, an OCTET STRING. Three numbers there are scrypt's and count together. What
+/// lies inside an encrypted safe is not seen.
+#[must_use]
+pub fn asked_for(bytes: &[u8]) -> u64 {
+    Element::split(bytes).map_or(0, |(element, _)| inside(&element, 0))
+}
+
+fn inside(element: &Element<'_>, depth: u32) -> u64 {
+    if depth == DEEPEST {
+        return 0;
+    }
+    if element.tag & !tag::CONSTRUCTED == tag::OCTET_STRING {
+        let octets = element.octet_string().unwrap_or_default();
+        let nested = Element::only(&octets).ok();
+        let nested = nested.filter(|nested| nested.tag == tag::SEQUENCE);
+        return nested.map_or(0, |nested| inside(&nested, depth + 1));
+    }
+    if element.tag & tag::CONSTRUCTED == 0 {
+        return 0;
+    }
+    let deeper = values(element.inside()).map(|value| inside(&value, depth + 1));
+    deeper.max().unwrap_or(0).max(behind_salt(element))
+}
+
+fn values(reader: Reader<'_>) -> impl Iterator<Item = Element<'_>> {
+    reader.map_while(Result::ok)
+}
+
+fn behind_salt(element: &Element<'_>) -> u64 {
+    let is_salt = |value: &Element<'_>| value.tag & !tag::CONSTRUCTED == tag::OCTET_STRING;
+    let behind = values(element.inside()).skip_while(|value| !is_salt(value));
+    let numbers = behind
+        .skip(1)
+        .take_while(|value| value.tag == tag::INTEGER)
+        .map(|value| number(value.body));
+    match numbers.collect::<Vec<u64>>().as_slice() {
+        [cost, block, parallel, ..] => cost.saturating_mul(*block).saturating_mul(*parallel),
+        [rounds, ..] => *rounds,
+        [] => 0,
+    }
+}
+
+/// An unsigned number; what is longer than any is as large as can be.
+fn number(octets: &[u8]) -> u64 {
+    let significant = octets.iter().skip_while(|octet| **octet == 0);
+    let shifted = significant.fold(0_u128, |value, octet| {
+        (value.saturating_mul(256)).saturating_add(u128::from(*octet))
+    });
+    u64::try_from(shifted).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::smime::ber::der;
+    use proptest::prelude::*;
+
+    fn salted(numbers: &[&[u8]]) -> Vec<u8> {
+        let numbers = numbers.iter().flat_map(|number| der(tag::INTEGER, number));
+        let salt = der(tag::OCTET_STRING, b"salt");
+        der(
+            tag::SEQUENCE,
+            &salt.into_iter().chain(numbers).collect::<Vec<u8>>(),
+        )
+    }
+
+    #[test]
+    fn the_numbers_behind_a_salt_are_rounds() {
+        let pbkdf2 = salted(&[&[0x7f, 0xff, 0xff, 0xff], &[32]]);
+        assert_eq!(asked_for(&pbkdf2), 0x7fff_ffff);
+        let scrypt = salted(&[&[0x40, 0], &[8], &[1]]);
+        assert_eq!(asked_for(&scrypt), 1 << 17);
+        let safe = der(tag::context(0), &der(tag::OCTET_STRING, &pbkdf2));
+        let few = salted(&[&[8, 0]]);
+        let file = der(tag::SEQUENCE, &[few, safe].concat());
+        assert_eq!(asked_for(&file), 0x7fff_ffff);
+        assert_eq!(asked_for(&der(tag::SEQUENCE, &der(tag::INTEGER, &[99]))), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = asked_for(&der(tag::SEQUENCE, &bytes));
+        }
+    }
+}
