@@ -177,6 +177,40 @@ fn renditions_of_several_messages_go_into_a_folder() {
     );
 }
 
+#[test]
+fn renditions_of_files_with_one_name_do_not_overwrite_each_other() {
+    let folder = folder();
+    for (directory, text) in [("sa", "one"), ("sb", "two")] {
+        let directory = folder.path().join(directory);
+        std::fs::create_dir(&directory).unwrap();
+        let mail = format!("From: a@x\nSubject: s\n\n{text}\n");
+        std::fs::write(directory.join("mail.eml"), mail).unwrap();
+    }
+    let (status, _) = inspect(
+        folder.path(),
+        &["--rendition", "out", "sa/mail.eml", "sb/mail.eml"],
+    );
+    assert_eq!(status, 0);
+    for (name, text) in [("mail-1.eml", "one\n"), ("mail-1-2.eml", "two\n")] {
+        let written = std::fs::read_to_string(folder.path().join("out").join(name)).unwrap();
+        assert!(written.ends_with(text), "{name}: {written}");
+    }
+}
+
+#[test]
+fn a_hyphen_is_standard_input() {
+    let folder = folder();
+    let plain = std::fs::File::open(folder.path().join("plain.eml")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_strongroom"))
+        .current_dir(folder.path())
+        .args(["inspect", "--json", "-"])
+        .stdin(plain)
+        .output()
+        .unwrap();
+    let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(line["outcome"], "not-encrypted");
+}
+
 /// A folder with `cert`, self-signed for a@x.example, in several containers, and mails signed with two digests; `None`
 /// without an `openssl` that does this.
 fn signed_folder() -> Option<tempfile::TempDir> {

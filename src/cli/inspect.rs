@@ -10,15 +10,19 @@ use crate::policy::{DEFAULT, ValidPolicy};
 use crate::time::{Clock, SystemClock};
 use clap::Args;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Stack of the thread that opens mail: nesting is bounded, frames of unoptimised builds are not small.
 const STACK: usize = 64 << 20;
+
+/// The name of a file that stands for standard input.
+const STANDARD_INPUT: &str = "-";
 
 /// Arguments of `strongroom inspect`.
 #[derive(Debug, Args)]
@@ -39,7 +43,7 @@ pub struct Inspect {
     /// Where to write the readable mail: a file for one message, a directory for several
     #[arg(long, value_name = "OUT")]
     rendition: Option<PathBuf>,
-    /// Mail, mbox, CMS or OpenPGP files
+    /// Mail, mbox, CMS or OpenPGP files; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -76,8 +80,9 @@ impl Inspect {
             }
         };
         let mut fine = true;
+        let mut written = HashSet::new();
         for file in &self.files {
-            fine &= self.one_file(file, &keys, policy.open());
+            fine &= self.one_file(file, &keys, policy.open(), &mut written);
         }
         fine
     }
@@ -90,8 +95,15 @@ impl Inspect {
         keyfiles::read(&self.keys, &self.certs, passphrases)
     }
 
-    fn one_file(&self, path: &Path, keys: &KeyFiles, policy: &OpenPolicy) -> bool {
-        let bytes = match fs::read(path) {
+    /// As [`Inspect::all_files`], for one. `written` are the renditions so far.
+    fn one_file(
+        &self,
+        path: &Path,
+        keys: &KeyFiles,
+        policy: &OpenPolicy,
+        written: &mut HashSet<PathBuf>,
+    ) -> bool {
+        let bytes = match content(path) {
             Ok(bytes) => bytes,
             Err(error) => {
                 self.report(path, 1, &failed(format!("cannot read the file: {error}")));
@@ -109,7 +121,7 @@ impl Inspect {
             fine &= matches!(opened.outcome, Outcome::Opened | Outcome::NotEncrypted);
             self.report(path, index, &opened);
             let readable = opened.rendition.as_deref().unwrap_or(message);
-            fine &= self.write_rendition(path, index, several, readable);
+            fine &= self.write_rendition(path, index, several, readable, written);
         }
         fine
     }
@@ -124,16 +136,23 @@ impl Inspect {
         let _ = io::stdout().write_all(text.as_bytes());
     }
 
-    fn write_rendition(&self, path: &Path, index: usize, several: bool, readable: &[u8]) -> bool {
+    fn write_rendition(
+        &self,
+        path: &Path,
+        index: usize,
+        several: bool,
+        readable: &[u8],
+        written: &mut HashSet<PathBuf>,
+    ) -> bool {
         let Some(out) = &self.rendition else {
             return true;
         };
         let target = if several || out.is_dir() {
-            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-            out.join(format!("{stem}-{index}.eml"))
+            free_name(out, path, index, written)
         } else {
             out.clone()
         };
+        written.insert(target.clone());
         let parent = target
             .parent()
             .filter(|_| several)
@@ -149,6 +168,29 @@ impl Inspect {
             }
         }
     }
+}
+
+fn content(path: &Path) -> io::Result<Vec<u8>> {
+    if path != Path::new(STANDARD_INPUT) {
+        return fs::read(path);
+    }
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Where the rendition of a message goes in the folder `out`: by its file's name and its place in the file. Of files
+/// with the same name in different folders the second has a number more.
+fn free_name(out: &Path, path: &Path, index: usize, written: &HashSet<PathBuf>) -> PathBuf {
+    let stem = if path == Path::new(STANDARD_INPUT) {
+        "stdin".into()
+    } else {
+        path.file_stem().unwrap_or_default().to_string_lossy()
+    };
+    let first = out.join(format!("{stem}-{index}.eml"));
+    let further = (2..).map(|number| out.join(format!("{stem}-{index}-{number}.eml")));
+    let mut names = std::iter::once(first.clone()).chain(further);
+    names.find(|name| !written.contains(name)).unwrap_or(first)
 }
 
 fn open(message: &[u8], keys: &KeyFiles, policy: &OpenPolicy) -> Opened {
