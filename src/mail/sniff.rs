@@ -293,7 +293,8 @@ mod tests {
             cms_in(transfer::to_base64(cms, "\n").as_bytes(), "7bit").as_deref(),
             Some(&cms[..])
         );
-        let long = [cms, [0xfb; 90].as_slice(), &[0; 9]].concat();
+        let content: Vec<u8> = (0..=255).collect();
+        let long = [&cms[..], &content].concat();
         let base64 = transfer::to_base64(&long, "\r\n");
         let quoted = base64
             .lines()

@@ -105,7 +105,9 @@ impl Walk<'_> {
             return true;
         }
         let place = spot.place.part();
-        if let Some(peeled) = self.open_cms(Cow::Owned(ber), &place) {
+        let peeled = self.open_cms(Cow::Owned(ber), &place);
+        // Certificates alone have no content: they stay where they are.
+        if let Some(peeled) = peeled.filter(|peeled| !peeled.plaintext.is_empty()) {
             let inner = self.inside_cms(peeled, &place);
             let changed = [before, &inner, after].concat();
             replace_text(spot.bytes, spot.part, &changed, edits);
