@@ -131,7 +131,7 @@ fn keys_without_a_certificate_that_do_not_fit_are_no_key_of_that_name() {
     let reason = unopened.layers[0].reason.as_deref();
     assert_eq!(
         reason,
-        Some("none of the keys without a certificate opens it")
+        Some("no escrowed key opens it: none of the keys without a certificate opens it")
     );
 }
 
