@@ -2,7 +2,7 @@
 
 use super::bounds::Bounds;
 use super::keyops::{KeyHint, KeyOps};
-use super::model::{ClaimSource, Layer, Rated, Signature, SignatureMath};
+use super::model::{ClaimSource, Layer, Outcome, Rated, Signature, SignatureMath};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
@@ -236,6 +236,15 @@ pub enum Failure {
         /// The keys it waits for.
         waiting_for: Vec<KeyHint>,
     },
+    /// A key of that name does not open it: it is another of that name, or the message is altered. Which of both is not
+    /// told, for with RSA v1.5 that would tell what the private key made of the wrap.
+    #[error(
+        "damaged: a key of that name does not open it; it is another, or the message is altered"
+    )]
+    Misfit {
+        /// The keys it waits for all the same.
+        waiting_for: Vec<KeyHint>,
+    },
     /// A key fits, but is locked by a passphrase that was not given.
     #[error("the key that opens it is locked by a passphrase that was not given")]
     Locked,
@@ -253,6 +262,19 @@ pub enum Failure {
     /// Broken structure, or a failed integrity check.
     #[error("damaged: {0}")]
     Damaged(String),
+}
+
+impl Failure {
+    /// What it makes of a layer.
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
+        match self {
+            Self::NoKey { .. } => Outcome::NoKey,
+            Self::Locked => Outcome::LockedKey,
+            Self::Refused(_) | Self::OverBound { .. } => Outcome::Refused,
+            Self::Damaged(_) | Self::Misfit { .. } => Outcome::Damaged,
+        }
+    }
 }
 
 /// One cryptographic object, opened as far as it goes.

@@ -23,7 +23,7 @@ impl Walk<'_> {
             mut layers,
             signatures,
         } = unopened;
-        let outcome = outcome_of(&failure);
+        let outcome = failure.outcome();
         match layers.last_mut() {
             Some(last) => {
                 last.outcome = outcome;
@@ -32,7 +32,7 @@ impl Walk<'_> {
             None => layers.push(unreadable(format, outcome, &failure)),
         }
         self.place_results(layers, signatures, place);
-        if let Failure::NoKey { waiting_for } = failure {
+        if let Failure::NoKey { waiting_for } | Failure::Misfit { waiting_for } = failure {
             self.waiting_for.extend(waiting_for);
         }
     }
@@ -133,7 +133,7 @@ impl Walk<'_> {
         let bounds_passed = self
             .failures
             .iter()
-            .map(|failure| (outcome_of(failure), failure.to_string()));
+            .map(|failure| (failure.outcome(), failure.to_string()));
         let worst = layers_failed
             .chain(bounds_passed)
             .min_by_key(|(outcome, _)| rank(*outcome));
@@ -172,15 +172,6 @@ fn is_encryption(layer: &Layer) -> bool {
         layer.kind.as_str(),
         "enveloped" | "authenveloped" | "encrypted"
     )
-}
-
-const fn outcome_of(failure: &Failure) -> Outcome {
-    match failure {
-        Failure::NoKey { .. } => Outcome::NoKey,
-        Failure::Locked => Outcome::LockedKey,
-        Failure::Refused(_) | Failure::OverBound { .. } => Outcome::Refused,
-        Failure::Damaged(_) => Outcome::Damaged,
-    }
 }
 
 fn bare_layer(format: Format, kind: &str, outcome: Outcome, reason: Option<String>) -> Layer {

@@ -175,7 +175,7 @@ impl Peel<'_, '_> {
                 Ok(unlocked.plaintext)
             }
             Err(failure) => {
-                layer.outcome = outcome(&failure);
+                layer.outcome = failure.outcome();
                 layer.reason = Some(failure.to_string());
                 if layer.outcome == Outcome::Damaged {
                     layer.integrity = Integrity::Broken;
@@ -261,7 +261,7 @@ impl Peel<'_, '_> {
         if let Some(last) = self.layers.last_mut()
             && last.reason.is_none()
         {
-            last.outcome = outcome(&failure);
+            last.outcome = failure.outcome();
             last.reason = Some(failure.to_string());
         }
         let signatures = self.judged(|packets, depth, _| match failure {
@@ -382,13 +382,4 @@ pub(super) fn layer(kind: &str, algorithms: Vec<String>, integrity: Integrity) -
 /// SHA-256 of the bytes, and of the bytes after CRLF → LF.
 pub(super) fn digests(plaintext: &[u8]) -> (Digest, Digest) {
     (Digest::of(plaintext), Digest::of_lf(plaintext))
-}
-
-fn outcome(failure: &Failure) -> Outcome {
-    match failure {
-        Failure::NoKey { .. } => Outcome::NoKey,
-        Failure::Locked => Outcome::LockedKey,
-        Failure::Refused(_) | Failure::OverBound { .. } => Outcome::Refused,
-        Failure::Damaged(_) => Outcome::Damaged,
-    }
 }

@@ -97,6 +97,8 @@ pub struct Search<'c> {
     unreadable: Option<BerError>,
     locked: bool,
     key_failed: bool,
+    /// One failed whose unwrap tells nothing (RSA v1.5): what of wrap and content is wrong must not be told either.
+    misfit: bool,
     nameless_failed: bool,
 }
 
@@ -111,6 +113,7 @@ impl<'c> Search<'c> {
             unreadable: None,
             locked: false,
             key_failed: false,
+            misfit: false,
             nameless_failed: false,
         }
     }
@@ -184,7 +187,7 @@ impl<'c> Search<'c> {
                         break;
                     }
                     Err(KeyRefusal::DoesNotOpen) => {
-                        self.note_failed(hint);
+                        self.note_failed(hint, implicit_rejection);
                         self.ctx.budget.key_operation(bounds)?;
                         break;
                     }
@@ -193,7 +196,7 @@ impl<'c> Search<'c> {
                         if let Some(found) = attempt(&session.key, !implicit_rejection)? {
                             return Ok(Some((found, Some(session.opened_by))));
                         }
-                        self.note_failed(hint);
+                        self.note_failed(hint, implicit_rejection);
                     }
                 }
             }
@@ -204,9 +207,10 @@ impl<'c> Search<'c> {
         Ok(None)
     }
 
-    fn note_failed(&mut self, hint: &KeyHint) {
+    fn note_failed(&mut self, hint: &KeyHint, unchecked: bool) {
         if self.ctx.keys.has_named(hint) {
             self.key_failed = true;
+            self.misfit |= unchecked;
         } else {
             self.nameless_failed = true;
         }
@@ -243,10 +247,13 @@ impl<'c> Search<'c> {
         if self.locked {
             return Failure::Locked;
         }
+        if self.misfit {
+            return Failure::Misfit {
+                waiting_for: self.waiting_for,
+            };
+        }
         if self.key_failed {
-            let why =
-                "a key of that name does not open it: it is another, or the message is altered";
-            layer.reason = Some(why.to_owned());
+            layer.reason = Some("a key of that name does not open it".to_owned());
         } else if self.nameless_failed {
             let reason = "none of the keys without a certificate opens it";
             layer.reason = Some(reason.to_owned());

@@ -263,12 +263,7 @@ fn note(names: &mut Vec<String>, name: &str) {
 }
 
 fn unopened(failure: Failure, mut layer: Layer) -> Unopened {
-    layer.outcome = match failure {
-        Failure::NoKey { .. } => Outcome::NoKey,
-        Failure::Locked => Outcome::LockedKey,
-        Failure::Refused(_) | Failure::OverBound { .. } => Outcome::Refused,
-        Failure::Damaged(_) => Outcome::Damaged,
-    };
+    layer.outcome = failure.outcome();
     layer.reason = Some(match layer.reason.take() {
         Some(more) => format!("{failure}: {more}"),
         None => failure.to_string(),
