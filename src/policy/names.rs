@@ -152,8 +152,19 @@ const CONTENT_CIPHERS: &[&str] = &[
 const WITH_CIPHER: &str = "PWRI-";
 /// Families of keys that are named with their length in bits.
 const WITH_BITS: &[&str] = &["RSA-", "DSA-"];
+/// Elliptic curves that have no name are named by the bits of their field.
+const NAMELESS_CURVE: &str = "EC-";
 /// Curves other than P-256 to P-521 are named as openssl names them.
-const CURVES: &[&str] = &["brainpoolP", "secp", "sect", "prime"];
+const CURVES: &[&str] = &[
+    "brainpoolP",
+    "secp",
+    "sect",
+    "prime",
+    "c2pnb",
+    "c2tnb",
+    "c2onb",
+    "wap-wsg-idm-ecid-wtls",
+];
 
 /// Whether any reader of mail can name an algorithm so. Algorithms that have no name are shown by their object
 /// identifier.
@@ -170,6 +181,7 @@ pub(super) fn is_algorithm(name: &str) -> bool {
         || WITH_BITS
             .iter()
             .any(|family| name.strip_prefix(family).is_some_and(is_key_length))
+        || name.strip_prefix(NAMELESS_CURVE).is_some_and(is_curve_size)
         || CURVES.iter().any(|family| {
             name.strip_prefix(family)
                 .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
@@ -180,6 +192,11 @@ pub(super) fn is_algorithm(name: &str) -> bool {
 fn is_key_length(bits: &str) -> bool {
     bits.parse::<u32>()
         .is_ok_and(|bits| (256..=32_768).contains(&bits))
+}
+
+fn is_curve_size(bits: &str) -> bool {
+    bits.parse::<u32>()
+        .is_ok_and(|bits| (64..=1024).contains(&bits))
 }
 
 fn is_object_identifier(name: &str) -> bool {

@@ -279,7 +279,7 @@ fn a_wrong_key_fails_cleanly() {
         let keys = folder.keys("rsa");
         let unopened = open(&keys, &Trust::default(), &folder.read("out"), None).unwrap_err();
         assert!(
-            matches!(unopened.failure, Failure::NoKey { .. }),
+            matches!(unopened.failure, Failure::Misfit { .. }),
             "{:?}",
             unopened.failure
         );

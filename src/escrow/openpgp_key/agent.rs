@@ -12,8 +12,6 @@ use zeroize::Zeroizing;
 const MOST_KEYS: usize = 4096;
 /// Most expressions that are tried and not understood.
 const MOST_MALFORMED: usize = 64;
-/// The armor that GnuPG gives to key files.
-const ARMORED: &str = "ARMORED FILE";
 
 /// A private key as the agent keeps it.
 pub(super) struct AgentKey {
@@ -112,10 +110,10 @@ pub(super) fn keys(bytes: &[u8]) -> Vec<AgentKey> {
     keys
 }
 
-/// The file itself, or what is in its armored blocks, where a key expression is in it.
+/// The file itself, or what is in its armored blocks (`gpg --enarmor`), where a key expression is in it.
 fn contents(bytes: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
     let armored = armor::blocks(bytes)
-        .filter(|block| block.label == ARMORED)
+        .filter(|block| block.label == "MESSAGE")
         .map(|block| Zeroizing::new(block.bytes));
     let mut all: Vec<_> = armored.collect();
     if all.is_empty()
@@ -273,7 +271,7 @@ mod tests {
             )
         );
         assert!(keys[1].state == State::Protected && keys[1].number("y") == Some(&[3]));
-        let armored = armor::armored(ARMORED, bare);
+        let armored = armor::armored("ARMORED FILE", bare);
         assert_eq!(super::keys(armored.as_bytes()).len(), 1);
         assert!(!is_agent_file(
             b"My private-key:\n-----BEGIN PGP PRIVATE KEY BLOCK-----\n"
