@@ -56,10 +56,10 @@ pub struct Arrival {
     /// Envelope recipients: the true ones, Bcc included.
     pub recipients: Vec<String>,
     /// Parameters of MAIL as sent (`ENVID=…`, `RET=…`).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub parameters: Vec<String>,
     /// Parameters of each RCPT as sent (`NOTIFY=…`, `ORCPT=…`), in the order of `recipients`; empty where no RCPT has any.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub recipient_parameters: Vec<Vec<String>>,
     /// "smtp", "lmtp" or "import", with what is known of the peer.
     pub source: String,

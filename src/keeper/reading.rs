@@ -264,9 +264,13 @@ fn hide_blind_copies(arrival: &mut Arrival, named: &[Mailbox], warrant: &Warrant
             .iter()
             .any(|mailbox| mailbox.address.eq_ignore_ascii_case(address))
     };
+    let shown = |address: &str| own(address) || is_named(address);
+    // ORCPT names an address too.
+    let mut addresses = arrival.recipients.iter();
     arrival
-        .recipients
-        .retain(|address| own(address) || is_named(address));
+        .recipient_parameters
+        .retain(|_| addresses.next().is_some_and(|address| shown(address)));
+    arrival.recipients.retain(|address| shown(address));
 }
 
 fn one_line(manifest: &Manifest) -> String {

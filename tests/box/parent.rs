@@ -14,8 +14,10 @@ const SOON: Duration = Duration::from_secs(15);
 fn a_keeper_that_cannot_start_delays_neither_intake_nor_the_stop() {
     let mut box_ = TestBox::running();
     box_.stop();
-    let people = box_.data().join("people");
-    std::fs::write(&people, "damaged").expect("written");
+    // Where its folder should be, is a file: nothing that it could mend, and no reason to refuse the start for good.
+    let search = box_.data().join("search");
+    std::fs::remove_dir_all(&search).expect("removed");
+    std::fs::write(&search, "").expect("written");
     let before = box_.log().len();
     box_.start_only();
     // After its fifth end it waits for eight seconds and more.
