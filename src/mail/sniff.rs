@@ -69,6 +69,8 @@ pub fn cms_in(body: &[u8], encoding: &str) -> Option<Vec<u8>> {
 fn disguised_cms(body: &[u8]) -> Option<Vec<u8>> {
     const LOOKED_AT: usize = 4000;
     let start = &body[..body.len().min(LOOKED_AT)];
+    // Most bodies have none of these, and every signature and every encrypted part comes by here.
+    memchr::memchr3(b'>', b'-', b'_', start)?;
     let mut lines = start.split(|&byte| byte == b'\n');
     lines.find(|line| line.starts_with(b">") || is_web_base64(line.trim_ascii()))?;
     let quotes = |byte: &&u8| matches!(byte, b'>' | b' ' | b'\t');
