@@ -5,6 +5,12 @@ use crate::id::Digest;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+/// The beginning of a name that somebody else chose, which stays in the records of the mail.
+pub(super) fn shortened(name: &str) -> String {
+    const MOST: usize = 4096;
+    name[..name.floor_char_boundary(MOST)].to_owned()
+}
+
 /// How far a mail could be opened, all layers together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

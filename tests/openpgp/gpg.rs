@@ -201,6 +201,24 @@ fn signatures_of_a_vouched_key_are_valid_however_they_come() {
 }
 
 #[test]
+fn a_text_that_gpg_was_told_not_to_escape_is_checked_with_all_line_ends() {
+    const AS_IT_IS: &[u8] = b"- dash\n-- \nFrom me  \n\n";
+    let gpg = Gpg::new();
+    gpg.make_key("Alice <alice@example.org>", "cv25519", "never");
+    let alice = person(&gpg);
+    let clear = gpg.run(&["--clear-sign", "--not-dash-escaped"], AS_IT_IS);
+    let sent = String::from_utf8(clear).unwrap().replace('\n', "\r\n");
+    for text in [sent.replace('\r', ""), sent.clone()] {
+        let opened = open(&alice, text.as_bytes());
+        let signature = &opened.signatures[0];
+        assert_eq!(signature.verdict, Verdict::Valid, "{signature:?}");
+        assert!(opened.plaintext.starts_with(b"- dash"));
+    }
+    let altered = open(&alice, sent.replace("me  ", "me").as_bytes());
+    assert_eq!(altered.signatures[0].verdict, Verdict::Invalid);
+}
+
+#[test]
 fn a_key_from_the_mail_itself_is_never_trusted_and_a_foreign_from_is_told() {
     let gpg = Gpg::new();
     gpg.make_key("Alice <alice@example.org>", "cv25519", "never");

@@ -7,6 +7,7 @@ mod altered;
 mod corpus;
 mod gpg;
 mod hostile;
+mod intended;
 mod matrix;
 mod old_keys;
 mod rfc9580;

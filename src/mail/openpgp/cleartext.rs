@@ -14,7 +14,7 @@ pub struct ClearSigned {
     pub signed_with_blanks: Vec<u8>,
     /// The packets of the signature block; empty if there is none.
     pub signature: Vec<u8>,
-    /// `NotDashEscaped` was said, of which no text tells what exactly is signed then.
+    /// `NotDashEscaped` was said: GnuPG then escapes nothing and signs the text as it is, its last line end included.
     pub verbatim: bool,
     /// Where all of it lies in the given text.
     pub span: Range<usize>,
@@ -140,7 +140,12 @@ fn is_technical(name: &str, value: &[u8]) -> bool {
         "Charset:" => token(b"-_.:"),
         "SaltedHash:" => token(b"-:+/="),
         "Version:" => value.len() <= 64 && value.iter().any(u8::is_ascii_digit),
-        "NotDashEscaped:" => value.eq_ignore_ascii_case(b"You need GnuPG to verify this message"),
+        "NotDashEscaped:" => [
+            "You need GnuPG to verify this message",
+            "You need gpg to verify this message",
+        ]
+        .iter()
+        .any(|said| value.eq_ignore_ascii_case(said.as_bytes())),
         _ => value.is_empty(),
     }
 }

@@ -4,6 +4,7 @@
 use super::compression::inflate;
 use super::container::{Container, NotOpened};
 use super::packets::{Framing, Packet, only, packets, tag};
+use super::recipients;
 use super::session::SessionKeys;
 use super::signature::{self, Reading};
 use crate::id::Digest;
@@ -216,12 +217,13 @@ impl Peel<'_, '_> {
             if self.bare {
                 signature::unjudged(packets, depth, signature::DETACHED, Verdict::UnknownSigner)
             } else {
-                signature::judge(
-                    packets,
-                    &[Reading::literal(&plaintext, &header)],
-                    depth,
-                    ctx,
-                )
+                let readings = [Reading::literal(&plaintext, &header)];
+                let mut judged = signature::judge(packets, &readings, depth, ctx);
+                let around = self.encryption_around(depth);
+                for (signature, packet) in judged.iter_mut().zip(packets) {
+                    recipients::compare(signature, packet, around, ctx);
+                }
+                judged
             }
         });
         for signed in &self.signed {
@@ -235,6 +237,12 @@ impl Peel<'_, '_> {
             layers: self.layers,
             signatures,
         }
+    }
+
+    /// The innermost encryption around the layer at `depth`.
+    fn encryption_around(&self, depth: u32) -> Option<&Layer> {
+        let outer = self.layers.iter().take(depth as usize);
+        outer.rev().find(|layer| layer.kind == "encrypted")
     }
 
     /// What `judge` says of the signatures that are there, and a note for each that is not.

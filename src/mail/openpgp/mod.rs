@@ -19,6 +19,7 @@ mod line_ends;
 mod message;
 pub mod packets;
 mod policy;
+mod recipients;
 mod session;
 mod signature;
 mod standing;
@@ -33,6 +34,7 @@ pub use session::public_key_name;
 
 use crate::mail::context::{Context, Failure, Unopened, Unwrapped};
 use crate::mail::model::{Integrity, Layer, Outcome};
+use line_ends::{to_crlf, to_lf};
 use message::{digests, layer};
 use packets::tag;
 use signature::Reading;
@@ -100,14 +102,17 @@ fn clear_signed(text: &[u8], ctx: &Context) -> Result<Unwrapped, Unopened> {
             "the signature block is missing or empty",
         ));
     }
-    let readings = [
+    let mut readings = vec![
         Reading::enclosed(&clear.signed),
         Reading::with_blanks(&clear.signed_with_blanks),
     ];
-    let mut signatures = signature::judge(&signatures, &readings, 0, ctx);
+    // Whatever line ends transport made of the signer's.
+    let with_lf = to_lf(&clear.text);
+    let with_crlf = to_crlf(&clear.text);
     if clear.verbatim {
-        signatures.iter_mut().for_each(signature::not_accused);
+        readings.extend([&*clear.text, &with_lf, &with_crlf].map(Reading::verbatim));
     }
+    let signatures = signature::judge(&signatures, &readings, 0, ctx);
     let layer = signed_layer(
         "clear-signed",
         &clear.text,

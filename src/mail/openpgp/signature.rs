@@ -7,7 +7,7 @@ use super::line_ends::{has_bare_lf, stripped, to_crlf, to_lf};
 use super::session::public_key_name;
 use super::{verdict, verify};
 use crate::mail::context::Context;
-use crate::mail::model::{Format, Signature, SignatureMath, Verdict};
+use crate::mail::model::{Format, Signature, Verdict};
 use crate::time::Timestamp;
 use openpgp::crypto::hash::Hash;
 use openpgp::packet::key::{Key, PublicParts, UnspecifiedRole};
@@ -37,6 +37,7 @@ enum Form {
     Lf,
     Stripped,
     WithBlanks,
+    Verbatim,
 }
 
 impl<'a> Reading<'a> {
@@ -77,10 +78,21 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// A text that GnuPG left as it was (`NotDashEscaped`): it hashes that to its last line end, whatever the signature's type.
+    #[must_use]
+    pub fn verbatim(bytes: &'a [u8]) -> Self {
+        Self {
+            form: Form::Verbatim,
+            ..Self::enclosed(bytes)
+        }
+    }
+
     fn hashed(self, as_text: bool) -> Cow<'a, [u8]> {
         match self.form {
             Form::Exact | Form::Enclosed if as_text => to_crlf(self.bytes),
-            Form::Exact | Form::Enclosed | Form::WithBlanks => Cow::Borrowed(self.bytes),
+            Form::Exact | Form::Enclosed | Form::WithBlanks | Form::Verbatim => {
+                Cow::Borrowed(self.bytes)
+            }
             Form::Crlf => to_crlf(self.bytes),
             Form::Lf => to_lf(self.bytes),
             Form::Stripped => Cow::Owned(stripped(self.bytes)),
@@ -93,7 +105,7 @@ impl<'a> Reading<'a> {
             Form::Exact if !as_text && looks_like_mime(self.bytes) && has_bare_lf(self.bytes) => {
                 Some("noncanonical: good only over LF line ends")
             }
-            Form::Exact | Form::Enclosed | Form::Crlf => None,
+            Form::Exact | Form::Enclosed | Form::Crlf | Form::Verbatim => None,
             Form::Lf => Some("noncanonical: good only over LF line ends"),
             Form::Stripped => Some("noncanonical: good only without white space at line ends"),
             Form::WithBlanks => Some("noncanonical: good only with white space at line ends"),
@@ -142,16 +154,6 @@ pub const DETACHED: &str = "detached: what was signed is not here";
 pub const BROKEN: &str = "damaged: the message around the signature is malformed";
 /// Why a signature was not checked: what was signed did not open.
 pub const UNREACHED: &str = "unopened: what was signed could not be read";
-
-/// A signature that does not fit, over a text of which it is not known how its signer hashed it (`NotDashEscaped`), is not
-/// called bad.
-pub fn not_accused(signature: &mut Signature) {
-    if signature.math == SignatureMath::Bad {
-        signature.math = SignatureMath::Unchecked;
-        signature.verdict = Verdict::UnknownSigner;
-        "unsupported: NotDashEscaped".clone_into(&mut signature.reason);
-    }
-}
 
 /// Signature packets (bodies) that cannot be checked, with what they say of themselves.
 #[must_use]

@@ -9,7 +9,7 @@ use super::signature::{Candidate, Signer, timestamp};
 use super::standing::{self, POLICY, Standing, system};
 use crate::mail::address;
 use crate::mail::context::{CLOCK_SKEW, Context, OpenPolicy};
-use crate::mail::model::{Claimed, Revocation, Signature, SignatureMath, Verdict};
+use crate::mail::model::{Claimed, Revocation, Signature, SignatureMath, Verdict, shortened};
 use crate::time::Timestamp;
 use openpgp::packet::key::{Key, PublicParts, UnspecifiedRole};
 use openpgp::types::{KeyFlags, RevocationStatus, RevocationType};
@@ -362,9 +362,9 @@ fn name(evidence: &mut Signature, addresses: &[String], user_id: Option<&[u8]>, 
     });
     evidence.addresses = addresses.to_vec();
     if !addresses.is_empty() {
-        evidence.signer = addresses.join(", ");
+        evidence.signer = shortened(&addresses.join(", "));
     } else if let Some(user_id) = user_id {
-        evidence.signer = String::from_utf8_lossy(user_id).into_owned();
+        evidence.signer = shortened(&String::from_utf8_lossy(user_id));
     }
 }
 

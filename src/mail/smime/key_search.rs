@@ -7,7 +7,7 @@ use super::structure::Identifier;
 use super::{certificates, damaged, wrap};
 use crate::mail::context::{Context, Failure};
 use crate::mail::keyops::{KeyHint, KeyRefusal, Wrapped};
-use crate::mail::model::Layer;
+use crate::mail::model::{Layer, shortened};
 use crate::secret::SecretBytes;
 use openssl::hash::MessageDigest;
 
@@ -70,7 +70,7 @@ impl Recipients {
     /// Names them and their algorithms in `layer`.
     pub fn list(&self, layer: &mut Layer) {
         for recipient in &self.found {
-            layer.recipients.push(super::shortened(&recipient.shown));
+            layer.recipients.push(shortened(&recipient.shown));
             for algorithm in &recipient.algorithms {
                 super::note(&mut layer.algorithms, algorithm);
             }

@@ -249,12 +249,6 @@ fn damaged(error: impl std::fmt::Display) -> Failure {
     Failure::Damaged(error.to_string())
 }
 
-/// The beginning of a name that somebody else chose, which stays in the records of the mail.
-fn shortened(name: &str) -> String {
-    const MOST: usize = 4096;
-    name[..name.floor_char_boundary(MOST)].to_owned()
-}
-
 /// Adds `name` once.
 fn note(names: &mut Vec<String>, name: &str) {
     if !names.iter().any(|known| known == name) {

@@ -14,7 +14,7 @@ use super::verify::Fit;
 use super::{algorithm, damaged, layer, oids, verify};
 use crate::id::Digest;
 use crate::mail::context::{Context, Failure, Unopened, Unwrapped};
-use crate::mail::model::{Format, Layer, Signature, SignatureMath, Verdict};
+use crate::mail::model::{Format, Layer, Signature, SignatureMath, Verdict, shortened};
 use const_oid::ObjectIdentifier;
 use openssl::pkey::{PKey, Public};
 use std::collections::HashMap;
@@ -270,7 +270,7 @@ impl Judge<'_, '_> {
         Signature {
             math: checked.math,
             signer: super::recipient::hint(&signer.sid)
-                .map(|(_, shown)| super::shortened(&shown))
+                .map(|(_, shown)| shortened(&shown))
                 .unwrap_or_default(),
             time: signing_time(signer),
             rated: self.ctx.policy.rated(&algorithms),
@@ -395,7 +395,7 @@ impl Judge<'_, '_> {
         } else {
             certificate.addresses.join(", ")
         };
-        signature.signer = super::shortened(&signer);
+        signature.signer = shortened(&signer);
         signature.addresses.clone_from(&certificate.addresses);
         signature.fingerprint = Some(certificate.id.to_string());
         let source = self.known.source(certificate);
