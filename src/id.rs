@@ -217,7 +217,8 @@ impl Digest {
         let mut sum = sha2::Sha256::new();
         let mut gathered = Vec::with_capacity(GATHERED.min(bytes.len()));
         let mut from = 0;
-        for at in memchr::memmem::find_iter(bytes, b"\r\n") {
+        let returns = memchr::memchr_iter(b'\r', bytes);
+        for at in returns.filter(|at| bytes.get(at + 1) == Some(&b'\n')) {
             let line = &bytes[std::mem::replace(&mut from, at + 1)..at];
             if gathered.len() + line.len() > GATHERED {
                 sum.update(&gathered);

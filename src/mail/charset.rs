@@ -101,6 +101,7 @@ fn utf8(bytes: &[u8]) -> Option<&str> {
 
 /// Text of seven bits with the escape sequences of ISO-2022.
 fn escaped(bytes: &[u8]) -> Option<String> {
+    memchr::memchr(0x1b, bytes)?;
     memmem::find(bytes, b"\x1b$").filter(|_| bytes.is_ascii())?;
     if memmem::find(bytes, b"\x1b$)C").is_some() {
         return Some(legacy::iso_2022_kr(bytes));

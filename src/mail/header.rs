@@ -27,7 +27,7 @@ impl ContentType {
         let value = &value[..value.len().min(MAX_VALUE)];
         let text = lossy(value);
         let text = without_comments(&text);
-        let mut pieces = split_outside_quotes(&text, ';').into_iter();
+        let mut pieces = split_outside_quotes(&text, b';');
         let first = pieces.next().unwrap_or_default();
         let (kind, subtype) = first.split_once('/').unwrap_or((first, ""));
         let raw = pieces
@@ -192,27 +192,38 @@ fn without_comments(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-fn split_outside_quotes(text: &str, separator: char) -> Vec<&str> {
-    let mut pieces = Vec::new();
-    let (mut start, mut quoted, mut escaped) = (0, false, false);
-    for (at, c) in text.char_indices() {
-        let was_escaped = escaped;
-        escaped = c == '\\' && !was_escaped;
-        if c == '"' && !was_escaped {
-            quoted = !quoted;
-        } else if c == separator && !quoted {
-            pieces.push(&text[start..at]);
-            start = at + c.len_utf8();
+/// The pieces of `text` between separators that are not quoted.
+fn split_outside_quotes(text: &str, separator: u8) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let (piece, behind) = split_once_outside_quotes(rest?, separator);
+        rest = behind;
+        Some(piece)
+    })
+}
+
+fn split_once_outside_quotes(text: &str, separator: u8) -> (&str, Option<&str>) {
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if byte == separator && !quoted => return (&text[..at], Some(&text[at + 1..])),
+            _ => {}
         }
     }
-    pieces.push(&text[start..]);
-    pieces
+    (text, None)
 }
 
 fn unquoted(value: &str) -> String {
     let Some(inner) = value.strip_prefix('"') else {
         return value.to_owned();
     };
+    if !inner.contains('\\') {
+        let end = inner.find('"').unwrap_or(inner.len());
+        return inner[..end].to_owned();
+    }
     let mut out = String::with_capacity(inner.len());
     let mut escaped = false;
     for c in inner.chars() {

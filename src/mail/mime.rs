@@ -7,12 +7,17 @@
 use super::bounds::Bounds;
 use super::context::{Budget, Failure};
 use super::header::ContentType;
+use memchr::memmem::Finder;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 /// Header fields kept in one parse; further ones stay in the bytes but are not looked at.
 const MAX_FIELDS: usize = 50_000;
 /// Multiparts whose boundary is guessed because the declared one never appears.
 const MAX_GUESSES: u32 = 8;
+
+/// Finds a line that begins like a boundary.
+static NEXT_DASHES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\n--"));
 
 /// One header field.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +43,8 @@ pub struct Part {
     pub body: Range<usize>,
     /// Type, subtype and parameters; defaults filled in.
     pub content_type: ContentType,
+    /// `Content-Disposition`, which looks like a type without a subtype.
+    pub disposition: Option<ContentType>,
     /// Parts of a multipart, or the one message in a `message/rfc822`.
     pub children: Vec<Part>,
 }
@@ -71,16 +78,13 @@ impl Part {
 
     /// The file name by `Content-Disposition` or `Content-Type`, decoded; empty if there is none.
     #[must_use]
-    pub fn file_name(&self, bytes: &[u8]) -> String {
-        let disposition = self
-            .first(bytes, "content-disposition")
-            .map(ContentType::parse);
-        let by_disposition = disposition.as_ref().and_then(|d| d.parameter("filename"));
+    pub fn file_name(&self) -> &str {
+        let by_disposition = self.disposition.as_ref();
         by_disposition
+            .and_then(|disposition| disposition.parameter("filename"))
             .or_else(|| self.content_type.parameter("name"))
             .unwrap_or_default()
             .trim()
-            .to_owned()
     }
 
     /// True for a multipart, whether or not its parts were found.
@@ -236,7 +240,7 @@ impl Parser<'_> {
         if rest.starts_with(b"--") {
             return Some(at);
         }
-        memchr::memmem::find(rest, b"\n--").map(|before| at + before + 1)
+        NEXT_DASHES.find(rest).map(|before| at + before + 1)
     }
 
     fn boundary_at(&self, start: usize, end: usize) -> Option<(usize, bool)> {
@@ -319,17 +323,22 @@ impl Parser<'_> {
             at = next;
             head_end = next;
         }
-        let declared = fields
-            .iter()
-            .find(|field| self.bytes[field.name.clone()].eq_ignore_ascii_case(b"content-type"))
-            .map(|field| ContentType::parse(&self.bytes[field.value.clone()]));
-        let content_type = declared.unwrap_or_else(|| ContentType::default_for(in_digest));
+        let declared = |name: &[u8]| {
+            fields
+                .iter()
+                .find(|field| self.bytes[field.name.clone()].eq_ignore_ascii_case(name))
+                .map(|field| ContentType::parse(&self.bytes[field.value.clone()]))
+        };
+        let content_type = declared(b"content-type");
+        let disposition = declared(b"content-disposition");
+        let content_type = content_type.unwrap_or_else(|| ContentType::default_for(in_digest));
         Part {
             span: start..body,
             fields,
             head_end,
             body: body..body,
             content_type,
+            disposition,
             children: Vec::new(),
         }
     }
@@ -474,6 +483,7 @@ fn empty_part(at: usize) -> Part {
         head_end: at,
         body: at..at,
         content_type: ContentType::default_for(false),
+        disposition: None,
         children: Vec::new(),
     }
 }

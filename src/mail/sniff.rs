@@ -2,7 +2,9 @@
 
 use super::openpgp::{altered, armor};
 use super::transfer;
+use memchr::memmem::Finder;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 /// Bytes looked at to recognise text or a header block.
 pub const WINDOW: usize = 64 << 10;
@@ -109,12 +111,14 @@ pub fn is_cms_text(body: &[u8], encoding: &str) -> bool {
     is_cms(&start) || digits.starts_with(b"M") && is_cms(&transfer::base64(digits))
 }
 
+/// Finds where PEM begins. To make what finds it costs more than to look through a short mail.
+pub static PEM: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"-----BEGIN "));
+
 /// The first PEM in a text that holds CMS, whatever its label says: where it lies, and what is in it.
 #[must_use]
 pub fn pem_cms_in(text: &[u8]) -> Option<(Range<usize>, Vec<u8>)> {
-    const BEGIN: &[u8] = b"-----BEGIN ";
     const MOST_BLOCKS: usize = 20;
-    let starts = memchr::memmem::find_iter(text, BEGIN).take(MOST_BLOCKS);
+    let starts = PEM.find_iter(text).take(MOST_BLOCKS);
     let mut starts = starts.filter(|&at| at == 0 || text[at - 1] == b'\n');
     starts.find_map(|start| {
         let length = memchr::memmem::find(&text[start..], b"\n-----END ")? + 1;
@@ -187,7 +191,7 @@ fn packet_start(bytes: &[u8]) -> Option<(u8, &[u8])> {
 pub fn openpgp_in(body: &[u8], encoding: &str, label: &str) -> Option<Vec<u8>> {
     let declared = transfer::decode(body, encoding);
     let unquoted = || {
-        let mentioned = transfer::contains(body, "quoted-printable", armor::MARK);
+        let mentioned = transfer::contains(body, "quoted-printable", &armor::MARKS);
         mentioned
             .then(|| armored(&transfer::quoted_printable(body), label))
             .flatten()
@@ -221,17 +225,8 @@ fn armored(text: &[u8], label: &str) -> Option<Vec<u8>> {
 /// typical for a message.
 #[must_use]
 pub fn is_entity(bytes: &[u8]) -> bool {
-    const TELLING: [&str; 8] = [
-        "content-type",
-        "content-transfer-encoding",
-        "mime-version",
-        "received",
-        "message-id",
-        "from",
-        "subject",
-        "date",
-    ];
-    let mut telling = 0;
+    const TELLING: [&str; 5] = ["received", "message-id", "from", "subject", "date"];
+    let mut telling = 0_u32;
     let mut at = 0;
     let window = &bytes[..bytes.len().min(WINDOW)];
     let mut first = true;
@@ -256,16 +251,14 @@ pub fn is_entity(bytes: &[u8]) -> bool {
         if name.is_empty() || name.iter().any(|byte| !(33..=126).contains(byte)) {
             return telling >= 2;
         }
-        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-        let weight = if name.starts_with("content-") || name == "mime-version" {
+        let is = |telling: &str| name.eq_ignore_ascii_case(telling.as_bytes());
+        let of_content = name
+            .get(..8)
+            .is_some_and(|start| start.eq_ignore_ascii_case(b"content-"));
+        telling += if of_content || is("mime-version") {
             2
         } else {
-            1
-        };
-        telling += if TELLING.contains(&name.as_str()) || name.starts_with("content-") {
-            weight
-        } else {
-            0
+            u32::from(TELLING.into_iter().any(is))
         };
     }
     telling >= 2

@@ -37,10 +37,13 @@ pub fn beginning<'a>(body: &'a [u8], encoding: &str, most: usize) -> Cow<'a, [u8
 pub fn base64(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() / 4 * 3 + 3);
     let mut digits = Digits::default();
-    for line in text.split(|&byte| byte == b'\n') {
-        if !digits.line(line.trim_ascii(), &mut out) {
+    let mut at = 0;
+    while at < text.len() {
+        let (end, next) = super::mime::line_at(text, at);
+        if !digits.line(text[at..end].trim_ascii(), &mut out) {
             break;
         }
+        at = next;
     }
     digits.flush(&mut out);
     out
@@ -99,10 +102,10 @@ const WINDOW: usize = 1 << 20;
 /// Appends what a line holds; false if the text ends before it.
 type DecodeLine = Box<dyn FnMut(&[u8], &mut Vec<u8>) -> bool>;
 
-/// Whether `needle`, which is not empty, is anywhere in the decoded body. A large body is never there decoded as a whole.
+/// Whether the needle of `finder`, which is not empty, is anywhere in the decoded body. A large body is never there decoded
+/// as a whole.
 #[must_use]
-pub fn contains(body: &[u8], encoding: &str, needle: &[u8]) -> bool {
-    let finder = Finder::new(needle);
+pub fn contains(body: &[u8], encoding: &str, finder: &Finder<'_>) -> bool {
     let mut window = Vec::new();
     let mut decode_line: DecodeLine = match encoding {
         "base64" => {
@@ -123,7 +126,7 @@ pub fn contains(body: &[u8], encoding: &str, needle: &[u8]) -> bool {
             if finder.find(&window).is_some() {
                 return true;
             }
-            window.drain(..window.len() - needle.len());
+            window.drain(..window.len() - finder.needle().len());
         }
     }
     finder.find(&window).is_some()
@@ -360,10 +363,10 @@ mod tests {
                 "quoted-printable" => long.chunks(70).flat_map(|line| [line, b"=\n"].concat()).collect(),
                 _ => long,
             };
-            prop_assert!(encoding == "quoted-printable" || contains(&body, &encoding, needle));
+            prop_assert!(encoding == "quoted-printable" || contains(&body, &encoding, &Finder::new(needle)));
             let decoded = decode(&body, &encoding);
-            prop_assert_eq!(contains(&body, &encoding, needle), memchr::memmem::find(&decoded, needle).is_some());
-            prop_assert!(!contains(&body, &encoding, b"no such text in it"));
+            prop_assert_eq!(contains(&body, &encoding, &Finder::new(needle)), memchr::memmem::find(&decoded, needle).is_some());
+            prop_assert!(!contains(&body, &encoding, &Finder::new(b"no such text in it")));
         }
 
         #[test]

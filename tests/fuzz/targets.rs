@@ -165,7 +165,7 @@ fn openpgp_armor(input: &[u8]) {
 fn mime_parts(input: &[u8]) {
     let bounds = Bounds::default();
     let (root, _) = mime::parse(input, 0, &bounds, &Budget::default());
-    let _ = root.file_name(input);
+    let _ = root.file_name();
     let _ = root.encoding(input);
 }
 

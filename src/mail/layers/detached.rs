@@ -30,10 +30,10 @@ impl Walk<'_> {
     fn detached_file(&mut self, spot: Spot<'_>, at: usize, signature: &[u8]) {
         let Spot { bytes, part, .. } = spot;
         let place = spot.place.part();
-        let name = part.children[at].file_name(bytes).to_lowercase();
+        let name = part.children[at].file_name().to_lowercase();
         let signed_name = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending));
         let is_signed = |child: &&Part| {
-            signed_name.is_some_and(|signed| child.file_name(bytes).to_lowercase() == signed)
+            signed_name.is_some_and(|signed| child.file_name().to_lowercase() == signed)
         };
         let named = part.children.iter().find(is_signed);
         let before = part.children[..at].iter().rev();
@@ -84,7 +84,7 @@ fn signature(bytes: &[u8], part: &Part) -> Option<Vec<u8>> {
     if !part.children.is_empty() {
         return None;
     }
-    let name = part.file_name(bytes).to_lowercase();
+    let name = part.file_name().to_lowercase();
     let declared = part.content_type.essence() == "application/pgp-signature";
     let named = ENDINGS.iter().any(|ending| name.ends_with(ending));
     if !declared && !named {

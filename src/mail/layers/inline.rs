@@ -137,7 +137,7 @@ fn armored_text<'b>(body: &'b [u8], encoding: &str) -> Option<Cow<'b, [u8]>> {
     let has_armor = |text: &[u8]| armor::next_block(text, 0).is_some();
     let start = transfer::beginning(body, encoding, sniff::WINDOW);
     let mentioned =
-        altered::mentions(&start, armor::MARK) || transfer::contains(body, encoding, armor::MARK);
+        transfer::contains(body, encoding, &armor::MARKS) || altered::is_armored_utf16(&start);
     if mentioned {
         let declared = transfer::decode(body, encoding);
         let declared = altered::restored(&declared).map_or(declared, Cow::Owned);

@@ -59,7 +59,7 @@ impl Walk<'_> {
     fn leaf(&mut self, spot: Spot<'_>, edits: &mut Edits) {
         let (body, encoding) = (spot.body(), spot.encoding());
         let content_type = &spot.part.content_type;
-        let name = spot.part.file_name(spot.bytes);
+        let name = spot.part.file_name();
         let lower = name.to_lowercase();
         let essence = content_type.essence();
         let ends_with = |endings: &[&str]| endings.iter().any(|ending| lower.ends_with(ending));
@@ -87,7 +87,7 @@ impl Walk<'_> {
             return self.cms_part(spot, ber, edits);
         }
         if essence == "text/plain"
-            && transfer::contains(body, &encoding, b"-----BEGIN ")
+            && transfer::contains(body, &encoding, &sniff::PEM)
             && self.cms_text(spot, edits)
         {
             return;
@@ -114,11 +114,11 @@ impl Walk<'_> {
         }
         if ends_with(&[".gpg", ".pgp", ".asc"]) || essence.starts_with("application/pgp") {
             if let Some(packets) = sniff::openpgp_in(body, &encoding, "MESSAGE") {
-                return self.pgp_attachment(spot, packets, &name, edits);
+                return self.pgp_attachment(spot, packets, name, edits);
             }
         } else if content_type.kind != "text"
             && content_type.kind != "image"
-            && self.undeclared(spot, &name, edits)
+            && self.undeclared(spot, name, edits)
         {
             return;
         }

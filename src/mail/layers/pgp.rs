@@ -92,7 +92,7 @@ impl Walk<'_> {
         let declared = part.content_type.essence() == "application/pgp-keys";
         let body = transfer::decode(&bytes[part.body.clone()], &part.encoding(bytes));
         let mut found = false;
-        if armor::find(&body, b"-----BEGIN PGP PUBLIC KEY BLOCK").is_some() {
+        if armor::KEYS.find(&body).is_some() {
             for block in armor::blocks(&body).filter(|block| block.label == "PUBLIC KEY BLOCK") {
                 found = true;
                 self.remember_key(block.bytes);

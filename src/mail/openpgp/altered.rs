@@ -1,7 +1,7 @@
 //! Armor that text software has altered: word processors make long dashes of the five hyphens around an armor's lines,
 //! and Notepad saves as UTF-16 what it calls Unicode. Nothing else of the armor has suffered, so its lines are restored.
 
-use super::armor::{MARK, find};
+use super::armor::{MARK, MARKS, find};
 use crate::mail::charset;
 use memchr::memmem;
 use std::ops::Range;
@@ -38,7 +38,7 @@ pub fn restored(text: &[u8]) -> Option<Vec<u8>> {
         let text = text.trim_start_matches('\u{feff}').as_bytes();
         return Some(with_hyphens(text).unwrap_or_else(|| text.to_vec()));
     }
-    find(text, MARK)?;
+    MARKS.find(text)?;
     with_hyphens(text)
 }
 
@@ -46,6 +46,12 @@ pub fn restored(text: &[u8]) -> Option<Vec<u8>> {
 #[must_use]
 pub fn mentions(start: &[u8], words: &[u8]) -> bool {
     find(start, words).is_some() || mentioned_in_utf16(start, words).is_some()
+}
+
+/// Whether an armor line is in this beginning of a text in UTF-16.
+#[must_use]
+pub fn is_armored_utf16(start: &[u8]) -> bool {
+    mentioned_in_utf16(start, MARK).is_some()
 }
 
 /// The charset of a text in UTF-16, by its byte order mark, if these words are in it.

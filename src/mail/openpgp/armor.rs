@@ -25,7 +25,12 @@ const BEGIN: &[u8] = b"-----BEGIN PGP ";
 pub(crate) const MARK: &[u8] = b"BEGIN PGP ";
 const END: &[u8] = b"-----END PGP ";
 
-/// What finds [`BEGIN`]; to make it costs more than to look through a short mail.
+/// What finds [`MARK`]. To make it costs more than to look through a short mail; so with the others.
+pub(crate) static MARKS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(MARK));
+/// What finds a block of public keys.
+pub(crate) static KEYS: LazyLock<Finder<'static>> =
+    LazyLock::new(|| Finder::new(b"-----BEGIN PGP PUBLIC KEY BLOCK"));
+/// What finds [`BEGIN`].
 static BEGINS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(BEGIN));
 
 /// Finds the next armored block from byte `from` on. The `SIGNED MESSAGE` framework is reported with its

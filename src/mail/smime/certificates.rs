@@ -8,6 +8,7 @@ use super::{name, oids};
 use crate::id::Digest;
 use crate::mail::address;
 use crate::mail::context::Trust;
+use crate::time::Timestamp;
 use openssl::pkey::{PKey, Public};
 use openssl::x509::X509;
 use std::cell::RefCell;
@@ -54,6 +55,8 @@ pub struct Certificate {
     pub addresses: Vec<String>,
     /// Its key usages allow signing mail.
     pub may_sign_mail: bool,
+    /// When its validity begins.
+    pub not_before: Option<Timestamp>,
 }
 
 impl Certificate {
@@ -66,6 +69,7 @@ impl Certificate {
             key: x509.public_key().ok(),
             addresses: addresses(&x509),
             may_sign_mail: chain::may_sign_mail(&x509),
+            not_before: chain::time(x509.not_before()),
             encoded,
             x509,
         })

@@ -3,7 +3,7 @@
 //! mail claims, which is told beside it and never replaces it.
 
 use super::certificates::Certificate;
-use super::chain::{self, Chain, Known, NoChain};
+use super::chain::{Chain, Known, NoChain};
 use super::revocation::{Data, Finding};
 use crate::mail::context::{CLOCK_SKEW, Context};
 use crate::mail::model::{Claimed, Revocation, Signature, SignatureMath, Verdict};
@@ -184,7 +184,7 @@ impl Rating<'_> {
         if signed > time.plus_seconds(CLOCK_SKEW) {
             judged.reserve(&format!("future: made on {signed}, after it arrived"));
         }
-        let made = chain::time(signer.x509.not_before());
+        let made = signer.not_before;
         if let Some(made) = made.filter(|made| signed.plus_seconds(CLOCK_SKEW) < *made) {
             judged.reserve(&format!(
                 "predates: made on {signed}, before its certificate, of {made}"

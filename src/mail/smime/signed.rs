@@ -166,6 +166,9 @@ fn judge_all(
     if let Some(choices) = signed.revocation {
         revocation.add_choices(choices);
     }
+    // Of a content beside its signature the usual digest is known already.
+    let known_digest = layer.plaintext_sha256.map(|digest| digest.0.to_vec());
+    let known_digest = known_digest.map(|digest| ((LineEnds::AsIs, "SHA-256"), Some(digest)));
     let mut judge = Judge {
         ctx,
         known,
@@ -173,7 +176,7 @@ fn judge_all(
         certificates,
         content,
         content_type: signed.encapsulated.content_type,
-        digests: HashMap::new(),
+        digests: known_digest.into_iter().collect(),
     };
     let mut signatures = Vec::new();
     for (at, element) in signed.signers.enumerate() {
@@ -226,7 +229,13 @@ impl Judge<'_, '_> {
         }
         best.unwrap_or_else(|| {
             let why = "no-certificate: of the signer";
-            self.bare(signer, None, &Checked::not(SignatureMath::Unchecked, why))
+            let named = super::recipient::hint(&signer.sid);
+            Signature {
+                signer: named
+                    .map(|(_, shown)| shortened(&shown))
+                    .unwrap_or_default(),
+                ..self.bare(signer, None, &Checked::not(SignatureMath::Unchecked, why))
+            }
         })
     }
 
@@ -269,9 +278,6 @@ impl Judge<'_, '_> {
         let reason = checked.reason.clone().unwrap_or_default();
         Signature {
             math: checked.math,
-            signer: super::recipient::hint(&signer.sid)
-                .map(|(_, shown)| shortened(&shown))
-                .unwrap_or_default(),
             time: signing_time(signer),
             rated: self.ctx.policy.rated(&algorithms),
             anchors: Some(self.known.anchor_set()),

@@ -64,10 +64,7 @@ impl<'a> Content<'a> {
             (Self::Inside(_), _) | (_, LineEnds::Crlf) => false,
             (_, LineEnds::Lf) => true,
             (Self::Beside(bytes), LineEnds::AsIs) => {
-                let lines = bytes.split_inclusive(|byte| *byte == b'\n');
-                lines
-                    .into_iter()
-                    .any(|line| line.ends_with(b"\n") && !line.ends_with(b"\r\n"))
+                memchr::memchr_iter(b'\n', bytes).any(|at| !bytes[..at].ends_with(b"\r"))
             }
         }
     }

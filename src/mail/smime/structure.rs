@@ -282,7 +282,8 @@ pub fn attribute_values<'a>(
     let mut found = Vec::new();
     for attribute in attributes.inside() {
         let mut inside = attribute?.inside_of(tag::SEQUENCE, "an attribute")?;
-        if inside.value("an attribute type")?.oid()? == *wanted {
+        let kind = inside.expect(tag::OID, "an attribute type")?;
+        if kind.body == wanted.as_bytes() {
             let values = inside.expect(tag::SET, "attribute values")?;
             for value in values.inside() {
                 found.push(value?);

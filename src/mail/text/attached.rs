@@ -5,7 +5,7 @@ use crate::mail::mime::Part;
 
 /// True if the part is an attachment: it says so, has a file's name, or is a forwarded message. Signatures and the
 /// parts of which encrypted mail is made are none. `parent` is what it lies in.
-pub fn is_attachment(bytes: &[u8], part: &Part, name: &str, parent: Option<&Part>) -> bool {
+pub fn is_attachment(part: &Part, name: &str, parent: Option<&Part>) -> bool {
     let content_type = &part.content_type;
     let in_encrypted =
         parent.is_some_and(|parent| parent.content_type.essence() == "multipart/encrypted");
@@ -16,10 +16,8 @@ pub fn is_attachment(bytes: &[u8], part: &Part, name: &str, parent: Option<&Part
     if content_type.is_message() {
         return !is_wrapper(part);
     }
-    let disposition = part
-        .first(bytes, "content-disposition")
-        .map(ContentType::parse);
-    !name.is_empty() || disposition.is_some_and(|says| says.kind == "attachment")
+    let says = part.disposition.as_ref();
+    !name.is_empty() || says.is_some_and(|says| says.kind == "attachment")
 }
 
 /// True for a message that is wrapped to protect its header, not forwarded (RFC 8551, section 3.1).

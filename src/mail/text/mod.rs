@@ -161,12 +161,12 @@ struct Collector<'b> {
 
 impl Collector<'_> {
     fn part(&mut self, bytes: &[u8], part: &Part, parent: Option<&Part>, nesting: u32) {
-        let name = part.file_name(bytes);
+        let name = part.file_name();
         if !name.is_empty() {
-            self.found.attachments.push(name.clone());
+            self.found.attachments.push(name.to_owned());
         }
-        let tnef = self.tnef(bytes, part, &name);
-        if tnef.is_none() && attached::is_attachment(bytes, part, &name, parent) {
+        let tnef = self.tnef(bytes, part, name);
+        if tnef.is_none() && attached::is_attachment(part, name, parent) {
             self.found.has_attachment = Some(true);
         }
         for child in &part.children {
@@ -178,7 +178,7 @@ impl Collector<'_> {
         if let Some(entity) = tnef {
             self.embedded(&entity, nesting + 1);
         } else if part.children.is_empty() && !part.content_type.subtype.contains("pkcs7") {
-            self.leaf(bytes, part, &name, nesting);
+            self.leaf(bytes, part, name, nesting);
         }
     }
 

@@ -21,6 +21,14 @@ fn longer_lengths_than_needed_become_minimal() {
 }
 
 #[test]
+fn an_indefinite_length_as_long_as_a_definite_one_is_not_taken_for_it() {
+    let inside = [&[4, 0x81, 0xfd][..], &[7; 253]].concat();
+    let bytes = [&[0x30, 0x80][..], &inside, &[0, 0]].concat();
+    let der = Element::only(&bytes).unwrap().to_der().unwrap();
+    assert_eq!(der, [&[0x30, 0x82, 1, 0][..], &inside].concat());
+}
+
+#[test]
 fn nesting_is_bounded_without_recursion() {
     let bomb = [0x30, 0x80].repeat(1_000_000);
     assert_eq!(Element::split(&bomb), Err(BerError::TooDeep));

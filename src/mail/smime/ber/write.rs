@@ -6,6 +6,9 @@ impl Element<'_> {
     /// The same value in definite, minimal lengths and primitive strings; order is kept. Equal to `raw` for what was DER
     /// already.
     pub fn to_der(&self) -> Result<Vec<u8>, BerError> {
+        if is_der(self, 0) {
+            return Ok(self.raw.to_vec());
+        }
         let mut out = Vec::with_capacity(self.raw.len());
         write_der(self, &mut out, 0)?;
         Ok(out)
@@ -17,8 +20,7 @@ fn write_der(element: &Element<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(
         return Err(BerError::TooDeep);
     }
     let constructed = element.tag & tag::CONSTRUCTED != 0;
-    let universal_string =
-        element.tag & 0xc0 == 0 && matches!(element.tag & 0x1f, 0x03 | 0x04 | 0x0c | 0x12..=0x1e);
+    let universal_string = is_universal_string(element.tag);
     if element.tag & 0x1f == 0x1f {
         out.extend_from_slice(element.raw);
     } else if !constructed {
@@ -33,6 +35,34 @@ fn write_der(element: &Element<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(
         put(out, element.tag, &inner);
     }
     Ok(())
+}
+
+const fn is_universal_string(tag: u8) -> bool {
+    tag & 0xc0 == 0 && matches!(tag & 0x1f, 0x03 | 0x04 | 0x0c | 0x12..=0x1e)
+}
+
+/// Whether a value is in definite, minimal lengths and primitive strings, all the way down. `false` may be said of what is.
+fn is_der(element: &Element<'_>, depth: usize) -> bool {
+    let primitive = element.tag & tag::CONSTRUCTED == 0;
+    let minimal = element.tag & 0x1f != 0x1f
+        && element.raw.len() == 1 + length_octets(element.body.len()) + element.body.len()
+        && element.raw[1] != 0x80;
+    minimal
+        && (primitive
+            || depth < MAX_DEPTH
+                && !is_universal_string(element.tag)
+                && element
+                    .inside()
+                    .all(|child| child.is_ok_and(|child| is_der(&child, depth + 1))))
+}
+
+/// Octets of a minimal length field.
+const fn length_octets(len: usize) -> usize {
+    if len < 0x80 {
+        1
+    } else {
+        1 + (usize::BITS - len.leading_zeros()).div_ceil(8) as usize
+    }
 }
 
 /// Appends one value in DER.
