@@ -228,7 +228,7 @@ fn decode(digits: &[u8]) -> Vec<u8> {
 /// The line that starts at `at`, without its end, and where the next one starts.
 pub(crate) fn line(text: &[u8], at: usize) -> (&[u8], usize) {
     let rest = &text[at..];
-    match rest.iter().position(|c| *c == b'\n') {
+    match memchr::memchr(b'\n', rest) {
         Some(end) => (
             rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]),
             at + end + 1,

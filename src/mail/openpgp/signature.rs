@@ -185,7 +185,7 @@ const UNKNOWN: &str = "unsupported: a signature packet of an unknown version or 
 /// A key that the signature may be of, with its certificate, both read by Sequoia.
 pub(super) struct Candidate<'a> {
     pub known: &'a Known,
-    pub key: Key<PublicParts, UnspecifiedRole>,
+    pub key: &'a Key<PublicParts, UnspecifiedRole>,
 }
 
 /// A key that the signature may be of, by who reads it.
@@ -197,7 +197,7 @@ pub(super) enum Signer<'a> {
 impl Signer<'_> {
     fn key(&self) -> &Key<PublicParts, UnspecifiedRole> {
         match self {
-            Self::Parsed(candidate) => &candidate.key,
+            Self::Parsed(candidate) => candidate.key,
             Self::ByHand(candidate) => &candidate.key.key,
         }
     }
@@ -291,12 +291,9 @@ fn candidates<'a>(
     };
     let parsed = |known: &'a Known| {
         let keys = known.cert.keys().map(|ka| ka.key()).filter(|key| fits(key));
-        keys.map(|key| Candidate {
-            known,
-            key: key.clone(),
-        })
-        .map(Signer::Parsed)
-        .collect::<Vec<_>>()
+        keys.map(|key| Candidate { known, key })
+            .map(Signer::Parsed)
+            .collect::<Vec<_>>()
     };
     let named = |key: &by_hand::PublicKey| {
         issuers.is_empty() || issuers.iter().any(|issuer| key.is_named(issuer.as_bytes()))

@@ -21,7 +21,7 @@ pub(super) fn bad(mut evidence: Signature, signer: &Signer, ctx: &Context) -> Si
     match signer {
         Signer::Parsed(candidate) => {
             let signed = evidence.time.unwrap_or(ctx.arrived);
-            let standing = standing::of(candidate.known, &candidate.key, signed, ctx.arrived);
+            let standing = standing::of(candidate.known, candidate.key, signed, ctx.arrived);
             describe(&mut evidence, candidate, standing.as_deref(), ctx);
         }
         Signer::ByHand(candidate) => {
@@ -50,7 +50,7 @@ pub(super) fn good(
     findings.packet(signature, signed, ctx.arrived);
     match signer {
         Signer::Parsed(candidate) => {
-            let standing = standing::of(candidate.known, &candidate.key, signed, ctx.arrived);
+            let standing = standing::of(candidate.known, candidate.key, signed, ctx.arrived);
             let standing = standing.as_deref();
             describe(&mut evidence, candidate, standing, ctx);
             findings.signer(&mut evidence, candidate, standing, signed, ctx.arrived);
@@ -170,7 +170,7 @@ impl Findings {
     ) {
         self.predates(timestamp(candidate.key.creation_time()), signed);
         let Some(standing) = standing else {
-            let binding = binding::by_hand(&candidate.known.cert, &candidate.key);
+            let binding = binding::by_hand(&candidate.known.cert, candidate.key);
             self.bound(evidence, binding, signed, arrived);
             return;
         };
@@ -317,7 +317,7 @@ fn describe(
     ctx: &Context,
 ) {
     let by_hand = || {
-        let binding = binding::by_hand(&candidate.known.cert, &candidate.key);
+        let binding = binding::by_hand(&candidate.known.cert, candidate.key);
         binding.map_or_else(Vec::new, |binding| binding.addresses)
     };
     let addresses = match standing {
@@ -330,7 +330,7 @@ fn describe(
     let user_id = candidate.known.cert.userids().next();
     let user_id = user_id.map(|user_id| user_id.userid().value());
     name(evidence, &addresses, user_id, ctx);
-    size(evidence, &candidate.key);
+    size(evidence, candidate.key);
 }
 
 /// The same from a certificate that only we can read. Keys of versions 2 and 3 are named for what an MD5 fingerprint is worth.

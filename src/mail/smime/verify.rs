@@ -214,6 +214,14 @@ fn prehashed(
 }
 
 fn md(name: &str) -> Option<&'static openssl::md::MdRef> {
+    // OpenSSL's search by name takes longer than to hash the attributes.
+    match name {
+        "SHA-1" => return Some(Md::sha1()),
+        "SHA-256" => return Some(Md::sha256()),
+        "SHA-384" => return Some(Md::sha384()),
+        "SHA-512" => return Some(Md::sha512()),
+        _ => {}
+    }
     Md::from_nid(algorithm::digest(name)?.type_())
 }
 
