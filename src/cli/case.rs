@@ -420,5 +420,5 @@ fn first_moment(day: &str) -> Result<Timestamp, String> {
 }
 
 fn last_moment(day: &str) -> Result<Timestamp, String> {
-    first_moment(day).map(|start| start.plus_seconds(86_400))
+    first_moment(day).map(|start| Timestamp(start.plus_seconds(86_400).0 - 1))
 }

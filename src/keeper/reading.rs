@@ -12,6 +12,7 @@ use crate::id::{CaseId, RecordId, TenantId};
 use crate::ledger::Event;
 use crate::mail::model::{Mailbox, Outcome};
 use crate::search::{Query, Scope};
+use crate::time::Timestamp;
 use data_encoding::BASE64;
 use serde::Serialize;
 use std::io::{self, Read};
@@ -173,15 +174,23 @@ impl Core {
             .catalog()
             .record(&record)?
             .ok_or(CoreError::NoRecord(record))?;
-        let covered = meta
-            .arrivals
-            .iter()
-            .any(|arrival| warrant.covers(&meta.tenant, &arrival.owners, arrival.arrived));
-        if covered {
+        let mut arrivals = meta.arrivals.iter();
+        if arrivals.any(|arrival| warrant.covers(&meta.tenant, &arrival.owners))
+            && self.in_period(warrant, &meta)?
+        {
             Ok(meta)
         } else {
             Err(CoreError::NoRecord(record))
         }
+    }
+
+    /// Whether the mail's date, by which a search finds it, is one that the warrant covers.
+    fn in_period(&self, warrant: &Warrant, meta: &RecordMeta) -> Result<bool, CoreError> {
+        if warrant.period() == (None, None) {
+            return Ok(true);
+        }
+        let manifest = self.manifest(meta)?;
+        Ok(warrant.covers_date(derive::date(&manifest)))
     }
 
     /// The arrivals that the warrant covers: a person does not learn of others' blind copies.
@@ -201,9 +210,7 @@ impl Core {
                 );
             }
         }
-        all.retain(|arrival| {
-            warrant.covers(&meta.tenant, &derive::owners(arrival), arrival.received)
-        });
+        all.retain(|arrival| warrant.covers(&meta.tenant, &derive::owners(arrival)));
         Ok(all)
     }
 
@@ -241,7 +248,7 @@ impl Core {
     }
 }
 
-/// What a warrant allows to be searched.
+/// What a warrant allows to be searched. A warrant's last moment is covered, a search's is not.
 pub(super) fn scope(warrant: &Warrant) -> Scope {
     let (from, until) = warrant.period();
     let tenant: TenantId = warrant.tenant().clone();
@@ -249,7 +256,7 @@ pub(super) fn scope(warrant: &Warrant) -> Scope {
         tenant,
         owners: Some(warrant.mailboxes().to_vec()),
         from,
-        until,
+        until: until.map(|last| Timestamp(last.0.saturating_add(1))),
     }
 }
 

@@ -59,7 +59,7 @@ impl Warrant {
         &self.mailboxes
     }
 
-    /// First and last moment covered.
+    /// First and last moment covered, of the mail's own date.
     #[must_use]
     pub const fn period(&self) -> (Option<Timestamp>, Option<Timestamp>) {
         (self.from, self.until)
@@ -77,13 +77,16 @@ impl Warrant {
         &self.purpose
     }
 
-    /// Whether a record of this tenant with these owners, arrived at this time, may be read.
+    /// Whether an arrival of this tenant with these owners may be read, if its mail is of the [`Warrant::period`].
     #[must_use]
-    pub fn covers(&self, tenant: &TenantId, owners: &[String], at: Timestamp) -> bool {
-        *tenant == self.tenant
-            && self.from.is_none_or(|from| from <= at)
-            && self.until.is_none_or(|until| at <= until)
-            && owners.iter().any(|owner| self.mailboxes.contains(owner))
+    pub fn covers(&self, tenant: &TenantId, owners: &[String]) -> bool {
+        *tenant == self.tenant && owners.iter().any(|owner| self.mailboxes.contains(owner))
+    }
+
+    /// Whether a mail of this date is of the period.
+    #[must_use]
+    pub fn covers_date(&self, date: Timestamp) -> bool {
+        self.from.is_none_or(|from| from <= date) && self.until.is_none_or(|until| date <= until)
     }
 }
 
@@ -105,9 +108,9 @@ mod tests {
         let warrant = Warrant::of_person(&person);
         let owners = |address: &str| vec![address.to_owned()];
         let (main, other) = (person.tenant.clone(), "other".parse().expect("tenant"));
-        assert!(warrant.covers(&main, &owners("anna@example.org"), Timestamp(5)));
-        assert!(!warrant.covers(&main, &owners("bert@example.org"), Timestamp(5)));
-        assert!(!warrant.covers(&other, &owners("anna@example.org"), Timestamp(5)));
-        assert!(!warrant.covers(&main, &[], Timestamp(5)));
+        assert!(warrant.covers(&main, &owners("anna@example.org")));
+        assert!(!warrant.covers(&main, &owners("bert@example.org")));
+        assert!(!warrant.covers(&other, &owners("anna@example.org")));
+        assert!(!warrant.covers(&main, &[]));
     }
 }
