@@ -4,6 +4,7 @@ mod backup;
 mod case;
 pub mod ceremony;
 mod client;
+mod days;
 mod escrow;
 mod escrow_offer;
 mod failure;

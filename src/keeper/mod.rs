@@ -8,6 +8,7 @@ mod backup;
 mod case_requests;
 pub mod cases;
 pub mod core;
+mod detail;
 mod error;
 mod escrow_store;
 mod escrowing;

@@ -1,7 +1,9 @@
 //! Permission as a value: whoever reads content holds a [`Warrant`], and only a person's session or an approved
 //! case makes one. Its fields are private, so forging one does not compile.
 
+use super::cases::Approved;
 use super::people::Person;
+use crate::catalog::RecordMeta;
 use crate::id::{CaseId, TenantId};
 use crate::time::Timestamp;
 
@@ -13,6 +15,15 @@ pub struct Warrant {
     until: Option<Timestamp>,
     who: String,
     purpose: String,
+    right: Right,
+}
+
+/// What a warrant rests on.
+#[derive(Clone, Copy)]
+enum Right {
+    OwnMail,
+    Release(CaseId),
+    Reading(CaseId),
 }
 
 impl Warrant {
@@ -30,20 +41,54 @@ impl Warrant {
             until: None,
             who: person.name.clone(),
             purpose: "own mail".to_owned(),
+            right: Right::OwnMail,
         }
     }
 
-    /// What enough officers approved.
+    /// Enough officers approved that mail goes out; this person fetches it.
     #[must_use]
-    pub(super) fn of_case(case: CaseId, approved: &super::cases::Approved) -> Self {
+    pub(super) fn of_release(approved: &Approved, person: &Person) -> Self {
+        Self::of_case(approved, &person.name, Right::Release(approved.id()))
+    }
+
+    /// Enough officers approved that the requester reads, and the keeper has seen that the requester does.
+    #[must_use]
+    pub(super) fn of_reading(approved: &Approved) -> Self {
+        Self::of_case(
+            approved,
+            approved.requester(),
+            Right::Reading(approved.id()),
+        )
+    }
+
+    fn of_case(approved: &Approved, who: &str, right: Right) -> Self {
         let scope = approved.scope();
         Self {
             tenant: scope.tenant.clone(),
             mailboxes: vec![scope.mailbox.to_lowercase()],
             from: scope.from,
             until: scope.until,
-            who: approved.requester().to_owned(),
-            purpose: format!("case {case}"),
+            who: who.to_owned(),
+            purpose: format!("case {}: {}", approved.id(), scope.purpose),
+            right,
+        }
+    }
+
+    /// The case that it rests on.
+    #[must_use]
+    pub const fn case(&self) -> Option<CaseId> {
+        match self.right {
+            Right::OwnMail => None,
+            Right::Release(case) | Right::Reading(case) => Some(case),
+        }
+    }
+
+    /// The case that lets its requester read, which may end at any moment.
+    #[must_use]
+    pub const fn reading_case(&self) -> Option<CaseId> {
+        match self.right {
+            Right::Reading(case) => Some(case),
+            Right::OwnMail | Right::Release(_) => None,
         }
     }
 
@@ -81,6 +126,13 @@ impl Warrant {
     #[must_use]
     pub fn covers(&self, tenant: &TenantId, owners: &[String]) -> bool {
         *tenant == self.tenant && owners.iter().any(|owner| self.mailboxes.contains(owner))
+    }
+
+    /// Those of the mailboxes in which a record lies.
+    pub fn through<'a>(&'a self, meta: &'a RecordMeta) -> impl Iterator<Item = &'a String> {
+        let own = meta.tenant == self.tenant;
+        let owners = meta.arrivals.iter().flat_map(|arrival| &arrival.owners);
+        owners.filter(move |owner| own && self.mailboxes.contains(owner))
     }
 
     /// Whether a mail of this date is of the period.
