@@ -6,6 +6,7 @@ use super::core::Core;
 use crate::crypto::wrap;
 use crate::id::{RecordId, TenantId};
 use data_encoding::BASE64;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -67,6 +68,18 @@ impl CaseDetail {
     }
 }
 
+/// A case entry's detail in every form that was written.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum AnyCaseDetail {
+    /// Of today.
+    Whole(CaseDetail),
+    /// Of earlier versions: who.
+    Who(String),
+    /// Of earlier versions: who fetched how many mails.
+    Released(String, u64),
+}
+
 impl Core {
     /// A detail for the ledger.
     pub(super) fn sealed_detail<T: Serialize>(&self, kind: &str, detail: &T) -> String {
@@ -74,11 +87,39 @@ impl Core {
         let text = serde_json::to_vec(detail).unwrap_or_default();
         BASE64.encode(&wrap::seal(&keyring.ledger_detail, kind.as_bytes(), &text))
     }
+
+    /// What such a detail says; `None` where it is not one that this box sealed for an entry of this kind.
+    pub(super) fn open_detail<T: DeserializeOwned>(&self, kind: &str, sealed: &str) -> Option<T> {
+        let bytes = BASE64.decode(sealed.as_bytes()).ok()?;
+        let keyring = self.keyring.read().unwrap_or_else(PoisonError::into_inner);
+        let text = wrap::open(&keyring.ledger_detail, kind.as_bytes(), &bytes).ok()?;
+        serde_json::from_slice(text.expose()).ok()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn details_of_earlier_versions_are_read() {
+        let read = |text| serde_json::from_str::<AnyCaseDetail>(text).expect("a detail");
+        assert_eq!(read(r#""alice""#), AnyCaseDetail::Who("alice".into()));
+        let released = AnyCaseDetail::Released("anna".into(), 7);
+        assert_eq!(read(r#"["anna",7]"#), released);
+        let detail = CaseDetail {
+            who: "alice".into(),
+            requester: "anna".into(),
+            tenant: "main".parse().expect("a tenant"),
+            purpose: "audit".into(),
+            mails: None,
+        };
+        let text = serde_json::to_string(&detail).expect("JSON");
+        assert_eq!(read(&text), AnyCaseDetail::Whole(detail));
+        let old = r#"{"who":"anna","purpose":"own mail","action":"search","query":"x"}"#;
+        let old: AccessDetail = serde_json::from_str(old).expect("a detail");
+        assert!(old.records.is_empty() && old.through.is_empty());
+    }
 
     // What a page of hits names fits into an entry of the ledger, whatever was asked.
     #[test]

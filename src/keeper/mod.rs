@@ -1,8 +1,9 @@
 //! The keeper: the only process that holds opened keys. It archives, discloses and answers.
 //!
 //! [`core`] is the opened box; [`archiving`] fills it from the spool; [`server`] answers requests, through
-//! [`reading`], [`case_requests`], [`release`], [`escrowing`], [`verify`], [`backup`]; [`heartbeat`] does what is done by the clock.
+//! [`reading`], [`access`], [`case_requests`], [`release`], [`escrowing`], [`verify`], [`backup`]; [`heartbeat`] does what is done by the clock.
 
+mod access;
 pub mod archiving;
 mod backup;
 mod case_requests;

@@ -96,6 +96,9 @@ pub struct PersonSubject {
     /// The officer who the person is, where the name does not tell; earlier statements do not say.
     #[serde(default)]
     pub officer: Option<String>,
+    /// Whether the person reads the access log of the whole tenant; earlier statements and files do not say.
+    #[serde(default)]
+    pub auditor: bool,
 }
 
 impl PersonSubject {
@@ -109,6 +112,7 @@ impl PersonSubject {
             password,
             active: self.active,
             officer: self.officer,
+            auditor: self.auditor,
         })
     }
 }
@@ -129,6 +133,9 @@ pub struct Person {
     /// The officer who the person is, where the name does not tell.
     #[serde(default)]
     pub officer: Option<String>,
+    /// Whether the person reads the access log of the whole tenant; earlier statements and files do not say.
+    #[serde(default)]
+    pub auditor: bool,
 }
 
 /// Hashes a password with Argon2id and a random salt, for a [`Person`].
@@ -329,6 +336,14 @@ impl People {
     /// Ends a session.
     pub fn sign_out(&mut self, token: &SecretBytes) {
         self.sessions.remove(&Digest::of(token.expose()));
+    }
+
+    /// The names of a tenant's people, of closed accounts too.
+    #[must_use]
+    pub fn names_of(&self, tenant: &TenantId) -> BTreeSet<String> {
+        let persons = self.persons.values();
+        let own = persons.filter(|person| person.tenant == *tenant);
+        own.map(|person| person.name.clone()).collect()
     }
 
     /// How many people there are.

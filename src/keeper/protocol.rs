@@ -4,8 +4,10 @@
 //! [`Answer::Progress`] and [`Answer::Content`] frames and exactly one final answer. Whoever connects is known by
 //! the kernel's peer credentials; content needs a session's token in the request.
 
+mod access;
 mod cases;
 
+pub use access::{AccessFilter, AccessPage, AccessRow};
 pub use cases::{CaseAct, CaseView, MailScope, Wanted};
 
 use crate::approval::{Approval, Statement};
@@ -119,6 +121,13 @@ pub enum Request {
         record: RecordId,
         /// Original or rendition.
         what: Form,
+    },
+    /// Who read what, and why: a page of the access log.
+    Access {
+        /// Session.
+        session: Token,
+        /// Which entries.
+        filter: AccessFilter,
     },
     /// Ask officers for mail.
     CaseRequest {
@@ -261,6 +270,8 @@ pub enum Answer {
     Mail(Box<MailView>),
     /// Cases.
     Cases(Vec<CaseView>),
+    /// See [`Request::Access`].
+    Access(AccessPage),
     /// The receipt of a release: JSON, verifiable offline with its proof from the ledger.
     Receipt {
         /// The text whose digest the ledger has.

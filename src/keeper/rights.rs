@@ -142,6 +142,47 @@ impl Warrant {
     }
 }
 
+/// The right to read the access log: an auditor or an officer reads all of the own tenant's, everybody else what is by
+/// them or about mail that they may read.
+pub struct LogWarrant {
+    own: Warrant,
+    all: bool,
+}
+
+impl LogWarrant {
+    /// A person's.
+    #[must_use]
+    pub fn of_person(person: &Person, is_officer: bool) -> Self {
+        let all = person.auditor || is_officer;
+        let purpose = if all { "audit" } else { "own access log" };
+        Self {
+            own: Warrant {
+                purpose: purpose.to_owned(),
+                ..Warrant::of_person(person)
+            },
+            all,
+        }
+    }
+
+    /// The person's right to mail, and the words for the ledger.
+    #[must_use]
+    pub const fn own(&self) -> &Warrant {
+        &self.own
+    }
+
+    /// Whether all entries about this tenant may be read.
+    #[must_use]
+    pub fn covers_all_of(&self, tenant: &TenantId) -> bool {
+        self.all && *tenant == self.own.tenant
+    }
+
+    /// Whether an entry is about what the person themselves did.
+    #[must_use]
+    pub fn is_of(&self, who: &str) -> bool {
+        self.own.who == who
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +197,7 @@ mod tests {
             password: StoredPassword::default(),
             active: true,
             officer: None,
+            auditor: false,
         };
         let warrant = Warrant::of_person(&person);
         let owners = |address: &str| vec![address.to_owned()];

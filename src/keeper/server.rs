@@ -235,6 +235,10 @@ impl Connection<'_> {
                 password,
                 approvals,
             } => self.set_person(&statement, password, &approvals),
+            Request::Access { session, filter } => {
+                let person = self.person(&session)?;
+                Ok(Answer::Access(self.core.access_log(&person, &filter)?))
+            }
             Request::CaseRequest {
                 session,
                 scope,

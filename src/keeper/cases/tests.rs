@@ -30,6 +30,7 @@ fn person(name: &str, officer: Option<&str>) -> Person {
         password: StoredPassword::default(),
         active: true,
         officer: officer.map(str::to_owned),
+        auditor: false,
     }
 }
 

@@ -8,6 +8,7 @@ fn anna() -> Person {
         password: hash_password(&secret("correct horse")).expect("hash"),
         active: true,
         officer: None,
+        auditor: false,
     }
 }
 

@@ -1,0 +1,249 @@
+//! Reading under a case, and who is told of it: the requester reads what officers allowed and nothing more, and the
+//! access log names person, purpose and record to auditors and to the people concerned.
+
+use crate::people::certificate;
+use crate::support::{TestBox, text};
+use serde_json::Value;
+use std::fs;
+
+const SHARED: &str = "From: sender@example.net\r\nTo: anna@example.org\r\nSubject: Numbat\r\n\r\nThe numbat text.\r\n";
+const ANNAS: &str =
+    "From: sender@example.net\r\nTo: anna@example.org\r\nSubject: Quoll\r\n\r\nThe quoll text.\r\n";
+
+/// Enters a person by two officers' signatures.
+fn enter(box_: &TestBox, name: &str, rights: &str) {
+    let password = box_.file(&format!("{name}.pass"));
+    fs::write(&password, format!("the password of {name}\n")).expect("a password");
+    box_.ok(&format!(
+        "user set {name} {rights} --password-file {} {}",
+        password.display(),
+        box_.officers(2)
+    ));
+}
+
+fn sign_in(box_: &TestBox, name: &str) {
+    let password = box_.file(&format!("{name}.pass"));
+    box_.ok(&format!(
+        "login {name} --passphrase-file {}",
+        password.display()
+    ));
+}
+
+/// A box with anna, bert, dora, an auditor and an officer's account, and mail: one to anna, one to anna and bert.
+fn peopled() -> (TestBox, String, String) {
+    let box_ = TestBox::running();
+    enter(&box_, "bert", "--mailbox bert@example.org");
+    enter(&box_, "dora", "--mailbox dora@example.org");
+    enter(
+        &box_,
+        "clara",
+        "--mailbox clara@example.org --is-officer carol",
+    );
+    enter(&box_, "auditor", "--auditor");
+    let mut client = box_.smtp().expect("a connection");
+    for (to, mail) in [
+        ("anna@example.org", SHARED),
+        ("bert@example.org", SHARED),
+        ("anna@example.org", ANNAS),
+    ] {
+        client.mail(to, mail.as_bytes()).expect("a reply");
+        box_.wait_until("it is archived", || box_.status("spooled") == 0);
+    }
+    box_.wait_for_hits(1, "quoll");
+    let shared = record(&box_, "numbat");
+    let annas = record(&box_, "quoll");
+    (box_, shared, annas)
+}
+
+fn record(box_: &TestBox, query: &str) -> String {
+    let found = box_.json(&format!("search --json {query}"));
+    found["hits"][0]["record"]
+        .as_str()
+        .expect("a hit")
+        .to_owned()
+}
+
+/// Asks to read; the session is the requester's.
+fn ask(box_: &TestBox, more: &str) -> String {
+    let asked = format!("case request --read --purpose estate --json {more}");
+    let case = box_.json(&asked);
+    assert_eq!(case["kind"], "case.read");
+    case["case"].as_str().expect("a case").to_owned()
+}
+
+fn approve(box_: &TestBox, case: &str) -> String {
+    let approved = box_.run(&format!("case approve {case} {}", box_.officers(2)));
+    assert!(approved.status.success(), "{}", text(&approved));
+    text(&approved)
+}
+
+/// Runs a command that must fail, and gives what it says.
+fn refused(box_: &TestBox, arguments: &str) -> String {
+    let output = box_.run(arguments);
+    assert!(!output.status.success(), "{arguments}: {}", text(&output));
+    text(&output)
+}
+
+fn entries(box_: &TestBox, more: &str) -> Vec<Value> {
+    let log = box_.json(&format!("access --json --limit 500 {more}"));
+    assert_eq!(log["damaged"], Value::Array(Vec::new()));
+    log["entries"].as_array().expect("entries").clone()
+}
+
+// D: only whom officers named reads only what they allowed, and only as long as they allow it.
+#[test]
+fn a_reading_case_lets_its_requester_read_and_nobody_else() {
+    let (box_, shared, annas) = peopled();
+    sign_in(&box_, "bert");
+    refused(&box_, &format!("show {annas}"));
+    let case = ask(&box_, "--mailbox anna@example.org --days 3");
+    let early = refused(&box_, &format!("search --case {case}"));
+    assert!(early.contains("0 of 2 officers have signed"), "{early}");
+    let said = approve(&box_, &case);
+    assert!(
+        said.contains("bert READS the mail of anna@example.org on this box"),
+        "{said}"
+    );
+
+    let found = box_.json(&format!("search --json --case {case}"));
+    assert_eq!(found["total"], 2);
+    let shown = box_.json(&format!("show --json --case {case} {annas}"));
+    assert_eq!(shown["subject"], "Quoll");
+    let shown = box_.json(&format!("show --json --case {case} {shared}"));
+    let arrivals = shown["arrivals"].as_array().expect("arrivals");
+    assert_eq!(arrivals.len(), 1, "the arrival of the case's mailbox alone");
+    assert_eq!(
+        arrivals[0]["recipients"],
+        serde_json::json!(["anna@example.org"])
+    );
+    let bytes = box_.ok(&format!("get {annas} --original --case {case}"));
+    assert!(bytes.contains("The quoll text."), "{bytes}");
+    refused(&box_, &format!("show {annas}"));
+
+    let narrow = ask(&box_, "--mailbox anna@example.org --until 2001-01-01");
+    approve(&box_, &narrow);
+    let none = box_.json(&format!("search --json --case {narrow}"));
+    assert_eq!(none["total"], 0, "nothing of that time");
+    let said = refused(&box_, &format!("show --case {narrow} {annas}"));
+    assert!(said.contains("no record"), "{said}");
+
+    let out = box_.file("out");
+    let release = format!("case release {case} --output {}", out.display());
+    assert!(refused(&box_, &release).contains("read on the box"));
+    assert!(!out.exists());
+    let new = certificate(&box_, "new");
+    let asked = box_.json(&format!(
+        "case request --json --purpose x --mailbox bert@example.org --certificate {}",
+        new.display()
+    ));
+    let release = asked["case"].as_str().expect("a case").to_owned();
+    approve(&box_, &release);
+    let said = refused(&box_, &format!("search --case {release}"));
+    assert!(said.contains("is a release"), "{said}");
+
+    for name in ["clara", "anna"] {
+        sign_in(&box_, name);
+        let said = refused(&box_, &format!("search --case {case}"));
+        assert!(said.contains("only the person who asked"), "{name}: {said}");
+    }
+
+    sign_in(&box_, "bert");
+    box_.ok(&format!("case withdraw {case}"));
+    let said = refused(&box_, &format!("show --case {case} {annas}"));
+    assert!(said.contains("is withdrawn"), "{said}");
+    box_.ok(&format!("case refuse {narrow} {}", box_.officers(1)));
+    let said = refused(&box_, &format!("search --case {narrow}"));
+    assert!(said.contains("is refused"), "{said}");
+    let request = "case request --purpose x --mailbox anna@example.org";
+    refused(&box_, request);
+    refused(&box_, &format!("{request} --read --days 91"));
+    box_.assert_no_panic();
+}
+
+// A: who read what and why is told to auditors and to the people concerned, and to nobody else.
+#[test]
+fn the_access_log_names_person_purpose_and_record_to_those_whom_it_concerns() {
+    let (box_, shared, annas) = peopled();
+    let ids = |row: &Value| row["records"].as_array().expect("records").clone();
+    sign_in(&box_, "bert");
+    box_.ok(&format!("show {shared}"));
+    let case = ask(&box_, "--mailbox anna@example.org");
+    approve(&box_, &case);
+    box_.ok(&format!("search --case {case} numbat"));
+    box_.ok(&format!("show --case {case} {annas}"));
+
+    sign_in(&box_, "auditor");
+    let all = entries(&box_, "");
+    let find = |rows: &[Value], who: &str, action: &str, case: &Value| {
+        let fits =
+            |row: &&Value| row["who"] == *who && row["action"] == *action && row["case"] == *case;
+        rows.iter().find(fits).cloned()
+    };
+    let of_case = Value::from(case.as_str());
+    let search = find(&all, "bert", "search", &of_case).expect("the search");
+    assert_eq!(search["purpose"], format!("case {case}: estate"));
+    assert_eq!(ids(&search), [Value::from(shared.as_str())]);
+    assert_eq!(search["query"], "numbat");
+    let show = find(&all, "bert", "show", &of_case).expect("the reading");
+    assert_eq!(ids(&show), [Value::from(annas.as_str())]);
+    let own = find(&all, "anna", "search", &Value::Null).expect("anna's own search");
+    assert_eq!(own["purpose"], "own mail");
+    assert_eq!(own["query"], Value::Null, "nobody else's business");
+    for action in ["case requested", "case approved", "sign in", "person set"] {
+        assert!(all.iter().any(|row| row["action"] == *action), "{action}");
+    }
+    let times: Vec<&str> = all.iter().filter_map(|row| row["time"].as_str()).collect();
+    assert!(times.is_sorted_by(|newer, older| newer >= older));
+    let approved = entries(&box_, &format!("--case {case}"));
+    assert!(approved.iter().all(|row| row["case"] == of_case));
+    assert_eq!(approved.len(), 5, "{approved:?}");
+    let page = box_.json(&format!("access --json --case {case} --limit 2 --offset 1"));
+    assert_eq!(
+        page["entries"].as_array().expect("rows")[..],
+        approved[1..3]
+    );
+    assert_eq!(page["more"], true);
+    assert_eq!(
+        box_.json("search --json")["total"],
+        0,
+        "an auditor reads no mail"
+    );
+    refused(&box_, &format!("show {annas}"));
+
+    box_.login();
+    let mine = entries(&box_, "");
+    let told = find(&mine, "bert", "show", &of_case).expect("anna is told");
+    assert_eq!(told["purpose"], format!("case {case}: estate"));
+    assert!(find(&mine, "bert", "search", &of_case).is_some());
+    assert!(
+        find(&mine, "bert", "show", &Value::Null).is_none(),
+        "that bert read his own copy does not concern her"
+    );
+    let own = find(&mine, "anna", "search", &Value::Null).expect("her own");
+    assert!(own["query"].is_string());
+    assert!(mine.iter().all(|row| row["who"] != "auditor"));
+
+    sign_in(&box_, "dora");
+    let hers = entries(&box_, "");
+    assert!(
+        hers.iter()
+            .all(|row| row["who"] == "dora" || row["person"] == "dora"),
+        "{hers:?}"
+    );
+
+    // An officer sees what the auditor saw, and that the auditor looked.
+    sign_in(&box_, "clara");
+    let seen = entries(&box_, &format!("--record {annas} --case {case}"));
+    assert_eq!(seen.len(), 1);
+    let looks = entries(&box_, "--person auditor");
+    let filtered = format!("case {case}");
+    assert!(
+        looks
+            .iter()
+            .any(|row| row["action"] == "access log" && row["query"] == *filtered)
+    );
+
+    box_.ok("logout");
+    assert!(refused(&box_, "access").contains("no session"));
+    box_.assert_no_panic();
+}
