@@ -37,7 +37,7 @@ pub struct Access {
     #[arg(long, value_name = "DAY", value_parser = last_moment)]
     until: Option<Timestamp>,
     /// At most so many entries
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Skip so many entries
     #[arg(long, default_value_t = 0)]
@@ -109,7 +109,7 @@ impl Access {
 }
 
 fn in_a_line(entry: &AccessRow) -> String {
-    let mut line = format!("{}  {:20}  {:14}", entry.time, entry.who, entry.action);
+    let mut line = format!("{}  {:20}  {}", entry.time, entry.who, entry.action);
     let mut add = |text: String| line.push_str(&format!("  {text}"));
     if let Some(person) = &entry.person {
         add(format!("person {person}"));

@@ -76,7 +76,12 @@ pub struct RequestCase {
     #[arg(long)]
     read: bool,
     /// With --read: for how many days from now on, at most 90
-    #[arg(long, requires = "read", default_value_t = 14)]
+    #[arg(
+        long,
+        requires = "read",
+        conflicts_with = "certificate",
+        default_value_t = 14
+    )]
     days: u64,
     /// One JSON object
     #[arg(long)]
