@@ -7,8 +7,9 @@ use serde_json::Value;
 use std::fs;
 
 const SHARED: &str = "From: sender@example.net\r\nTo: anna@example.org\r\nSubject: Numbat\r\n\r\nThe numbat text.\r\n";
-const ANNAS: &str =
-    "From: sender@example.net\r\nTo: anna@example.org\r\nSubject: Quoll\r\n\r\nThe quoll text.\r\n";
+const ANNAS: &str = "From: sender@example.net\r\nTo: anna@example.org\r\nSubject: Quoll\r\nDate: Thu, 31 Dec 2015 23:59:59 +0000\r\n\r\nThe quoll text.\r\n";
+const TEAMS: &str =
+    "From: sender@example.net\r\nTo: team@example.org\r\nSubject: Bilby\r\n\r\nThe bilby text.\r\n";
 
 /// Enters a person by two officers' signatures.
 fn enter(box_: &TestBox, name: &str, rights: &str) {
@@ -29,11 +30,14 @@ fn sign_in(box_: &TestBox, name: &str) {
     ));
 }
 
-/// A box with anna, bert, dora, an auditor and an officer's account, and mail: one to anna, one to anna and bert.
+/// A box with anna, an auditor, an officer's account, and bert and dora, who share a mailbox; and mail: one to anna, one to
+/// anna and bert, one to the shared mailbox.
 fn peopled() -> (TestBox, String, String) {
     let box_ = TestBox::running();
-    enter(&box_, "bert", "--mailbox bert@example.org");
-    enter(&box_, "dora", "--mailbox dora@example.org");
+    for name in ["bert", "dora"] {
+        let mailboxes = format!("--mailbox {name}@example.org --mailbox team@example.org");
+        enter(&box_, name, &mailboxes);
+    }
     enter(
         &box_,
         "clara",
@@ -44,6 +48,7 @@ fn peopled() -> (TestBox, String, String) {
     for (to, mail) in [
         ("anna@example.org", SHARED),
         ("bert@example.org", SHARED),
+        ("team@example.org", TEAMS),
         ("anna@example.org", ANNAS),
     ] {
         client.mail(to, mail.as_bytes()).expect("a reply");
@@ -120,12 +125,22 @@ fn a_reading_case_lets_its_requester_read_and_nobody_else() {
     assert!(bytes.contains("The quoll text."), "{bytes}");
     refused(&box_, &format!("show {annas}"));
 
-    let narrow = ask(&box_, "--mailbox anna@example.org --until 2001-01-01");
-    approve(&box_, &narrow);
-    let none = box_.json(&format!("search --json --case {narrow}"));
-    assert_eq!(none["total"], 0, "nothing of that time");
-    let said = refused(&box_, &format!("show --case {narrow} {annas}"));
-    assert!(said.contains("no record"), "{said}");
+    let mailbox = "--mailbox anna@example.org";
+    let day = ask(
+        &box_,
+        &format!("{mailbox} --from 2015-12-31 --until 2015-12-31"),
+    );
+    let narrow = ask(&box_, &format!("{mailbox} --until 2015-12-30"));
+    for (case, hits) in [(&day, 1), (&narrow, 0)] {
+        approve(&box_, case);
+        let found = box_.json(&format!("search --json --case {case}"));
+        assert_eq!(found["total"], hits, "by the mail's own date");
+    }
+    box_.ok(&format!("show --case {day} {annas}"));
+    for (case, record) in [(&narrow, &annas), (&day, &shared)] {
+        let said = refused(&box_, &format!("show --case {case} {record}"));
+        assert!(said.contains("no record"), "{said}");
+    }
 
     let out = box_.file("out");
     let release = format!("case release {case} --output {}", out.display());
@@ -224,12 +239,24 @@ fn the_access_log_names_person_purpose_and_record_to_those_whom_it_concerns() {
     assert!(mine.iter().all(|row| row["who"] != "auditor"));
 
     sign_in(&box_, "dora");
+    let bilby = record(&box_, "bilby");
+    box_.ok(&format!("show {bilby}"));
     let hers = entries(&box_, "");
     assert!(
         hers.iter()
             .all(|row| row["who"] == "dora" || row["person"] == "dora"),
         "{hers:?}"
     );
+
+    // Who shares a mailbox is told, also when it is shared no longer; and who asked for a case, who approved it.
+    enter(&box_, "dora", "--mailbox dora@example.org");
+    sign_in(&box_, "bert");
+    let his = entries(&box_, "");
+    let told = find(&his, "dora", "show", &Value::Null).expect("bert is told");
+    assert_eq!(ids(&told), [Value::from(bilby.as_str())]);
+    let told = find(&his, "dora", "search", &Value::Null).expect("of the search too");
+    assert_eq!(told["query"], Value::Null);
+    assert!(find(&his, "bob", "case approved", &of_case).is_some());
 
     // An officer sees what the auditor saw, and that the auditor looked.
     sign_in(&box_, "clara");
