@@ -188,9 +188,8 @@ mod tests {
     use super::*;
     use crate::keeper::people::StoredPassword;
 
-    #[test]
-    fn a_person_reads_only_own_mailboxes_of_the_own_tenant() {
-        let person = Person {
+    fn anna() -> Person {
+        Person {
             name: "anna".into(),
             tenant: "main".parse().expect("tenant"),
             mailboxes: vec!["Anna@Example.org".into()],
@@ -198,7 +197,12 @@ mod tests {
             active: true,
             officer: None,
             auditor: false,
-        };
+        }
+    }
+
+    #[test]
+    fn a_person_reads_only_own_mailboxes_of_the_own_tenant() {
+        let person = anna();
         let warrant = Warrant::of_person(&person);
         let owners = |address: &str| vec![address.to_owned()];
         let (main, other) = (person.tenant.clone(), "other".parse().expect("tenant"));
@@ -206,5 +210,25 @@ mod tests {
         assert!(!warrant.covers(&main, &owners("bert@example.org")));
         assert!(!warrant.covers(&other, &owners("anna@example.org")));
         assert!(!warrant.covers(&main, &[]));
+    }
+
+    #[test]
+    fn only_auditors_and_officers_read_all_of_the_access_log_and_of_the_own_tenant() {
+        let auditor = Person {
+            auditor: true,
+            mailboxes: Vec::new(),
+            ..anna()
+        };
+        let (main, other) = (anna().tenant, "other".parse().expect("tenant"));
+        for (person, is_officer, all) in [
+            (anna(), false, false),
+            (anna(), true, true),
+            (auditor, false, true),
+        ] {
+            let warrant = LogWarrant::of_person(&person, is_officer);
+            assert_eq!(warrant.covers_all_of(&main), all);
+            assert!(!warrant.covers_all_of(&other));
+            assert!(warrant.is_of("anna") && !warrant.is_of("Anna"));
+        }
     }
 }

@@ -90,3 +90,39 @@ fn a_damaged_bundle_is_named_and_hides_no_other() {
     assert!(page.damaged[0].contains("256 to 511"), "{:?}", page.damaged);
     assert_eq!(page.next, None);
 }
+
+#[test]
+fn a_detail_that_does_not_open_is_named_and_hides_no_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tree = ledger(&folder, 300);
+    let mut others = numbers(1);
+    let mut tell = |recorded: &Recorded| match recorded.index {
+        170 => Ok((Told::Damaged, 1)),
+        _ => others(recorded),
+    };
+    let page = page(&tree, &pages_of(500), &mut tell).expect("a page");
+    assert_eq!(page.entries.len(), 299);
+    assert_eq!(
+        page.damaged,
+        ["the sealed detail of ledger entry 170 does not open"]
+    );
+}
+
+#[test]
+fn what_was_asked_of_the_log_is_in_the_log_and_fits_there() {
+    let filter = AccessFilter {
+        person: Some("ü".repeat(4000)),
+        since: Some(Timestamp(0)),
+        ..pages_of(1)
+    };
+    let said = in_words(&filter);
+    assert!(
+        said.starts_with("person üü") && said.len() <= 1000,
+        "{said}"
+    );
+    let said = in_words(&AccessFilter {
+        person: Some("bert".into()),
+        ..filter
+    });
+    assert_eq!(said, "person bert, since 1970-01-01T00:00:00Z");
+}
