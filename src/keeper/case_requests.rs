@@ -148,22 +148,22 @@ pub fn refuse(
     statement: &Statement,
     approval: &Approval,
 ) -> Result<CaseView, CoreError> {
-    let (cases, now) = (lock(&core.cases), core.now());
+    let (mut cases, now) = (lock(&core.cases), core.now());
     let act = statement.read::<CaseAct>(REFUSE, core.box_id(), now)?;
     let case = cases.refuse(act.subject.case, statement, approval, now)?;
     let step = CaseStep::Refused;
     note(core, &case, step, statement.digest(), &approval.officer)?;
-    cases.store(&case)?;
+    cases.end(&case)?;
     Ok(cases.view(&case, now))
 }
 
 /// The requester wants it no more.
 pub fn withdraw(core: &Core, person: &Person, id: CaseId) -> Result<CaseView, CoreError> {
-    let (cases, now) = (lock(&core.cases), core.now());
+    let (mut cases, now) = (lock(&core.cases), core.now());
     let case = cases.withdraw(id, person, now)?;
     let document = case.statement().digest();
     note(core, &case, CaseStep::Closed, document, &person.name)?;
-    cases.store(&case)?;
+    cases.end(&case)?;
     Ok(cases.view(&case, now))
 }
 

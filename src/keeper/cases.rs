@@ -24,6 +24,7 @@ use crate::crypto::sign::VerifyingKey;
 use crate::crypto::wrap;
 use crate::durable;
 use crate::id::{BoxId, CaseId};
+use crate::ledger::CaseStep;
 use crate::secret::Key;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -49,10 +50,23 @@ pub struct Case {
 
 /// How a case ended without a release.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Ended {
+pub struct Ended {
     at: Timestamp,
     /// An officer; none where the requester withdrew it.
     refused_by: Option<String>,
+}
+
+impl Ended {
+    /// What a step in the ledger, taken at this time, says of the end; `None` where it was not the end.
+    #[must_use]
+    pub fn by_step(step: CaseStep, at: Timestamp) -> Option<Self> {
+        let refused_by = match step {
+            CaseStep::Refused => Some("an officer, as the ledger says".to_owned()),
+            CaseStep::Closed => None,
+            _ => return None,
+        };
+        Some(Self { at, refused_by })
+    }
 }
 
 impl Case {
@@ -148,10 +162,13 @@ pub struct Cases {
     needed: usize,
     /// Those whose mails go out at this moment.
     running: BTreeSet<CaseId>,
+    /// Those that the ledger ended, whatever a file says that was put back.
+    ended: BTreeMap<CaseId, Ended>,
 }
 
 impl Cases {
-    /// Cases in `folder`, sealed under a key derived from the keyring's people key; `needed` officers approve.
+    /// Cases in `folder`, sealed under a key derived from the keyring's people key; `needed` officers approve. The ledger
+    /// has `ended` some of them.
     #[must_use]
     pub fn new(
         folder: &Path,
@@ -159,6 +176,7 @@ impl Cases {
         box_id: BoxId,
         officers: BTreeMap<String, VerifyingKey>,
         needed: usize,
+        ended: BTreeMap<CaseId, Ended>,
     ) -> Self {
         let key = derive(people_key, Label::PeopleFile, &[b"cases"]);
         Self {
@@ -168,6 +186,7 @@ impl Cases {
             officers,
             needed,
             running: BTreeSet::new(),
+            ended,
         }
     }
 
@@ -199,7 +218,10 @@ impl Cases {
             .ok_or(CaseError::Unknown(id))?;
         let plain =
             wrap::open(&self.key, id.as_bytes(), &sealed).map_err(|_| CaseError::Altered(id))?;
-        ciborium::from_reader(plain.expose()).map_err(|_| CaseError::Altered(id))
+        let mut case: Case =
+            ciborium::from_reader(plain.expose()).map_err(|_| CaseError::Altered(id))?;
+        case.ended = case.ended.or_else(|| self.ended.get(&id).cloned());
+        Ok(case)
     }
 
     /// All cases, newest first.
@@ -411,6 +433,14 @@ impl Cases {
             Some(over) => Err(CaseError::Over(id, over)),
             None => Ok(case),
         }
+    }
+
+    /// Makes the end of a case count that the ledger has: at once, and durably.
+    pub fn end(&mut self, case: &Case) -> Result<(), CaseError> {
+        if let Some(ended) = &case.ended {
+            self.ended.insert(case.id(), ended.clone());
+        }
+        self.store(case)
     }
 
     /// Makes a changed case count, durably.

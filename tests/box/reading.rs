@@ -98,7 +98,7 @@ fn entries(box_: &TestBox, more: &str) -> Vec<Value> {
 // D: only whom officers named reads only what they allowed, and only as long as they allow it.
 #[test]
 fn a_reading_case_lets_its_requester_read_and_nobody_else() {
-    let (box_, shared, annas) = peopled();
+    let (mut box_, shared, annas) = peopled();
     sign_in(&box_, "bert");
     refused(&box_, &format!("show {annas}"));
     let case = ask(&box_, "--mailbox anna@example.org --days 3");
@@ -163,6 +163,8 @@ fn a_reading_case_lets_its_requester_read_and_nobody_else() {
     }
 
     sign_in(&box_, "bert");
+    let file = box_.data().join("cases").join(&case);
+    let old = fs::read(&file).expect("the case's file");
     box_.ok(&format!("case withdraw {case}"));
     let said = refused(&box_, &format!("show --case {case} {annas}"));
     assert!(said.contains("is withdrawn"), "{said}");
@@ -172,6 +174,14 @@ fn a_reading_case_lets_its_requester_read_and_nobody_else() {
     let request = "case request --purpose x --mailbox anna@example.org";
     refused(&box_, request);
     refused(&box_, &format!("{request} --read --days 91"));
+
+    // Root puts back the file of the time when bert could read.
+    box_.stop();
+    fs::write(&file, old).expect("put back");
+    box_.start();
+    sign_in(&box_, "bert");
+    let said = refused(&box_, &format!("show --case {case} {annas}"));
+    assert!(said.contains("is withdrawn"), "{said}");
     box_.assert_no_panic();
 }
 

@@ -52,7 +52,8 @@ impl Room {
             .map(|(name, key)| (name.clone(), key.verifying_key()))
             .collect();
         let path = folder.path().join("cases");
-        let cases = Cases::new(&path, &random::key(), BoxId::random(), officers, 2);
+        let ended = BTreeMap::new();
+        let cases = Cases::new(&path, &random::key(), BoxId::random(), officers, 2, ended);
         let now = Timestamp::from_seconds(1000);
         Self {
             folder,
@@ -263,6 +264,36 @@ fn a_reading_ends_when_it_is_withdrawn_or_refused() {
             room.cases.reading(id, "anna", later),
             Err(CaseError::Over(..))
         ));
+    }
+}
+
+#[test]
+fn an_older_file_revives_no_case_that_the_ledger_ended() {
+    let mut room = Room::new();
+    let (anna, now) = (person("anna", None), room.now);
+    let id = room.wanted(&anna, Wanted::Read { days: 30 });
+    room.approve(id, "a").expect("a");
+    room.approve(id, "b").expect("b");
+    let path = room.folder.path().join("cases").join(id.to_string());
+    let old = std::fs::read(&path).expect("the file");
+    let case = room.cases.withdraw(id, &anna, now).expect("withdrawn");
+    room.cases.end(&case).expect("ended");
+    std::fs::write(&path, &old).expect("put back");
+    let revived = room.cases.reading(id, "anna", now);
+    assert!(matches!(revived, Err(CaseError::Over(_, "withdrawn"))));
+    // The next keeper knows it from the ledger.
+    for (step, word) in [
+        (CaseStep::Closed, Some("withdrawn")),
+        (CaseStep::Refused, Some("refused")),
+        (CaseStep::Approved, None),
+    ] {
+        let ended = Ended::by_step(step, now).map(|ended| (id, ended));
+        room.cases.ended = ended.into_iter().collect();
+        match (room.cases.reading(id, "anna", now), word) {
+            (Ok(_), None) => {}
+            (Err(CaseError::Over(_, over)), Some(word)) => assert_eq!(over, word),
+            _ => panic!("{step:?}"),
+        }
     }
 }
 
