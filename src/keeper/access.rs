@@ -20,7 +20,7 @@ const LARGEST_PAGE: u32 = 500;
 /// Most damages that one page names.
 const MOST_DAMAGES: usize = 100;
 /// What one page may cost: a ledger entry that is passed counts 1, more where more is looked up for it.
-const MOST_WORK: u64 = 200_000;
+const MOST_WORK: u64 = 100_000;
 
 /// What is told of an entry, and what finding out cost.
 type Tell<'a> = dyn FnMut(&Recorded) -> Result<(Told, u64), CoreError> + 'a;

@@ -20,7 +20,9 @@ use std::io::{self, Read};
 /// Most hits on one page.
 const LARGEST_PAGE: u32 = 500;
 
-/// Most bytes of mailboxes that an access entry names.
+/// Most mailboxes that an access entry names.
+const MOST_MAILBOXES: usize = 100;
+/// Most bytes of them.
 pub(super) const MOST_THROUGH: usize = 4000;
 
 /// An access, for the ledger.
@@ -252,19 +254,13 @@ impl Core {
         if let Some((case, cases)) = &cases {
             cases.reading(*case, warrant.who(), self.now())?;
         }
-        let length: usize = access.through.iter().map(String::len).sum();
-        let is_short = length <= MOST_THROUGH && access.through.len() <= MOST_THROUGH / 40;
         let detail = AccessDetail {
             who: warrant.who().to_owned(),
             purpose: warrant.purpose().to_owned(),
             action: access.action.to_owned(),
             query: access.query.map(str::to_owned),
             records: access.listed,
-            through: if is_short {
-                access.through
-            } else {
-                BTreeSet::new()
-            },
+            through: named(access.through),
         };
         self.record(&[Event::Access {
             tenant: warrant.tenant().clone(),
@@ -273,6 +269,16 @@ impl Core {
             sealed: self.sealed_detail(ACCESS, &detail),
         }])?;
         Ok(())
+    }
+}
+
+/// The mailboxes, unless they are more than an entry has room for.
+fn named(through: BTreeSet<String>) -> BTreeSet<String> {
+    let length: usize = through.iter().map(String::len).sum();
+    if through.len() <= MOST_MAILBOXES && length <= MOST_THROUGH {
+        through
+    } else {
+        BTreeSet::new()
     }
 }
 
