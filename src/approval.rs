@@ -122,6 +122,19 @@ impl Statement {
         box_id: BoxId,
         now: Timestamp,
     ) -> Result<Framed<T>, NotApproved> {
+        let framed = self.read_at_any_time::<T>(kind, box_id)?;
+        if framed.expires < now {
+            return Err(NotApproved::Expired(framed.expires));
+        }
+        Ok(framed)
+    }
+
+    /// As [`Statement::read`] without a look at the expiry, for what was signed in time and goes on behind it.
+    pub fn read_at_any_time<T: DeserializeOwned>(
+        &self,
+        kind: &'static str,
+        box_id: BoxId,
+    ) -> Result<Framed<T>, NotApproved> {
         let wrong = NotApproved::NotThisKind(kind);
         if self.0.len() > LONGEST {
             return Err(wrong);
@@ -129,9 +142,6 @@ impl Statement {
         let framed: Framed<T> = serde_json::from_str(&self.0).map_err(|_| wrong.clone())?;
         if framed.kind != kind || framed.box_id != box_id {
             return Err(wrong);
-        }
-        if framed.expires < now {
-            return Err(NotApproved::Expired(framed.expires));
         }
         Ok(framed)
     }

@@ -1,6 +1,7 @@
-//! `case`: recovering a person's mail with officers' approvals.
+//! `case`: recovering or reading a person's mail with officers' approvals.
 
 use super::client::{Client, ClientError};
+use super::days::{first_moment, last_moment};
 use super::failure::Failure;
 use super::officers::{SigningOfficer, approvals, sign, sign_after_reading};
 use super::readable;
@@ -10,7 +11,7 @@ use crate::approval::Statement;
 use crate::durable;
 use crate::id::{CaseId, TenantId};
 use crate::keeper::Receipt;
-use crate::keeper::protocol::{Answer, CaseScope, CaseView, Prepare, Request};
+use crate::keeper::protocol::{Answer, CaseView, MailScope, Prepare, Request, Wanted};
 use crate::officer::OfficerKey;
 use crate::time::Timestamp;
 use clap::{Args, Subcommand};
@@ -21,10 +22,10 @@ use std::path::PathBuf;
 
 const LARGEST_CERTIFICATE: u64 = 1 << 20;
 
-/// Recovery cases: mail of a person, re-encrypted to a new certificate
+/// Cases: mail of a person, re-encrypted to a new certificate, or read on the box for a time
 #[derive(Debug, Subcommand)]
 pub enum CaseCommand {
-    /// Ask for a recovery (needs a session)
+    /// Ask for a recovery, or to read (needs a session)
     Request(RequestCase),
     /// List all cases
     List(ListCases),
@@ -32,9 +33,9 @@ pub enum CaseCommand {
     Show(ShowCase),
     /// Sign a case as an officer
     Approve(ApproveCase),
-    /// Refuse a case as an officer; one is enough, and it is final
+    /// Refuse a case as an officer; one is enough, it is final, and it ends reading at once
     Refuse(RefuseCase),
-    /// Take back a case of your own (needs your session)
+    /// Take back a case of your own, also while you read under it (needs your session)
     Withdraw(WithdrawCase),
     /// Write an approved case's mails and the receipt into a new folder (needs the requester's session, or that of a
     /// person who is an officer)
@@ -54,18 +55,34 @@ pub struct RequestCase {
     /// The tenant
     #[arg(long, default_value = "main")]
     tenant: TenantId,
-    /// First day, YYYY-MM-DD
+    /// First day of the mail's date, YYYY-MM-DD
     #[arg(long, value_parser = first_moment)]
     from: Option<Timestamp>,
     /// Last day, YYYY-MM-DD
     #[arg(long, value_parser = last_moment)]
     until: Option<Timestamp>,
-    /// Why; officers read this
+    /// Why; officers read this, and the access log keeps it
     #[arg(long)]
     purpose: String,
     /// The person's new certificate: S/MIME (PEM or DER) or OpenPGP (armored or binary)
-    #[arg(long, value_name = "FILE")]
-    certificate: PathBuf,
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "read",
+        conflicts_with = "read"
+    )]
+    certificate: Option<PathBuf>,
+    /// Ask to read the mail yourself on the box, with `search`, `show` and `get --case`; nothing is released
+    #[arg(long)]
+    read: bool,
+    /// With --read: for how many days from now on, at most 90
+    #[arg(
+        long,
+        requires = "read",
+        conflicts_with = "certificate",
+        default_value_t = 14
+    )]
+    days: u64,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -166,24 +183,19 @@ impl CaseCommand {
 
 impl RequestCase {
     fn run(&self) -> Result<(), Failure> {
-        let bytes = certificate(&durable::read(&self.certificate, LARGEST_CERTIFICATE)?);
-        let scope = CaseScope {
+        let scope = MailScope {
             tenant: self.tenant.clone(),
             mailbox: self.mailbox.to_lowercase(),
             from: self.from,
             until: self.until,
             purpose: self.purpose.clone(),
-            // The keeper computes it.
-            output_fingerprint: String::new(),
-            output_certificate: BASE64.encode(&bytes),
         };
-        let view = one_case(
-            &self.data,
-            &Request::CaseRequest {
-                session: token()?,
-                scope,
-            },
-        )?;
+        let request = Request::CaseRequest {
+            session: token()?,
+            scope,
+            wanted: self.wanted()?,
+        };
+        let view = one_case(&self.data, &request)?;
         if self.json {
             return super::print_json(&view);
         }
@@ -192,7 +204,21 @@ impl RequestCase {
             view.case, view.needed
         );
         println!("  strongroom case approve {} --officer FILE", view.case);
+        if let Some(read_until) = view.read_until {
+            println!("then you read until {read_until}:");
+            println!("  strongroom search --case {}", view.case);
+        }
         Ok(())
+    }
+
+    fn wanted(&self) -> Result<Wanted, Failure> {
+        let Some(path) = &self.certificate else {
+            return Ok(Wanted::Read { days: self.days });
+        };
+        let bytes = certificate(&durable::read(path, LARGEST_CERTIFICATE)?);
+        Ok(Wanted::Release {
+            certificate: BASE64.encode(&bytes),
+        })
     }
 }
 
@@ -215,8 +241,14 @@ impl ListCases {
         }
         for case in &cases {
             println!(
-                "{}  {:9}  {}  {} of {}  {}",
-                case.case, case.state, case.requested, case.signed, case.needed, case.requester
+                "{}  {:9}  {:9}  {}  {} of {}  {}",
+                case.case,
+                case.kind,
+                case.state,
+                case.requested,
+                case.signed,
+                case.needed,
+                case.requester
             );
         }
         Ok(())
@@ -240,6 +272,9 @@ impl ShowCase {
             view.approvals.join(", ")
         );
         println!("requested {}, expires {}", view.requested, view.expires);
+        if let Some(read_until) = view.read_until {
+            println!("lets the requester read until {read_until}, once it is approved");
+        }
         match &view.statement {
             Some(statement) => {
                 println!("digest {}", statement.digest());
@@ -405,20 +440,4 @@ fn one_case(data: &super::Data, request: &Request) -> Result<CaseView, Failure> 
         Answer::Cases(mut cases) if cases.len() == 1 => Ok(cases.remove(0)),
         _ => Err(ClientError::Unexpected.into()),
     }
-}
-
-fn first_moment(day: &str) -> Result<Timestamp, String> {
-    let date: jiff::civil::Date = day
-        .parse()
-        .map_err(|_| format!("{day:?} is not a day as YYYY-MM-DD"))?;
-    let start = date
-        .to_zoned(jiff::tz::TimeZone::UTC)
-        .map_err(|error| error.to_string())?;
-    u64::try_from(start.timestamp().as_second())
-        .map(Timestamp::from_seconds)
-        .map_err(|_| "before 1970".to_owned())
-}
-
-fn last_moment(day: &str) -> Result<Timestamp, String> {
-    first_moment(day).map(|start| start.plus_seconds(86_400))
 }

@@ -1,9 +1,11 @@
 //! The commands: one file each. The only place with hints for people and progress bars.
 
+mod access;
 mod backup;
 mod case;
 pub mod ceremony;
 mod client;
+mod days;
 mod escrow;
 mod escrow_offer;
 mod failure;
@@ -69,6 +71,7 @@ enum Command {
     Search(reading::Search),
     Show(reading::Show),
     Get(reading::Get),
+    Access(access::Access),
     #[command(subcommand)]
     Case(case::CaseCommand),
     Status(state::Status),
@@ -143,6 +146,7 @@ pub fn run() -> ExitCode {
         Command::Search(command) => told(command.run()),
         Command::Show(command) => told(command.run()),
         Command::Get(command) => told(command.run()),
+        Command::Access(command) => told(command.run()),
         Command::Case(command) => told(command.run()),
         Command::Status(command) => told(command.run()),
         Command::Worklist(command) => told(command.run()),

@@ -27,7 +27,11 @@ pub struct SetUser {
     /// Sign-in name
     name: String,
     /// An address whose mail the person reads; once for each
-    #[arg(long = "mailbox", value_name = "ADDRESS", required = true)]
+    #[arg(
+        long = "mailbox",
+        value_name = "ADDRESS",
+        required_unless_present = "auditor"
+    )]
     mailboxes: Vec<String>,
     /// The tenant
     #[arg(long, default_value = "main")]
@@ -36,6 +40,9 @@ pub struct SetUser {
     /// the same name
     #[arg(long, value_name = "OFFICER")]
     is_officer: Option<String>,
+    /// The person reads the access log of the whole tenant (`strongroom access`); without a mailbox, no mail
+    #[arg(long)]
+    auditor: bool,
     /// Take the new password from the first line of a file instead of asking
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
@@ -88,12 +95,15 @@ impl SetUser {
             password: password.digest(),
             active: true,
             officer: self.is_officer.clone(),
+            auditor: self.auditor,
         };
         hand_in(&self.data, &person, password, &self.officers)?;
         if self.json {
             return super::print_json(&person);
         }
-        println!("{} reads {}", person.name, person.mailboxes.join(", "));
+        let mut reads = person.mailboxes.clone();
+        reads.extend(person.auditor.then(|| "the access log".to_owned()));
+        println!("{} reads {}", person.name, reads.join(", "));
         Ok(())
     }
 }
@@ -108,6 +118,7 @@ impl CloseUser {
             password: none.digest(),
             active: false,
             officer: None,
+            auditor: false,
         };
         hand_in(&self.data, &person, none, &self.officers)?;
         if self.json {

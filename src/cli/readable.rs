@@ -4,7 +4,7 @@
 
 use super::failure::Failure;
 use crate::approval::{Framed, Statement};
-use crate::keeper::cases::{self, CaseSubject};
+use crate::keeper::cases::{self, CaseSubject, Grant};
 use crate::time::Timestamp;
 use data_encoding::BASE64;
 use openssl::x509::X509;
@@ -21,24 +21,22 @@ pub fn lines(statement: &Statement) -> Result<Vec<String>, Failure> {
         line("box", &framed.box_id.to_string()),
         line("expires", &framed.expires.to_string()),
     ];
-    if framed.kind == cases::KIND {
+    if [cases::RELEASE, cases::READ].contains(&framed.kind.as_str()) {
         let subject = serde_json::from_value(framed.subject).map_err(|_| unreadable())?;
-        lines.extend(case(&subject)?);
+        lines.extend(case(&framed.kind, &subject)?);
     } else {
         push("", &framed.subject, &mut lines);
     }
     Ok(lines)
 }
 
-fn case(subject: &CaseSubject) -> Result<Vec<String>, Failure> {
+fn case(kind: &str, subject: &CaseSubject) -> Result<Vec<String>, Failure> {
+    subject.check(kind).map_err(|error| {
+        Failure::Input(format!(
+            "somebody altered the statement; do not sign: {error}"
+        ))
+    })?;
     let scope = &subject.scope;
-    let own = cases::fingerprint(&scope.output_certificate);
-    if own.as_ref() != Some(&scope.output_fingerprint) {
-        return Err(Failure::Input(format!(
-            "the fingerprint in case {} is not that of the certificate in it: somebody altered one of them; do not sign",
-            subject.case
-        )));
-    }
     let day = |at: Option<Timestamp>| at.map_or_else(|| "any".to_owned(), |at| at.to_string());
     let mut lines = vec![
         line("case", &subject.case.to_string()),
@@ -55,12 +53,51 @@ fn case(subject: &CaseSubject) -> Result<Vec<String>, Failure> {
     if let Some(needed) = subject.needed {
         lines.push(line("officers", &format!("{needed} must sign")));
     }
-    let bytes = BASE64
-        .decode(scope.output_certificate.as_bytes())
-        .unwrap_or_default();
-    lines.push(line("SHA-256", &scope.output_fingerprint));
-    lines.extend(certificate(&bytes));
+    lines.extend(granted(subject));
     Ok(lines)
+}
+
+/// What the officers allow, and what they do not.
+fn granted(subject: &CaseSubject) -> Vec<String> {
+    let (who, whose) = (&subject.requester, &subject.scope.mailbox);
+    match &subject.scope.grant {
+        Grant::Read { read_until } => vec![
+            line("read until", &read_until.to_string()),
+            line(
+                "allows",
+                &format!(
+                    "{who} READS the mail of {whose} on this box, opened and as often as wanted, until {read_until}; each read is in the access log"
+                ),
+            ),
+            line(
+                "other way",
+                "a release (case.mail) would hand the mail out once, encrypted to one person's certificate, and let nobody read on the box",
+            ),
+            line(
+                "to end it",
+                "any officer's `case refuse`, also while the reading goes on",
+            ),
+        ],
+        Grant::Release {
+            output_certificate,
+            output_fingerprint,
+        } => {
+            let bytes = BASE64
+                .decode(output_certificate.as_bytes())
+                .unwrap_or_default();
+            let mut lines = vec![
+                line(
+                    "allows",
+                    &format!(
+                        "the mail of {whose} goes out once, encrypted to the certificate below; nobody reads on the box"
+                    ),
+                ),
+                line("SHA-256", output_fingerprint),
+            ];
+            lines.extend(certificate(&bytes));
+            lines
+        }
+    }
 }
 
 /// Whose certificate it is.
@@ -150,10 +187,17 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::id::{BoxId, CaseId};
-    use crate::keeper::protocol::CaseScope;
+    use crate::keeper::cases::CaseScope;
 
-    fn subject() -> CaseSubject {
+    fn release() -> Grant {
         let output_certificate = BASE64.encode(b"a certificate");
+        Grant::Release {
+            output_fingerprint: cases::fingerprint(&output_certificate).expect("base64"),
+            output_certificate,
+        }
+    }
+
+    fn subject(grant: Grant) -> CaseSubject {
         CaseSubject {
             case: CaseId::random(),
             requester: "anna".into(),
@@ -165,32 +209,53 @@ mod tests {
                 from: None,
                 until: None,
                 purpose: "lost\npurpose     \u{202e}esle gnihtemos".into(),
-                output_fingerprint: cases::fingerprint(&output_certificate).expect("base64"),
-                output_certificate,
+                grant,
             },
         }
     }
 
-    fn read(subject: &CaseSubject) -> Result<String, Failure> {
-        let statement = Statement::new(cases::KIND, BoxId::random(), Timestamp(0), subject);
+    fn read(kind: &str, subject: &CaseSubject) -> Result<String, Failure> {
+        let statement = Statement::new(kind, BoxId::random(), Timestamp(0), subject);
         Ok(lines(&statement)?.join("\n"))
     }
 
     #[test]
     fn what_is_signed_is_shown_line_by_line_and_nothing_can_hide() {
-        let said = read(&subject()).expect("readable");
+        let said = read(cases::RELEASE, &subject(release())).expect("readable");
         assert!(said.contains("\npurpose     lost\\u{a}purpose"), "{said}");
         assert!(
             !said.contains('\u{202e}') && said.contains("\\u{202e}"),
             "{said}"
         );
-        assert!(said.contains(&subject().scope.output_fingerprint), "{said}");
+        let own = cases::fingerprint(&BASE64.encode(b"a certificate")).expect("base64");
+        assert!(said.contains(&own), "{said}");
     }
 
     #[test]
     fn another_certificates_fingerprint_is_not_shown_as_its_own() {
-        let mut lie = subject();
-        lie.scope.output_certificate = BASE64.encode(b"somebody else's");
-        assert!(read(&lie).is_err());
+        let mut lie = release();
+        if let Grant::Release {
+            output_certificate, ..
+        } = &mut lie
+        {
+            *output_certificate = BASE64.encode(b"somebody else's");
+        }
+        assert!(read(cases::RELEASE, &subject(lie)).is_err());
+    }
+
+    #[test]
+    fn officers_are_told_in_words_who_reads_whose_mail_and_until_when() {
+        let read_until = Timestamp::from_seconds(1_800_000_000);
+        let reading = subject(Grant::Read { read_until });
+        let said = read(cases::READ, &reading).expect("readable");
+        let words = "anna READS the mail of anna@example.org on this box";
+        assert!(
+            said.contains(words) && said.contains(&read_until.to_string()),
+            "{said}"
+        );
+        assert!(said.contains("a release (case.mail) would"), "{said}");
+        // Neither kind can be signed for the other.
+        assert!(read(cases::RELEASE, &reading).is_err());
+        assert!(read(cases::READ, &subject(release())).is_err());
     }
 }

@@ -1,14 +1,22 @@
-//! `search`, `show` and `get`: what a signed-in person reads.
+//! `search`, `show` and `get`: what a signed-in person reads, of the own mail or under a case.
 
 use super::client::{Client, ClientError};
 use super::failure::Failure;
 use super::session::token;
-use crate::id::RecordId;
+use crate::id::{CaseId, RecordId};
 use crate::keeper::protocol::{Answer, Form, MailView, Request};
 use crate::mail::model::Mailbox;
 use clap::Args;
 use std::io::Write;
 use std::path::PathBuf;
+
+/// By which right.
+#[derive(Debug, Args)]
+struct Under {
+    /// Read mail of this case instead of the own: one that you asked for with `case request --read` and officers approved
+    #[arg(long, value_name = "ID")]
+    case: Option<CaseId>,
+}
 
 /// Find mail: words, "phrases", from: to: subject: date: before: after: has:attachment encrypted: signed: -not OR
 #[derive(Debug, Args)]
@@ -17,6 +25,8 @@ pub struct Search {
     data: super::Data,
     /// What to look for; nothing finds everything
     query: Vec<String>,
+    #[command(flatten)]
+    under: Under,
     /// At most so many hits
     #[arg(long, default_value_t = 50)]
     limit: u32,
@@ -35,6 +45,8 @@ pub struct Show {
     data: super::Data,
     /// The mail's id, as `search` prints it
     id: RecordId,
+    #[command(flatten)]
+    under: Under,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -47,6 +59,8 @@ pub struct Get {
     data: super::Data,
     /// The mail's id, as `search` prints it
     id: RecordId,
+    #[command(flatten)]
+    under: Under,
     /// The exact bytes as received
     #[arg(
         long,
@@ -67,6 +81,7 @@ impl Search {
     pub fn run(&self) -> Result<(), Failure> {
         let request = Request::Search {
             session: token()?,
+            case: self.under.case,
             query: self.query.join(" "),
             limit: self.limit,
             offset: self.offset,
@@ -98,6 +113,7 @@ impl Show {
     pub fn run(&self) -> Result<(), Failure> {
         let request = Request::Show {
             session: token()?,
+            case: self.under.case,
             record: self.id,
         };
         let answer = Client::connect(&self.data.data, self.json)?.ask_plainly(&request)?;
@@ -190,6 +206,7 @@ impl Get {
         };
         let request = Request::Get {
             session: token()?,
+            case: self.under.case,
             record: self.id,
             what,
         };

@@ -172,7 +172,7 @@ fn approved_by(
     let framed: Framed<CaseSubject> = serde_json::from_str(&statement.0)
         .map_err(|_| not_genuine("what officers signed is no case"))?;
     let (subject, of) = (&framed.subject, framed.box_id);
-    if framed.kind != cases::KIND || subject.case != receipt.case {
+    if framed.kind != cases::RELEASE || subject.case != receipt.case {
         return Err(not_genuine("what officers signed is another case"));
     }
     if of != officers.box_id && !vouched.boxes.contains(&of) {
@@ -210,7 +210,7 @@ mod tests {
     use crate::crypto::hpke::OpeningKey;
     use crate::crypto::sign::SigningKey;
     use crate::id::CaseId;
-    use crate::keeper::protocol::CaseScope;
+    use crate::keeper::cases::{CaseScope, Grant};
     use crate::keyring::Officers;
     use crate::officer::OfficerPublic;
 
@@ -250,8 +250,10 @@ mod tests {
                         from: None,
                         until: None,
                         purpose: "lost card".into(),
-                        output_certificate: String::new(),
-                        output_fingerprint: String::new(),
+                        grant: Grant::Release {
+                            output_certificate: String::new(),
+                            output_fingerprint: String::new(),
+                        },
                     },
                 },
                 keys,
@@ -283,22 +285,23 @@ mod tests {
     fn only_this_case_for_this_box_by_others_than_the_requester_is_genuine() {
         let mut room = Room::new();
         let case = room.subject.case;
-        let signed = room.verdict(cases::KIND, case, &["a", "b"]);
+        let signed = room.verdict(cases::RELEASE, case, &["a", "b"]);
         assert_eq!(
             signed.expect("two of two"),
             ["a", "b"],
             "though three restore"
         );
         let refused = [
-            room.verdict(cases::KIND, case, &["a"]),
-            room.verdict(cases::KIND, case, &["a", "c"]),
-            room.verdict(cases::KIND, CaseId::random(), &["a", "b"]),
+            room.verdict(cases::RELEASE, case, &["a"]),
+            room.verdict(cases::RELEASE, case, &["a", "c"]),
+            room.verdict(cases::RELEASE, CaseId::random(), &["a", "b"]),
+            room.verdict(cases::READ, case, &["a", "b"]),
             room.verdict("people.set", case, &["a", "b"]),
         ];
         assert!(refused.iter().all(Result::is_err));
         room.subject.needed = Some(1);
-        assert!(room.verdict(cases::KIND, case, &["a"]).is_err());
+        assert!(room.verdict(cases::RELEASE, case, &["a"]).is_err());
         room.subject.needed = None;
-        assert!(room.verdict(cases::KIND, case, &["a", "b"]).is_err());
+        assert!(room.verdict(cases::RELEASE, case, &["a", "b"]).is_err());
     }
 }

@@ -1,10 +1,11 @@
-//! What people and officers ask about recovery cases. Each step is in the ledger before it counts.
+//! What people and officers ask about cases. Each step is in the ledger before it counts.
 
 use super::cases::{Case, CaseError};
 use super::core::{Core, CoreError, lock};
+use super::detail::{CASE, CaseDetail};
 use super::people::Person;
 use super::pool::Mail;
-use super::protocol::{CaseAct, CaseScope, CaseView};
+use super::protocol::{CaseAct, CaseView, MailScope, Wanted};
 use crate::approval::{Approval, Statement};
 use crate::id::{CaseId, Digest};
 use crate::ledger::{CaseStep, Event};
@@ -27,19 +28,26 @@ pub fn statement(core: &Core, kind: &str, case: CaseId) -> Statement {
 }
 
 /// A person asks.
-pub fn request(core: &Core, person: &Person, scope: CaseScope) -> Result<CaseView, CoreError> {
+pub fn request(
+    core: &Core,
+    person: &Person,
+    scope: MailScope,
+    wanted: Wanted,
+) -> Result<CaseView, CoreError> {
     check(core, &scope)?;
+    if let Wanted::Release { certificate } = &wanted {
+        check_certificate(core, certificate)?;
+    }
     let (cases, now) = (lock(&core.cases), core.now());
-    let case = cases.request(person, scope, now)?;
+    let case = cases.request(person, scope, wanted, now)?;
     let document = case.statement().digest();
     note(core, &case, CaseStep::Requested, document, &person.name)?;
     cases.store(&case)?;
     Ok(cases.view(&case, now))
 }
 
-/// Refuses what could never be released.
-fn check(core: &Core, scope: &CaseScope) -> Result<(), CoreError> {
-    let no = |why: &str| Err(CoreError::Case(CaseError::Scope(why.to_owned())));
+/// Refuses what is no mailbox and no period of this box.
+fn check(core: &Core, scope: &MailScope) -> Result<(), CoreError> {
     if !core.tenants().any(|tenant| *tenant == scope.tenant) {
         return Err(CoreError::NoTenant(scope.tenant.clone()));
     }
@@ -51,7 +59,12 @@ fn check(core: &Core, scope: &CaseScope) -> Result<(), CoreError> {
     {
         return no("the first day is after the last");
     }
-    let Ok(certificate) = BASE64.decode(scope.output_certificate.as_bytes()) else {
+    Ok(())
+}
+
+/// Refuses what nothing could be released to.
+fn check_certificate(core: &Core, certificate: &str) -> Result<(), CoreError> {
+    let Ok(certificate) = BASE64.decode(certificate.as_bytes()) else {
         return no("the certificate is not base64");
     };
     let bytes = || Box::new(TRIAL) as Box<dyn Read>;
@@ -64,6 +77,10 @@ fn check(core: &Core, scope: &CaseScope) -> Result<(), CoreError> {
         Ok(_) => Ok(()),
         Err(error) => no(&format!("nothing can be encrypted to it: {error}")),
     }
+}
+
+fn no(why: &str) -> Result<(), CoreError> {
+    Err(CoreError::Case(CaseError::Scope(why.to_owned())))
 }
 
 fn is_address(text: &str) -> bool {
@@ -131,22 +148,22 @@ pub fn refuse(
     statement: &Statement,
     approval: &Approval,
 ) -> Result<CaseView, CoreError> {
-    let (cases, now) = (lock(&core.cases), core.now());
+    let (mut cases, now) = (lock(&core.cases), core.now());
     let act = statement.read::<CaseAct>(REFUSE, core.box_id(), now)?;
     let case = cases.refuse(act.subject.case, statement, approval, now)?;
     let step = CaseStep::Refused;
     note(core, &case, step, statement.digest(), &approval.officer)?;
-    cases.store(&case)?;
+    cases.end(&case)?;
     Ok(cases.view(&case, now))
 }
 
 /// The requester wants it no more.
 pub fn withdraw(core: &Core, person: &Person, id: CaseId) -> Result<CaseView, CoreError> {
-    let (cases, now) = (lock(&core.cases), core.now());
+    let (mut cases, now) = (lock(&core.cases), core.now());
     let case = cases.withdraw(id, person, now)?;
     let document = case.statement().digest();
     note(core, &case, CaseStep::Closed, document, &person.name)?;
-    cases.store(&case)?;
+    cases.end(&case)?;
     Ok(cases.view(&case, now))
 }
 
@@ -168,7 +185,7 @@ fn note(
     document: Digest,
     who: &str,
 ) -> Result<(), CoreError> {
-    let sealed = core.sealed_detail("case", &who);
+    let sealed = core.sealed_detail(CASE, &CaseDetail::of(case.requester(), case.scope(), who));
     core.record(&[Event::Case {
         case: case.id(),
         step,

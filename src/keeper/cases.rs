@@ -1,114 +1,37 @@
-//! Recovery cases: requested → approved (m officers sign the case's statement; the requester does not count) →
-//! releasing → released; or refused by an officer, withdrawn by the requester, or expired. Kept sealed, for a case
-//! names a person.
+//! Cases: requested → approved (m officers sign the case's statement; the requester does not count) → releasing →
+//! released, or read by the requester until the date that was signed; or refused by an officer, withdrawn by the
+//! requester, or expired. Kept sealed, for a case names a person.
 //!
 //! A change is made in two steps, so that the ledger can have it in between: [`Cases::request`] and the like give the
 //! changed [`Case`], [`Cases::store`] makes it count.
 
+mod error;
+mod read;
+mod statement;
+#[cfg(test)]
+mod tests;
+
+pub use error::CaseError;
+pub use statement::{
+    CASE_SECONDS, CaseScope, CaseSubject, Grant, MOST_DAYS, READ, RELEASE, fingerprint,
+};
+
 use super::people::Person;
-use super::protocol::{CaseScope, CaseView};
-use crate::approval::{Approval, LONGEST, NotApproved, Rejected, Statement, same_name};
+use super::protocol::{CaseView, MailScope, Wanted};
+use crate::approval::{Approval, Statement, same_name};
 use crate::crypto::kdf::{Label, derive};
 use crate::crypto::sign::VerifyingKey;
 use crate::crypto::wrap;
-use crate::durable::{self, FileError};
-use crate::id::{BoxId, CaseId, Digest};
+use crate::durable;
+use crate::id::{BoxId, CaseId};
+use crate::ledger::CaseStep;
 use crate::secret::Key;
 use crate::time::Timestamp;
-use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// How long officers have to sign.
-pub const CASE_SECONDS: u64 = 14 * 24 * 3600;
-/// The statement kind of cases.
-pub const KIND: &str = "case.mail";
 const LARGEST_FILE: u64 = 4 << 20;
-const PURPOSE_BYTES: usize = 2000;
-
-/// What went wrong with a case.
-#[derive(Debug, thiserror::Error)]
-pub enum CaseError {
-    /// The file.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// No such case.
-    #[error("there is no case {0}; `strongroom case list` names them")]
-    Unknown(CaseId),
-    /// Altered.
-    #[error("case {0} is altered on disk, or of another box")]
-    Altered(CaseId),
-    /// Not enough signatures, or too late.
-    #[error(transparent)]
-    NotApproved(#[from] NotApproved),
-    /// One signature does not count.
-    #[error("{officer} {why}")]
-    Rejected {
-        /// Who.
-        officer: String,
-        /// Why.
-        why: Rejected,
-    },
-    /// It is over, or on its way out.
-    #[error("case {0} is {1}; ask for a new one with `strongroom case request`")]
-    Over(CaseId, &'static str),
-    /// Two at once.
-    #[error("case {0} is being released to somebody else right now; try again later")]
-    Busy(CaseId),
-    /// Somebody else's.
-    #[error("case {0} is not yours: sign in as the person who asked, or as an officer")]
-    NotYours(CaseId),
-    /// It could never be released.
-    #[error("the case is not taken: {0}")]
-    Scope(String),
-    /// No purpose, or too long a one.
-    #[error("a case needs a purpose of at most 2000 bytes")]
-    Purpose,
-    /// The certificate makes the statement too long.
-    #[error(
-        "the certificate is too large: the statement for the officers would have more than 64 KiB; give the person's certificate alone \
-         (`gpg --export-options export-minimal --export`)"
-    )]
-    Certificate,
-    /// The fingerprint is not that of the certificate.
-    #[error("case {0} names another certificate's fingerprint; nobody may sign it")]
-    Fingerprint(CaseId),
-}
-
-/// What officers sign.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CaseSubject {
-    /// The case.
-    pub case: CaseId,
-    /// Who asks.
-    pub requester: String,
-    /// The officer who the requester is; earlier statements do not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requester_officer: Option<String>,
-    /// How many officers must sign; earlier statements do not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub needed: Option<usize>,
-    /// For what.
-    pub scope: CaseScope,
-}
-
-impl CaseSubject {
-    /// The names whose signature does not count.
-    #[must_use]
-    pub fn requesters(&self) -> Vec<&str> {
-        std::iter::once(self.requester.as_str())
-            .chain(self.requester_officer.as_deref())
-            .collect()
-    }
-}
-
-/// The fingerprint that officers compare: SHA-256 of the certificate's bytes; `None` where they are not base64.
-#[must_use]
-pub fn fingerprint(output_certificate: &str) -> Option<String> {
-    let bytes = BASE64.decode(output_certificate.as_bytes()).ok()?;
-    Some(Digest::of(&bytes).to_string())
-}
 
 /// A case as its file has it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -127,10 +50,23 @@ pub struct Case {
 
 /// How a case ended without a release.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Ended {
+pub struct Ended {
     at: Timestamp,
     /// An officer; none where the requester withdrew it.
     refused_by: Option<String>,
+}
+
+impl Ended {
+    /// What a step in the ledger, taken at this time, says of the end; `None` where it was not the end.
+    #[must_use]
+    pub fn by_step(step: CaseStep, at: Timestamp) -> Option<Self> {
+        let refused_by = match step {
+            CaseStep::Refused => Some("an officer, as the ledger says".to_owned()),
+            CaseStep::Closed => None,
+            _ => return None,
+        };
+        Some(Self { at, refused_by })
+    }
 }
 
 impl Case {
@@ -144,6 +80,18 @@ impl Case {
     #[must_use]
     pub const fn statement(&self) -> &Statement {
         &self.statement
+    }
+
+    /// Who asked.
+    #[must_use]
+    pub fn requester(&self) -> &str {
+        &self.subject.requester
+    }
+
+    /// Which mail it is about.
+    #[must_use]
+    pub const fn scope(&self) -> &CaseScope {
+        &self.subject.scope
     }
 
     /// Whether this person asked.
@@ -174,7 +122,13 @@ pub struct Approved {
 }
 
 impl Approved {
-    /// What may be released.
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> CaseId {
+        self.subject.case
+    }
+
+    /// Which mail, and what may be done with it.
     #[must_use]
     pub const fn scope(&self) -> &CaseScope {
         &self.subject.scope
@@ -208,10 +162,13 @@ pub struct Cases {
     needed: usize,
     /// Those whose mails go out at this moment.
     running: BTreeSet<CaseId>,
+    /// Those that the ledger ended, whatever a file says that was put back.
+    ended: BTreeMap<CaseId, Ended>,
 }
 
 impl Cases {
-    /// Cases in `folder`, sealed under a key derived from the keyring's people key; `needed` officers approve.
+    /// Cases in `folder`, sealed under a key derived from the keyring's people key; `needed` officers approve. The ledger
+    /// has `ended` some of them.
     #[must_use]
     pub fn new(
         folder: &Path,
@@ -219,6 +176,7 @@ impl Cases {
         box_id: BoxId,
         officers: BTreeMap<String, VerifyingKey>,
         needed: usize,
+        ended: BTreeMap<CaseId, Ended>,
     ) -> Self {
         let key = derive(people_key, Label::PeopleFile, &[b"cases"]);
         Self {
@@ -228,37 +186,20 @@ impl Cases {
             officers,
             needed,
             running: BTreeSet::new(),
+            ended,
         }
     }
 
-    /// A person asks. The caller has checked the scope; the fingerprint is made here.
+    /// A person asks. The caller has checked the scope; fingerprint and end of reading are made here.
     pub fn request(
         &self,
         requester: &Person,
-        scope: CaseScope,
+        scope: MailScope,
+        wanted: Wanted,
         now: Timestamp,
     ) -> Result<Case, CaseError> {
-        if scope.purpose.trim().is_empty() || scope.purpose.len() > PURPOSE_BYTES {
-            return Err(CaseError::Purpose);
-        }
-        let case = CaseId::random();
-        let output_fingerprint =
-            fingerprint(&scope.output_certificate).ok_or(CaseError::Fingerprint(case))?;
-        let subject = CaseSubject {
-            case,
-            requester: requester.name.clone(),
-            requester_officer: requester.officer.clone(),
-            needed: Some(self.needed),
-            scope: CaseScope {
-                output_fingerprint,
-                ..scope
-            },
-        };
-        let expires = now.plus_seconds(CASE_SECONDS);
-        let statement = Statement::new(KIND, self.box_id, expires, &subject);
-        if statement.0.len() > LONGEST {
-            return Err(CaseError::Certificate);
-        }
+        let (subject, statement, expires) =
+            CaseSubject::new(requester, self.needed, (scope, wanted), self.box_id, now)?;
         Ok(Case {
             subject,
             requested: now,
@@ -277,7 +218,10 @@ impl Cases {
             .ok_or(CaseError::Unknown(id))?;
         let plain =
             wrap::open(&self.key, id.as_bytes(), &sealed).map_err(|_| CaseError::Altered(id))?;
-        ciborium::from_reader(plain.expose()).map_err(|_| CaseError::Altered(id))
+        let mut case: Case =
+            ciborium::from_reader(plain.expose()).map_err(|_| CaseError::Altered(id))?;
+        case.ended = case.ended.or_else(|| self.ended.get(&id).cloned());
+        Ok(case)
     }
 
     /// All cases, newest first.
@@ -304,8 +248,14 @@ impl Cases {
     /// Whether the person may see all of a case and fetch its mails: the requester, and people who are officers.
     #[must_use]
     pub fn may_see(&self, case: &Case, person: &Person) -> bool {
+        case.is_of(person) || self.is_officer(person)
+    }
+
+    /// Whether the person is one of the box's officers, by name or as other officers signed.
+    #[must_use]
+    pub fn is_officer(&self, person: &Person) -> bool {
         let officer = person.officer.as_ref().unwrap_or(&person.name);
-        case.is_of(person) || self.officers.keys().any(|name| same_name(name, officer))
+        self.officers.keys().any(|name| same_name(name, officer))
     }
 
     /// With an officer's signature. A bad one is named and changes nothing.
@@ -319,8 +269,9 @@ impl Cases {
         if case.releasing.is_some() {
             return Err(CaseError::Over(id, "being released"));
         }
-        let framed = case.statement.read::<CaseSubject>(KIND, self.box_id, now)?;
-        fits(&framed.subject)?;
+        let kind = case.subject.scope.grant.kind();
+        let framed = case.statement.read::<CaseSubject>(kind, self.box_id, now)?;
+        framed.subject.check(kind)?;
         self.check(&case.statement, &approval, &framed.subject.requesters())?;
         case.approvals.insert(approval.officer.clone(), approval);
         Ok(case)
@@ -400,15 +351,25 @@ impl Cases {
 
     fn approved(&self, id: CaseId, now: Timestamp) -> Result<Approved, CaseError> {
         let case = self.open_case(id)?;
-        let framed = case.statement.read::<CaseSubject>(KIND, self.box_id, now)?;
-        fits(&framed.subject)?;
-        let needed = self.needed.max(framed.subject.needed.unwrap_or(0));
+        if case.subject.scope.grant.kind() != RELEASE {
+            return Err(CaseError::OnlyRead(id));
+        }
+        let framed = case
+            .statement
+            .read::<CaseSubject>(RELEASE, self.box_id, now)?;
+        framed.subject.check(RELEASE)?;
+        self.signed(case, framed.subject)
+    }
+
+    /// The permission, if enough officers other than the requester have signed what the statement says.
+    fn signed(&self, case: Case, subject: CaseSubject) -> Result<Approved, CaseError> {
+        let needed = self.needed.max(subject.needed.unwrap_or(0));
         let approvals: Vec<Approval> = case.approvals.into_values().collect();
-        let requesters = framed.subject.requesters();
+        let requesters = subject.requesters();
         case.statement
             .approved_by(&approvals, &self.officers, &requesters, needed)?;
         Ok(Approved {
-            subject: framed.subject,
+            subject,
             statement: case.statement,
             approvals,
         })
@@ -432,23 +393,31 @@ impl Cases {
     #[must_use]
     pub fn view(&self, case: &Case, now: Timestamp) -> CaseView {
         let needed = self.needed.max(case.subject.needed.unwrap_or(0));
+        let is_approved = case.approvals.len() >= needed;
+        let grant = &case.subject.scope.grant;
+        let last = match grant.read_until() {
+            Some(read_until) if is_approved => read_until,
+            _ => case.expires,
+        };
         let state = if let Some(over) = case.over() {
             over
-        } else if case.expires < now {
+        } else if last < now {
             "expired"
         } else if case.releasing.is_some() {
             "releasing"
-        } else if case.approvals.len() >= needed {
+        } else if is_approved {
             "approved"
         } else {
             "requested"
         };
         CaseView {
             case: case.subject.case,
+            kind: grant.kind().to_owned(),
             state: state.to_owned(),
             requester: case.subject.requester.clone(),
             requested: case.requested,
             expires: case.expires,
+            read_until: grant.read_until(),
             ended: case.released.or(case.ended.as_ref().map(|ended| ended.at)),
             refused_by: case.ended.as_ref().and_then(|e| e.refused_by.clone()),
             statement: Some(case.statement.clone()),
@@ -464,6 +433,14 @@ impl Cases {
             Some(over) => Err(CaseError::Over(id, over)),
             None => Ok(case),
         }
+    }
+
+    /// Makes the end of a case count that the ledger has: at once, and durably.
+    pub fn end(&mut self, case: &Case) -> Result<(), CaseError> {
+        if let Some(ended) = &case.ended {
+            self.ended.insert(case.id(), ended.clone());
+        }
+        self.store(case)
     }
 
     /// Makes a changed case count, durably.
@@ -482,16 +459,3 @@ impl Cases {
         self.folder.join(id.to_string())
     }
 }
-
-/// What officers compare must be what the mail is encrypted to.
-fn fits(subject: &CaseSubject) -> Result<(), CaseError> {
-    let own = fingerprint(&subject.scope.output_certificate);
-    if own.as_ref() == Some(&subject.scope.output_fingerprint) {
-        Ok(())
-    } else {
-        Err(CaseError::Fingerprint(subject.case))
-    }
-}
-
-#[cfg(test)]
-mod tests;

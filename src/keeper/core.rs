@@ -119,6 +119,7 @@ impl Core {
             keyring.box_id,
             officers,
             needed,
+            committed.cases,
         );
         let people = People::open(&data.join("people"), &keyring.people, committed.people)?;
         if let Some(warning) = people.warning() {

@@ -1,13 +1,15 @@
 //! The keeper: the only process that holds opened keys. It archives, discloses and answers.
 //!
 //! [`core`] is the opened box; [`archiving`] fills it from the spool; [`server`] answers requests, through
-//! [`reading`], [`case_requests`], [`release`], [`escrowing`], [`verify`], [`backup`]; [`heartbeat`] does what is done by the clock.
+//! [`reading`], [`access`], [`case_requests`], [`release`], [`escrowing`], [`verify`], [`backup`]; [`heartbeat`] does what is done by the clock.
 
+mod access;
 pub mod archiving;
 mod backup;
 mod case_requests;
 pub mod cases;
 pub mod core;
+mod detail;
 mod error;
 mod escrow_store;
 mod escrowing;

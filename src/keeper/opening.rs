@@ -1,14 +1,15 @@
 //! The steps of opening a box: the keyring, what the ledger has committed, catalog and search, trust.
 
+use super::cases::Ended;
 use super::core::CoreError;
 use super::escrow_store::EscrowStore;
 use super::replay;
 use crate::boxfiles::{DataFolder, KEYRING, POLICY};
 use crate::catalog::{Catalog, CatalogError};
 use crate::crypto::sign::VerifyingKey;
-use crate::id::{EscrowId, TenantId};
+use crate::id::{CaseId, EscrowId, TenantId};
 use crate::keyring::{Keyring, KeyringError};
-use crate::ledger::{Event, Ledger, LedgerError};
+use crate::ledger::{Entry, Event, Ledger, LedgerError};
 use crate::mail::context::{OpenPgpCertificate, Trust};
 use crate::policy::ValidPolicy;
 use crate::search::{SearchError, SearchIndex};
@@ -88,6 +89,8 @@ pub(super) struct Committed {
     pub(super) escrowed: BTreeSet<EscrowId>,
     /// Changes of people.
     pub(super) people: super::people::Recorded,
+    /// Cases that were refused or withdrawn.
+    pub(super) cases: BTreeMap<CaseId, Ended>,
 }
 
 /// Reads the whole ledger.
@@ -95,7 +98,7 @@ pub(super) fn committed(ledger: &Ledger) -> Result<Committed, CoreError> {
     let mut found = Committed::default();
     let tree = ledger.tree();
     for recorded in tree.entries(0..tree.size()) {
-        let event = recorded?.entry.event;
+        let Entry { time, event } = recorded?.entry;
         found.records += u64::from(matches!(event, Event::Arrival { arrival: 0, .. }));
         match event {
             Event::Arrival { tenant, part, .. } | Event::Rendition { tenant, part, .. } => {
@@ -111,6 +114,10 @@ pub(super) fn committed(ledger: &Ledger) -> Result<Committed, CoreError> {
             } => {
                 found.people.statements.insert(commitment);
                 found.people.file = file;
+            }
+            Event::Case { case, step, .. } => {
+                let ended = Ended::by_step(step, time);
+                found.cases.extend(ended.map(|ended| (case, ended)));
             }
             _ => {}
         }

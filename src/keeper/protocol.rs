@@ -4,6 +4,12 @@
 //! [`Answer::Progress`] and [`Answer::Content`] frames and exactly one final answer. Whoever connects is known by
 //! the kernel's peer credentials; content needs a session's token in the request.
 
+mod access;
+mod cases;
+
+pub use access::{AccessFilter, AccessPage, AccessRow};
+pub use cases::{CaseAct, CaseView, MailScope, Wanted};
+
 use crate::approval::{Approval, Statement};
 use crate::frame::Limits;
 use crate::id::{CaseId, RecordId, TenantId};
@@ -87,6 +93,8 @@ pub enum Request {
     Search {
         /// Session.
         session: Token,
+        /// The case to read under; without one the person's own mail is read.
+        case: Option<CaseId>,
         /// Query language text.
         query: String,
         /// At most so many hits.
@@ -98,6 +106,8 @@ pub enum Request {
     Show {
         /// Session.
         session: Token,
+        /// As for a search.
+        case: Option<CaseId>,
         /// Which.
         record: RecordId,
     },
@@ -105,17 +115,28 @@ pub enum Request {
     Get {
         /// Session.
         session: Token,
+        /// As for a search.
+        case: Option<CaseId>,
         /// Which.
         record: RecordId,
         /// Original or rendition.
         what: Form,
     },
-    /// Ask for a recovery.
+    /// Who read what, and why: a page of the access log.
+    Access {
+        /// Session.
+        session: Token,
+        /// Which entries.
+        filter: AccessFilter,
+    },
+    /// Ask officers for mail.
     CaseRequest {
         /// Session of the person who asks.
         session: Token,
-        /// What is asked for.
-        scope: CaseScope,
+        /// Of which mail.
+        scope: MailScope,
+        /// What the requester wants to do with it.
+        wanted: Wanted,
     },
 
     /// Add or change a person.
@@ -194,13 +215,6 @@ pub enum Prepare {
     CaseRefuse(CaseId),
 }
 
-/// What officers sign to see or refuse a case.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CaseAct {
-    /// Which.
-    pub case: CaseId,
-}
-
 /// Which bytes of a mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Form {
@@ -256,6 +270,8 @@ pub enum Answer {
     Mail(Box<MailView>),
     /// Cases.
     Cases(Vec<CaseView>),
+    /// See [`Request::Access`].
+    Access(AccessPage),
     /// The receipt of a release: JSON, verifiable offline with its proof from the ledger.
     Receipt {
         /// The text whose digest the ledger has.
@@ -460,64 +476,4 @@ pub struct MailView {
     pub original_bytes: u64,
     /// Bytes of the rendition.
     pub rendition_bytes: Option<u64>,
-}
-
-/// What a recovery covers, as the requester asks and officers sign.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CaseScope {
-    /// Whose archive.
-    pub tenant: TenantId,
-    /// Whose mail: an address.
-    pub mailbox: String,
-    /// First day of arrival or Date, inclusive.
-    pub from: Option<Timestamp>,
-    /// Last moment, inclusive.
-    pub until: Option<Timestamp>,
-    /// Why.
-    pub purpose: String,
-    /// The certificate the mail is re-encrypted to: DER (S/MIME) or an OpenPGP certificate, base64.
-    pub output_certificate: String,
-    /// Its fingerprint, shown to officers.
-    pub output_fingerprint: String,
-}
-
-/// A case on its way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CaseView {
-    /// Id.
-    pub case: CaseId,
-    /// "requested", "approved", "releasing", "released", "refused", "withdrawn", "expired".
-    pub state: String,
-    /// Who asked; empty where the asker may not see it.
-    pub requester: String,
-    /// When.
-    pub requested: Timestamp,
-    /// Until when it can be approved and released.
-    pub expires: Timestamp,
-    /// When it was released, refused or withdrawn.
-    pub ended: Option<Timestamp>,
-    /// The officer who refused it.
-    pub refused_by: Option<String>,
-    /// The text officers sign; `None` in lists, and where the asker may not see it.
-    pub statement: Option<Statement>,
-    /// Officers who signed; empty where the asker may not see them.
-    pub approvals: Vec<String>,
-    /// How many they are.
-    pub signed: usize,
-    /// How many must.
-    pub needed: usize,
-}
-
-impl CaseView {
-    /// What everybody may see: no name, no content.
-    #[must_use]
-    pub fn in_numbers(self) -> Self {
-        Self {
-            requester: String::new(),
-            refused_by: None,
-            statement: None,
-            approvals: Vec::new(),
-            ..self
-        }
-    }
 }

@@ -2,35 +2,58 @@
 //! anything out (requirement C8).
 
 use super::archiving::derive;
-use super::core::{Core, CoreError};
+use super::core::{Core, CoreError, lock};
+use super::detail::{ACCESS, AccessDetail};
 use super::manifest::{Arrival, Manifest};
 use super::protocol::{Form, Hit, Hits, MailView};
 use super::rights::Warrant;
 use crate::catalog::RecordMeta;
-use crate::crypto::wrap;
-use crate::id::{CaseId, RecordId, TenantId};
+use crate::id::{RecordId, TenantId};
 use crate::ledger::Event;
 use crate::mail::model::{Mailbox, Outcome};
 use crate::search::{Query, Scope};
+use crate::time::Timestamp;
 use data_encoding::BASE64;
-use serde::Serialize;
+use std::collections::BTreeSet;
 use std::io::{self, Read};
-use std::sync::PoisonError;
 
 /// Most hits on one page.
 const LARGEST_PAGE: u32 = 500;
 
-/// What the sealed detail of an access entry says.
-#[derive(Serialize)]
-struct AccessDetail<'a> {
-    who: &'a str,
-    purpose: &'a str,
-    action: &'a str,
-    query: Option<&'a str>,
+/// Most mailboxes that an access entry names.
+const MOST_MAILBOXES: usize = 100;
+/// Most bytes of them.
+pub(super) const MOST_THROUGH: usize = 4000;
+
+/// An access, for the ledger.
+pub(super) struct Access<'a> {
+    /// What is done.
+    pub action: &'a str,
+    /// The record that is read.
+    pub record: Option<RecordId>,
+    /// The records that are listed.
+    pub listed: Vec<RecordId>,
+    /// In which of the reader's mailboxes they lie.
+    pub through: BTreeSet<String>,
+    /// What was asked.
+    pub query: Option<&'a str>,
+}
+
+impl<'a> Access<'a> {
+    /// One record is read.
+    pub(super) fn to(meta: &RecordMeta, action: &'a str, warrant: &Warrant) -> Self {
+        Self {
+            action,
+            record: Some(meta.record),
+            listed: Vec::new(),
+            through: warrant.through(meta).cloned().collect(),
+            query: None,
+        }
+    }
 }
 
 impl Core {
-    /// Finds mail; the ledger keeps who asked what.
+    /// Finds mail; the ledger keeps who asked what, and which records are listed.
     pub fn find(
         &self,
         warrant: &Warrant,
@@ -39,14 +62,23 @@ impl Core {
         offset: u32,
     ) -> Result<Hits, CoreError> {
         let query: Query = text.parse().map_err(CoreError::Query)?;
-        self.note_access(warrant, None, None, "search", Some(text))?;
         let (records, total) = self.found(&query, &scope(warrant), limit, offset)?;
-        let hits = records.into_iter().map(|record| self.hit(record));
-        let hits: Vec<Option<Hit>> = hits.collect::<Result<_, _>>()?;
-        Ok(Hits {
-            total,
-            hits: hits.into_iter().flatten().collect(),
-        })
+        let (mut hits, mut through) = (Vec::new(), BTreeSet::new());
+        for record in records {
+            if let Some(meta) = self.catalog().record(&record)? {
+                through.extend(warrant.through(&meta).cloned());
+                hits.push(self.hit(&meta)?);
+            }
+        }
+        let access = Access {
+            action: "search",
+            record: None,
+            listed: hits.iter().map(|hit| hit.record).collect(),
+            through,
+            query: Some(text),
+        };
+        self.note_access(warrant, access)?;
+        Ok(Hits { total, hits })
     }
 
     /// The records of one page, from however far behind, and how many there are in all.
@@ -76,27 +108,25 @@ impl Core {
     }
 
     /// What is listed of a record. A damaged one is listed as such: it hides no other.
-    fn hit(&self, record: RecordId) -> Result<Option<Hit>, CoreError> {
-        let Some(meta) = self.catalog().record(&record)? else {
-            return Ok(None);
-        };
-        match self.manifest(&meta) {
-            Ok(manifest) => Ok(Some(Hit {
+    fn hit(&self, meta: &RecordMeta) -> Result<Hit, CoreError> {
+        let record = meta.record;
+        match self.manifest(meta) {
+            Ok(manifest) => Ok(Hit {
                 record,
                 date: Some(derive::date(&manifest)),
                 from: one_line(&manifest),
                 subject: manifest.opened.text.subject.clone(),
                 outcome: manifest.opened.outcome,
-            })),
+            }),
             Err(error) if error.is_damage() => {
                 self.note_damage(record, &error);
-                Ok(Some(Hit {
+                Ok(Hit {
                     record,
                     date: None,
                     from: String::new(),
                     subject: "(damaged in the archive)".to_owned(),
                     outcome: Outcome::Damaged,
-                }))
+                })
             }
             Err(error) => Err(error),
         }
@@ -105,7 +135,7 @@ impl Core {
     /// Everything about one mail but its bytes.
     pub fn show(&self, warrant: &Warrant, record: RecordId) -> Result<MailView, CoreError> {
         let meta = self.permitted(warrant, record)?;
-        self.note_access(warrant, Some(record), None, "show", None)?;
+        self.note_access(warrant, Access::to(&meta, "show", warrant))?;
         let manifest = self.manifest(&meta)?;
         let text = self.text(&meta, &manifest)?;
         let mut arrivals = self.arrivals(&meta, &manifest, warrant)?;
@@ -145,7 +175,7 @@ impl Core {
             Form::Original => "get original",
             Form::Rendition => "get rendition",
         };
-        self.note_access(warrant, Some(record), None, action, None)?;
+        self.note_access(warrant, Access::to(&meta, action, warrant))?;
         let manifest = self.manifest(&meta)?;
         let mut content = self.content(&meta, &manifest, form)?;
         let arrivals = self.arrivals(&meta, &manifest, warrant)?;
@@ -173,15 +203,23 @@ impl Core {
             .catalog()
             .record(&record)?
             .ok_or(CoreError::NoRecord(record))?;
-        let covered = meta
-            .arrivals
-            .iter()
-            .any(|arrival| warrant.covers(&meta.tenant, &arrival.owners, arrival.arrived));
-        if covered {
+        let mut arrivals = meta.arrivals.iter();
+        if arrivals.any(|arrival| warrant.covers(&meta.tenant, &arrival.owners))
+            && self.in_period(warrant, &meta)?
+        {
             Ok(meta)
         } else {
             Err(CoreError::NoRecord(record))
         }
+    }
+
+    /// Whether the mail's date, by which a search finds it, is one that the warrant covers.
+    fn in_period(&self, warrant: &Warrant, meta: &RecordMeta) -> Result<bool, CoreError> {
+        if warrant.period() == (None, None) {
+            return Ok(true);
+        }
+        let manifest = self.manifest(meta)?;
+        Ok(warrant.covers_date(derive::date(&manifest)))
     }
 
     /// The arrivals that the warrant covers: a person does not learn of others' blind copies.
@@ -192,7 +230,7 @@ impl Core {
         warrant: &Warrant,
     ) -> Result<Vec<Arrival>, CoreError> {
         let mut all = vec![manifest.arrival.clone()];
-        let tree = super::core::lock(&self.ledger).tree().clone();
+        let tree = lock(&self.ledger).tree().clone();
         for arrival in meta.arrivals.iter().filter(|arrival| arrival.number > 0) {
             if let Event::Arrival { part, .. } = tree.entry(arrival.ledger_index)?.entry.event {
                 all.push(
@@ -201,47 +239,50 @@ impl Core {
                 );
             }
         }
-        all.retain(|arrival| {
-            warrant.covers(&meta.tenant, &derive::owners(arrival), arrival.received)
-        });
+        all.retain(|arrival| warrant.covers(&meta.tenant, &derive::owners(arrival)));
         Ok(all)
     }
 
-    /// Records an access. What is given out afterwards is in the ledger first.
+    /// Records an access. What is given out afterwards is in the ledger first, and nothing is recorded under a case
+    /// behind the entry that ended it.
     pub(super) fn note_access(
         &self,
         warrant: &Warrant,
-        record: Option<RecordId>,
-        case: Option<CaseId>,
-        action: &str,
-        query: Option<&str>,
+        access: Access<'_>,
     ) -> Result<(), CoreError> {
+        let cases = warrant.reading_case().map(|case| (case, lock(&self.cases)));
+        if let Some((case, cases)) = &cases {
+            cases.reading(*case, warrant.who(), self.now())?;
+        }
         let detail = AccessDetail {
-            who: warrant.who(),
-            purpose: warrant.purpose(),
-            action,
-            query,
+            who: warrant.who().to_owned(),
+            purpose: warrant.purpose().to_owned(),
+            action: access.action.to_owned(),
+            query: access.query.map(str::to_owned),
+            records: access.listed,
+            through: named(access.through),
         };
-        let sealed = self.sealed_detail("access", &detail);
-        let tenant = warrant.tenant().clone();
         self.record(&[Event::Access {
-            tenant,
-            record,
-            case,
-            sealed,
+            tenant: warrant.tenant().clone(),
+            record: access.record,
+            case: warrant.case(),
+            sealed: self.sealed_detail(ACCESS, &detail),
         }])?;
         Ok(())
     }
+}
 
-    /// A detail for the ledger: JSON under the ledger detail key, bound to the entry's kind.
-    pub(super) fn sealed_detail<T: Serialize>(&self, kind: &str, detail: &T) -> String {
-        let keyring = self.keyring.read().unwrap_or_else(PoisonError::into_inner);
-        let text = serde_json::to_vec(detail).unwrap_or_default();
-        BASE64.encode(&wrap::seal(&keyring.ledger_detail, kind.as_bytes(), &text))
+/// The mailboxes, unless they are more than an entry has room for.
+fn named(through: BTreeSet<String>) -> BTreeSet<String> {
+    let length: usize = through.iter().map(String::len).sum();
+    if through.len() <= MOST_MAILBOXES && length <= MOST_THROUGH {
+        through
+    } else {
+        BTreeSet::new()
     }
 }
 
-/// What a warrant allows to be searched.
+/// What a warrant allows to be searched. A warrant's last moment is covered, a search's is not.
 pub(super) fn scope(warrant: &Warrant) -> Scope {
     let (from, until) = warrant.period();
     let tenant: TenantId = warrant.tenant().clone();
@@ -249,7 +290,7 @@ pub(super) fn scope(warrant: &Warrant) -> Scope {
         tenant,
         owners: Some(warrant.mailboxes().to_vec()),
         from,
-        until,
+        until: until.map(|last| Timestamp(last.0.saturating_add(1))),
     }
 }
 

@@ -1,12 +1,13 @@
 //! Handing out what an approved case covers: each mail re-encrypted to the case's certificate by a worker, and a
 //! receipt with the officers' approvals inside that can be verified offline.
 
-use super::cases::{Approved, CaseError};
+use super::cases::{Approved, CaseError, Grant};
 use super::core::{Core, CoreError, lock};
+use super::detail::{CASE, CaseDetail};
 use super::people::Person;
 use super::pool::Mail;
 use super::protocol::Form;
-use super::reading::scope;
+use super::reading::{Access, scope};
 use super::rights::Warrant;
 use crate::approval::{Approval, Statement};
 use crate::id::{CaseId, Digest, RecordId};
@@ -89,17 +90,23 @@ impl Core {
     ) -> Result<(String, String), CoreError> {
         let now = self.now();
         let (approved, _running) = self.start_release(person, case, now)?;
+        let Grant::Release {
+            output_certificate, ..
+        } = &approved.scope().grant
+        else {
+            return Err(CaseError::OnlyRead(case).into());
+        };
         let certificate = BASE64
-            .decode(approved.scope().output_certificate.as_bytes())
+            .decode(output_certificate.as_bytes())
             .map_err(|_| CoreError::Release("the case's certificate is not base64".to_owned()))?;
-        let warrant = Warrant::of_case(case, &approved);
+        let warrant = Warrant::of_release(&approved, person);
         self.index_all();
         let records = self.all_of(&warrant)?;
         if records.is_empty() {
             return Err(CoreError::NothingInScope(case));
         }
         lock(&self.cases).releasing(case, now)?;
-        let (mails, withheld) = self.hand_out(&warrant, case, &records, &certificate, give)?;
+        let (mails, withheld) = self.hand_out(&warrant, &records, &certificate, give)?;
         let receipt = Receipt {
             format: "strongroom receipt/1".to_owned(),
             case,
@@ -111,7 +118,11 @@ impl Core {
         };
         let text = serde_json::to_string_pretty(&receipt)
             .map_err(|error| CoreError::Release(error.to_string()))?;
-        let sealed = self.sealed_detail("case", &(&person.name, receipt.mails.len()));
+        let detail = CaseDetail {
+            mails: Some(receipt.mails.len() as u64),
+            ..CaseDetail::of(approved.requester(), approved.scope(), &person.name)
+        };
+        let sealed = self.sealed_detail(CASE, &detail);
         let recorded = self.record(&[Event::Case {
             case,
             step: CaseStep::Released,
@@ -140,14 +151,13 @@ impl Core {
     fn hand_out(
         &self,
         warrant: &Warrant,
-        case: CaseId,
         records: &[RecordId],
         certificate: &[u8],
         give: &mut Give<'_>,
     ) -> Result<(Vec<ReleasedMail>, Vec<WithheldMail>), CoreError> {
         let (mut mails, mut withheld) = (Vec::new(), Vec::new());
         for &record in records {
-            match self.reencrypted(warrant, case, record, certificate) {
+            match self.reencrypted(warrant, record, certificate) {
                 Ok((bytes, outcome)) => {
                     give(record, &bytes)?;
                     mails.push(ReleasedMail {
@@ -186,12 +196,11 @@ impl Core {
     fn reencrypted(
         &self,
         warrant: &Warrant,
-        case: CaseId,
         record: RecordId,
         certificate: &[u8],
     ) -> Result<(Vec<u8>, Outcome), CoreError> {
-        self.note_access(warrant, Some(record), Some(case), "release", None)?;
         let meta = self.record_meta(record)?;
+        self.note_access(warrant, Access::to(&meta, "release", warrant))?;
         let manifest = self.manifest(&meta)?;
         let length = manifest
             .rendition

@@ -4,6 +4,7 @@
 //! verification, backups and the like; content needs a session or an approved case, whoever asks.
 
 use super::core::{Core, CoreError, lock};
+use super::detail::{PEOPLE, SESSION};
 use super::people::{Person, PersonSubject, StoredPassword};
 use super::protocol::CaseView;
 use super::protocol::{Answer, FROM_CLIENT, Prepare, Request, Status, Token};
@@ -201,25 +202,31 @@ impl Connection<'_> {
             }
             Request::Search {
                 session,
+                case,
                 query,
                 limit,
                 offset,
             } => {
-                let warrant = self.warrant(&session)?;
+                let warrant = self.warrant(&session, case)?;
                 Ok(Answer::Hits(
                     self.core.find(&warrant, &query, limit, offset)?,
                 ))
             }
-            Request::Show { session, record } => {
-                let warrant = self.warrant(&session)?;
+            Request::Show {
+                session,
+                case,
+                record,
+            } => {
+                let warrant = self.warrant(&session, case)?;
                 Ok(Answer::Mail(Box::new(self.core.show(&warrant, record)?)))
             }
             Request::Get {
                 session,
+                case,
                 record,
                 what,
             } => {
-                let warrant = self.warrant(&session)?;
+                let warrant = self.warrant(&session, case)?;
                 let mut content = self.core.get(&warrant, record, what)?;
                 self.stream_out(&mut content)
             }
@@ -228,9 +235,18 @@ impl Connection<'_> {
                 password,
                 approvals,
             } => self.set_person(&statement, password, &approvals),
-            Request::CaseRequest { session, scope } => {
+            Request::Access { session, filter } => {
                 let person = self.person(&session)?;
-                Ok(one(case_requests::request(self.core, &person, scope)?))
+                Ok(Answer::Access(self.core.access_log(&person, &filter)?))
+            }
+            Request::CaseRequest {
+                session,
+                scope,
+                wanted,
+            } => {
+                let person = self.person(&session)?;
+                let view = case_requests::request(self.core, &person, scope, wanted)?;
+                Ok(one(view))
             }
             Request::Cases { session } => {
                 let person = self.person_if_any(session.as_ref());
@@ -292,8 +308,14 @@ impl Connection<'_> {
         self.person(session?).ok()
     }
 
-    fn warrant(&self, session: &Token) -> Result<Warrant, Refusal> {
-        Ok(Warrant::of_person(&self.person(session)?))
+    /// The right to read the own mail, or that of a case: looked at anew for each request.
+    fn warrant(&self, session: &Token, case: Option<CaseId>) -> Result<Warrant, Refusal> {
+        let person = self.person(session)?;
+        let Some(case) = case else {
+            return Ok(Warrant::of_person(&person));
+        };
+        let approved = lock(&self.core.cases).reading(case, &person.name, self.core.now());
+        Ok(Warrant::of_reading(&approved.map_err(CoreError::from)?))
     }
 
     fn status(&self) -> Result<Status, Refusal> {
@@ -316,7 +338,7 @@ impl Connection<'_> {
 
     fn sign_in(&self, name: &str, password: &Token) -> Result<Answer, Refusal> {
         let result = lock(&self.core.people).sign_in(name, &password.0, self.core.now());
-        let sealed = self.core.sealed_detail("session", &name);
+        let sealed = self.core.sealed_detail(SESSION, &name);
         self.core.record(&[Event::Session {
             admitted: result.is_ok(),
             sealed,
@@ -361,7 +383,7 @@ impl Connection<'_> {
         let person = framed.subject.with_password(password).ok_or_else(|| {
             Refusal::Input("the password is not the one that the officers signed for".to_owned())
         })?;
-        let sealed = self.core.sealed_detail("people", &(signed, &statement.0));
+        let sealed = self.core.sealed_detail(PEOPLE, &(signed, &statement.0));
         let mut people = lock(&self.core.people);
         let change = people.prepare(person, statement.digest())?;
         // What the ledger does not have, does not take effect.

@@ -271,6 +271,12 @@ impl Tree {
         tiles
     }
 
+    /// The number of the first entry in the bundle of entry `index`.
+    #[must_use]
+    pub const fn first_in_bundle(index: u64) -> u64 {
+        index - index % WIDTH
+    }
+
     /// The number of the first entry in the bundle after that of entry `index`.
     #[must_use]
     pub fn next_bundle(index: u64) -> u64 {

@@ -352,6 +352,10 @@ fn every_answer_has_a_form_for_machines_and_no_statement_has_a_password_hash() {
     ));
     assert_eq!(login["name"], "anna");
     assert_eq!(box_.json("case list --json"), Value::Array(vec![]));
+    assert_eq!(
+        box_.json("access --json")["entries"][0]["action"],
+        "sign in"
+    );
     let set = box_.run(&format!(
         "user set ben --json --mailbox ben@example.org --password-file {} {}",
         password.display(),

@@ -52,5 +52,36 @@ fn reads_as_written(golden: &Path) {
         rows += 1;
     }
     assert!(rows > 0 && verified["records"].as_u64() >= Some(rows));
+    tells_what_was(&box_);
     box_.assert_no_panic();
+}
+
+/// Cases and the ledger's sealed details of that time are read as well.
+fn tells_what_was(box_: &TestBox) {
+    let cases = box_.json("case list --json");
+    let cases = cases.as_array().expect("cases");
+    assert!(!cases.is_empty());
+    for case in cases {
+        assert_eq!(
+            (&case["kind"], &case["state"]),
+            (&"case.mail".into(), &"released".into())
+        );
+        let id = case["case"].as_str().expect("an id");
+        assert!(box_.ok(&format!("case show {id}")).contains("readable by"));
+    }
+    let log = box_.json("access --json --limit 500");
+    assert_eq!(log["damaged"], serde_json::json!([]));
+    let entries = log["entries"].as_array().expect("entries");
+    let one_of = |action: &str| entries.iter().find(|row| row["action"] == *action);
+    assert!(one_of("case released").is_some_and(|row| row["mails"].as_u64() > Some(0)));
+    for action in [
+        "case requested",
+        "case approved",
+        "release",
+        "search",
+        "sign in",
+        "person set",
+    ] {
+        assert!(one_of(action).is_some(), "{action}");
+    }
 }

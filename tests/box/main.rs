@@ -9,6 +9,7 @@ mod faults;
 mod golden;
 mod parent;
 mod people;
+mod reading;
 mod recovery;
 mod rollback;
 mod support;
