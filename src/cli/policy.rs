@@ -1,8 +1,9 @@
 //! `strongroom policy`: checks a policy before anybody founds a box on it.
 
 use crate::durable::{self, FileError};
-use crate::policy::{Action, PolicyError, ValidPolicy};
+use crate::policy::{Action, PolicyError, ValidPolicy, Vouched};
 use clap::Subcommand;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -47,7 +48,8 @@ pub fn run(command: &PolicyCommand, to: &mut dyn Write) -> Result<(), PolicyComm
     if *json {
         let said = serde_json::json!({
             "valid": true, "digest": policy.digest(), "officers": quorum.officers, "required": quorum.required,
-            "tenants": policy.tenants(), "warnings": warnings,
+            "tenants": policy.tenants(), "anchors": listed(&policy.trust().anchors),
+            "openpgp": listed(&policy.trust().openpgp), "warnings": warnings,
         });
         writeln!(to, "{said}")?;
     } else {
@@ -72,12 +74,44 @@ pub fn run(command: &PolicyCommand, to: &mut dyn Write) -> Result<(), PolicyComm
             "Change of users: {} officers",
             policy.threshold(Action::People)
         )?;
+        let trusted = policy.trust();
+        writeln!(
+            to,
+            "S/MIME anchors:  {}",
+            vouched(&trusted.anchors, "anchors")
+        )?;
+        writeln!(
+            to,
+            "OpenPGP trusted: {}",
+            vouched(&trusted.openpgp, "openpgp")
+        )?;
         writeln!(to, "SHA-256:         {}", policy.digest())?;
         for warning in &warnings {
             writeln!(to, "Warning: {warning}")?;
         }
     }
     Ok(())
+}
+
+/// What of a folder of `trust/` counts, in words.
+fn vouched(policy: &Vouched, kind: &str) -> String {
+    match policy {
+        Vouched::Folder => format!("every certificate in trust/{kind}"),
+        Vouched::Listed(listed) => {
+            format!(
+                "{} listed by fingerprint, of those in trust/{kind}",
+                listed.len()
+            )
+        }
+    }
+}
+
+/// The fingerprints; none where all of the folder counts.
+const fn listed(policy: &Vouched) -> Option<&BTreeSet<String>> {
+    match policy {
+        Vouched::Folder => None,
+        Vouched::Listed(listed) => Some(listed),
+    }
 }
 
 /// What a valid policy should not say all the same.
@@ -113,6 +147,10 @@ mod tests {
         .expect("valid");
         let said = String::from_utf8(out).expect("text");
         assert!(said.contains("3 of 5") && !said.contains("Warning"));
+        assert!(
+            said.contains("every certificate in trust/anchors"),
+            "{said}"
+        );
         std::fs::write(&file, DEFAULT.replace("people = 3", "people = 1")).expect("write");
         let (mut out, json) = (Vec::new(), false);
         let check = PolicyCommand::Check {

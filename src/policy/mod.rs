@@ -4,11 +4,14 @@
 mod names;
 mod parse;
 mod read;
+mod trust;
 
 use crate::id::{Digest, TenantId};
 use crate::mail::context::OpenPolicy;
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use trust::{Trusted, Vouched};
 
 /// `keys-policy/default.toml`: 3 of 5 officers.
 pub const DEFAULT: &str = include_str!("../../keys-policy/default.toml");
@@ -95,6 +98,7 @@ pub struct ValidPolicy {
     cap_pcr: Option<u8>,
     tenants: BTreeSet<TenantId>,
     open: OpenPolicy,
+    trust: Trusted,
     max_size: Option<u64>,
     retention: Retention,
     exclusions: BTreeSet<String>,
@@ -156,6 +160,12 @@ impl ValidPolicy {
     #[must_use]
     pub const fn open(&self) -> &OpenPolicy {
         &self.open
+    }
+
+    /// Which of the certificates in the folder `trust/` vouch for signatures.
+    #[must_use]
+    pub const fn trust(&self) -> &Trusted {
+        &self.trust
     }
 
     /// Largest mail that is taken in, in bytes. `None`: no mail is ever refused for its size.

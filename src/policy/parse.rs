@@ -2,6 +2,7 @@
 
 use super::names::{is_algorithm, nearest_algorithm};
 use super::read::{Item, Section, Source, shortened};
+use super::trust::{Trusted, trust};
 use super::{Action, Period, PolicyError, Quorum, Retention, Rotation, ValidPolicy};
 use crate::id::{Digest, TenantId};
 use crate::mail::bounds::Bounds;
@@ -52,6 +53,9 @@ pub(super) fn parse(text: &str, file: &str, names: Names) -> Result<ValidPolicy,
         open: top
             .take("open")
             .map_or_else(|| Ok(OpenPolicy::default()), |item| open(&item, names))?,
+        trust: top
+            .take("trust")
+            .map_or_else(|| Ok(Trusted::default()), |item| trust(&item))?,
         max_size: top
             .take("intake")
             .map_or(Ok(None), |item| max_size(&item))?,
