@@ -49,7 +49,7 @@ pub fn run(command: &PolicyCommand, to: &mut dyn Write) -> Result<(), PolicyComm
         let said = serde_json::json!({
             "valid": true, "digest": policy.digest(), "officers": quorum.officers, "required": quorum.required,
             "tenants": policy.tenants(), "anchors": listed(&policy.trust().anchors),
-            "openpgp": listed(&policy.trust().openpgp), "warnings": warnings,
+            "openpgp": listed(&policy.trust().openpgp), "journals": policy.journal().recipients(), "warnings": warnings,
         });
         writeln!(to, "{said}")?;
     } else {
@@ -85,6 +85,15 @@ pub fn run(command: &PolicyCommand, to: &mut dyn Write) -> Result<(), PolicyComm
             "OpenPGP trusted: {}",
             vouched(&trusted.openpgp, "openpgp")
         )?;
+        let journals: Vec<&str> = policy
+            .journal()
+            .recipients()
+            .iter()
+            .map(String::as_str)
+            .collect();
+        if !journals.is_empty() {
+            writeln!(to, "Journal reports: to {}", journals.join(", "))?;
+        }
         writeln!(to, "SHA-256:         {}", policy.digest())?;
         for warning in &warnings {
             writeln!(to, "Warning: {warning}")?;

@@ -1,6 +1,7 @@
 //! The reviewed policy file: officers, thresholds, algorithms, retention. Text goes in, a
 //! [`ValidPolicy`] comes out, and nothing else makes one.
 
+mod journal;
 mod names;
 mod parse;
 mod read;
@@ -11,6 +12,7 @@ use crate::mail::context::OpenPolicy;
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use journal::JournalPolicy;
 pub use trust::{Trusted, Vouched};
 
 /// `keys-policy/default.toml`: 3 of 5 officers.
@@ -99,6 +101,7 @@ pub struct ValidPolicy {
     tenants: BTreeSet<TenantId>,
     open: OpenPolicy,
     trust: Trusted,
+    journal: JournalPolicy,
     max_size: Option<u64>,
     retention: Retention,
     exclusions: BTreeSet<String>,
@@ -166,6 +169,12 @@ impl ValidPolicy {
     #[must_use]
     pub const fn trust(&self) -> &Trusted {
         &self.trust
+    }
+
+    /// From whom journal reports are believed.
+    #[must_use]
+    pub const fn journal(&self) -> &JournalPolicy {
+        &self.journal
     }
 
     /// Largest mail that is taken in, in bytes. `None`: no mail is ever refused for its size.

@@ -114,6 +114,29 @@ fn each_wrong_value_is_named_by_its_key() {
         ),
         ("openpgp = \"folder\"", "openpgp = [7]", "trust.openpgp[0]"),
         ("openpgp = \"folder\"", "pgp = \"folder\"", "trust.pgp"),
+        (
+            "recipients = [] ",
+            "recipients = [\"journal@x.example\"] ",
+            "journal",
+        ),
+        ("peers = [] ", "peers = [\"192.0.2.1\"] ", "journal"),
+        (
+            "peers = [] ",
+            "peers = [\"192.0.2.1/24\"] ",
+            "journal.peers[0]",
+        ),
+        (
+            "peers = [] ",
+            "peers = [\"::1\", \"::1/128\"] ",
+            "journal.peers[1]",
+        ),
+        ("peers = [] ", "peers = [7] ", "journal.peers[0]"),
+        ("peers = [] ", "peer = [] ", "journal.peer"),
+        (
+            "recipients = [] ",
+            "recipients = [\"journal\"] ",
+            "journal.recipients[0]",
+        ),
     ];
     for (from, to, key) in cases {
         let text = DEMO.replace(from, to);
