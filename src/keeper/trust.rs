@@ -136,22 +136,32 @@ fn dearmored(bytes: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keeper::escrow_store::NoKeys;
+    use crate::mail::context::OpenPolicy;
+    use crate::mail::{Signature, Verdict};
+    use crate::time::{Clock, SystemClock};
     use openssl::asn1::Asn1Time;
+    use openssl::cms::{CMSOptions, CmsContentInfo};
     use openssl::hash::MessageDigest;
     use openssl::nid::Nid;
-    use openssl::pkey::PKey;
+    use openssl::pkey::{PKey, Private};
     use openssl::x509::X509NameBuilder;
     use sequoia_openpgp::cert::CertBuilder;
     use std::fs;
 
     fn anchor(name: &str) -> Vec<u8> {
+        signer(name).0.to_der().expect("DER")
+    }
+
+    /// A certificate of `NAME@example.org` that vouches for itself.
+    fn signer(name: &str) -> (X509, PKey<Private>) {
         let group = openssl::ec::EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).expect("a curve");
         let key = openssl::ec::EcKey::generate(&group).expect("a key");
         let key = PKey::from_ec_key(key).expect("a key");
         let mut subject = X509NameBuilder::new().expect("a name");
         subject
-            .append_entry_by_text("CN", name)
-            .expect("a common name");
+            .append_entry_by_text("emailAddress", &format!("{name}@example.org"))
+            .expect("an address");
         let subject = subject.build();
         let mut made = X509::builder().expect("a certificate");
         made.set_subject_name(&subject).expect("a subject");
@@ -161,7 +171,22 @@ mod tests {
         made.set_not_before(&from.expect("a day")).expect("set");
         made.set_not_after(&until.expect("a day")).expect("set");
         made.sign(&key, MessageDigest::sha256()).expect("signed");
-        made.build().to_der().expect("DER")
+        (made.build(), key)
+    }
+
+    fn judged((certificate, key): &(X509, PKey<Private>), trust: &Trust) -> Signature {
+        let text = b"Content-Type: text/plain\r\n\r\nText.\r\n";
+        let flags = CMSOptions::BINARY;
+        let signed = CmsContentInfo::sign(Some(certificate), Some(key), None, Some(text), flags);
+        let signed = signed.and_then(|signed| signed.to_der()).expect("signed");
+        let mail = format!(
+            "From: own@example.org\r\nContent-Type: application/pkcs7-mime; smime-type=signed-data\r\n\
+             Content-Transfer-Encoding: base64\r\n\r\n{}\r\n",
+            data_encoding::BASE64.encode(&signed)
+        );
+        let (policy, now) = (OpenPolicy::default(), SystemClock.now());
+        let opened = crate::mail::open(mail.as_bytes(), &NoKeys, trust, &policy, now);
+        opened.signatures.into_iter().next().expect("a signature")
     }
 
     fn listed(fingerprints: &[&str]) -> Vouched {
@@ -172,7 +197,8 @@ mod tests {
     fn of_the_anchors_only_the_listed_count_and_a_missing_one_is_told() {
         let folder = tempfile::tempdir().expect("a folder");
         fs::create_dir(folder.path().join("anchors")).expect("a folder");
-        let (own, other) = (anchor("own"), anchor("other"));
+        let (signer, other) = (signer("own"), anchor("other"));
+        let own = signer.0.to_der().expect("DER");
         for (name, certificate) in [("own.crt", &own), ("other.crt", &other)] {
             fs::write(folder.path().join("anchors").join(name), certificate).expect("a file");
         }
@@ -188,6 +214,15 @@ mod tests {
         let (some, warnings) = load(folder.path(), &policy).expect("read");
         assert_eq!(some.anchors, [own]);
         assert_eq!(some.certificates, [other], "an intermediate one");
+        let policy = Trusted {
+            anchors: listed(&[&Digest::of(&some.certificates[0]).to_string()]),
+            openpgp: Vouched::Folder,
+        };
+        let (without, _) = load(folder.path(), &policy).expect("read");
+        let (good, bad) = (judged(&signer, &some), judged(&signer, &without));
+        assert_eq!(good.verdict, Verdict::Valid, "{}", good.reason);
+        assert_eq!(bad.verdict, Verdict::UnknownSigner, "{}", bad.reason);
+        assert_ne!(good.anchors, bad.anchors, "the evidence names the anchors");
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(
             warnings[0].contains("trust.anchors") && warnings[0].contains(&absent),
