@@ -4,6 +4,7 @@ use super::client::{Client, ClientError};
 use super::failure::Failure;
 use super::session::token;
 use crate::id::RecordId;
+use crate::keeper::manifest::{Arrival, ReportedRecipient};
 use crate::keeper::protocol::{Answer, Form, MailView, Request};
 use crate::mail::model::Mailbox;
 use clap::Args;
@@ -47,7 +48,7 @@ pub struct Get {
     data: super::Data,
     /// The mail's id, as `search` prints it
     id: RecordId,
-    /// The exact bytes as received
+    /// The exact bytes as received; of a mail in a journal report, those of the mail
     #[arg(
         long,
         conflicts_with = "rendition",
@@ -121,14 +122,7 @@ fn print_mail(mail: &MailView) {
         println!("Date:     {date}");
     }
     for arrival in &mail.arrivals {
-        let to = arrival.recipients.join(", ");
-        println!(
-            "Arrived:  {} from <{}> for {} ({})",
-            arrival.received,
-            printable(&arrival.sender),
-            printable(&to),
-            printable(&arrival.source)
-        );
+        println!("Arrived:  {}", printable(&arrived(arrival)));
     }
     println!(
         "Opened:   {}{}",
@@ -178,6 +172,33 @@ fn print_mail(mail: &MailView) {
         println!("Noted:    {}", printable(note));
     }
     println!("\n{}", printable_text(&mail.text));
+}
+
+/// How a mail arrived, in one line.
+fn arrived(arrival: &Arrival) -> String {
+    let (received, sender, source) = (arrival.received, &arrival.sender, &arrival.source);
+    let Some(report) = &arrival.report else {
+        let to = arrival.recipients.join(", ");
+        return format!("{received} from <{sender}> for {to} ({source})");
+    };
+    let named = |(address, named): (&String, &ReportedRecipient)| {
+        let original = named.original.as_ref();
+        let original = original.map_or_else(String::new, |original| format!(" [{original}]"));
+        format!("{} {address}{original}", named.role)
+    };
+    let to: Vec<String> = arrival
+        .recipients
+        .iter()
+        .zip(&report.named)
+        .map(named)
+        .collect();
+    let behalf = report.on_behalf_of.as_ref();
+    let behalf = behalf.map_or_else(String::new, |behalf| format!(" on behalf of <{behalf}>"));
+    format!(
+        "{received} from <{sender}>{behalf} for {} (journal report to {}; {source})",
+        to.join(", "),
+        report.recipients.join(", ")
+    )
 }
 
 impl Get {

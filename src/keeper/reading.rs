@@ -112,6 +112,7 @@ impl Core {
         for arrival in &mut arrivals {
             hide_blind_copies(arrival, &text.to, warrant);
         }
+        let mail = manifest.mail();
         let opened = manifest.opened;
         Ok(MailView {
             record,
@@ -128,12 +129,13 @@ impl Core {
             text: text.body,
             attachments: text.attachments,
             notes: opened.text.notes,
-            original_bytes: manifest.original.length,
+            original_bytes: mail.end - mail.start,
             rendition_bytes: manifest.rendition.map(|entry| entry.length),
         })
     }
 
-    /// One mail's bytes as a stream. Whoever got it only by a later arrival gets that arrival's own bytes.
+    /// One mail's bytes as a stream. Whoever got it only by a later arrival gets that arrival's own bytes; of a journal report
+    /// everybody gets the mail in it, for the report tells blind copies.
     pub fn get(
         &self,
         warrant: &Warrant,
@@ -147,23 +149,21 @@ impl Core {
         };
         self.note_access(warrant, Some(record), None, action, None)?;
         let manifest = self.manifest(&meta)?;
-        let mut content = self.content(&meta, &manifest, form)?;
         let arrivals = self.arrivals(&meta, &manifest, warrant)?;
         let as_received = form == Form::Original || manifest.rendition.is_none();
-        let own = arrivals
-            .iter()
-            .find_map(|arrival| Some((arrival.own_prefix.as_ref()?, arrival.shared_from)));
-        match own {
-            Some((prefix, shared_from))
-                if as_received && arrivals.iter().all(|arrival| arrival.number > 0) =>
-            {
-                let prefix = BASE64
-                    .decode(prefix.as_bytes())
-                    .map_err(|_| CoreError::NoRecord(record))?;
-                io::copy(&mut (&mut content).take(shared_from), &mut io::sink())?;
-                Ok(Box::new(io::Cursor::new(prefix).chain(content)))
+        match arrivals.first() {
+            Some(arrival) if as_received && arrival.number > 0 => {
+                let from = arrival.report.as_ref().map_or(0, |report| report.mail_from);
+                let prefix = arrival.own_prefix.as_deref().unwrap_or_default();
+                let prefix = BASE64.decode(prefix.as_bytes());
+                let prefix = prefix.map_err(|_| CoreError::NoRecord(record))?;
+                let own = prefix.get(usize::try_from(from).unwrap_or(usize::MAX)..);
+                let own = own.unwrap_or_default().to_vec();
+                let shared = arrival.shared_from..manifest.mail().end;
+                let content = self.original(&meta, &manifest, shared)?;
+                Ok(Box::new(io::Cursor::new(own).chain(content)))
             }
-            _ => Ok(Box::new(content)),
+            _ => Ok(Box::new(self.content(&meta, &manifest, form)?)),
         }
     }
 
@@ -253,10 +253,23 @@ pub(super) fn scope(warrant: &Warrant) -> Scope {
     }
 }
 
-/// Leaves only the recipients that a reader knows of: the own mailboxes and those in To and Cc; to the sender all.
+/// Leaves only the recipients that a reader knows of: the own mailboxes and those in To and Cc; to the sender all. The bytes
+/// around a mail in a journal report name them all, and how many these bytes are tells how many: neither is shown.
 fn hide_blind_copies(arrival: &mut Arrival, named: &[Mailbox], warrant: &Warrant) {
+    if let Some(report) = &mut arrival.report {
+        arrival.own_prefix = None;
+        report.own_suffix = None;
+        report.mail_from = 0;
+    }
+    if arrival.shared_until.take().is_some() {
+        arrival.shared_from = 0;
+    }
     let own = |address: &str| warrant.mailboxes().contains(&address.to_lowercase());
-    if own(&arrival.sender) {
+    let behalf = arrival
+        .report
+        .as_ref()
+        .and_then(|report| report.on_behalf_of.as_ref());
+    if own(&arrival.sender) || behalf.is_some_and(|behalf| own(behalf)) {
         return;
     }
     let is_named = |address: &str| {
@@ -264,13 +277,23 @@ fn hide_blind_copies(arrival: &mut Arrival, named: &[Mailbox], warrant: &Warrant
             .iter()
             .any(|mailbox| mailbox.address.eq_ignore_ascii_case(address))
     };
-    let shown = |address: &str| own(address) || is_named(address);
-    // ORCPT names an address too.
-    let mut addresses = arrival.recipients.iter();
-    arrival
-        .recipient_parameters
-        .retain(|_| addresses.next().is_some_and(|address| shown(address)));
-    arrival.recipients.retain(|address| shown(address));
+    let shown: Vec<bool> = arrival
+        .recipients
+        .iter()
+        .map(|address| own(address) || is_named(address))
+        .collect();
+    // ORCPT names an address too, and so does what a report says of a recipient.
+    keep(&mut arrival.recipient_parameters, &shown);
+    if let Some(report) = &mut arrival.report {
+        keep(&mut report.named, &shown);
+    }
+    keep(&mut arrival.recipients, &shown);
+}
+
+/// Leaves what stands at the same places as `true`.
+fn keep<T>(list: &mut Vec<T>, shown: &[bool]) {
+    let mut shown = shown.iter();
+    list.retain(|_| shown.next().is_some_and(|shown| *shown));
 }
 
 fn one_line(manifest: &Manifest) -> String {
@@ -283,4 +306,76 @@ fn one_line(manifest: &Manifest) -> String {
             "" => from.address.clone(),
             name => format!("{name} <{}>", from.address),
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{SpoolFileId, SpoolId};
+    use crate::keeper::manifest::{JournalReport, ReportedRecipient};
+    use crate::keeper::people::{Person, StoredPassword};
+    use crate::time::Timestamp;
+
+    fn reported() -> Arrival {
+        let named = |role: &str| ReportedRecipient {
+            role: role.to_owned(),
+            original: Some("Expanded: list@x".to_owned()),
+        };
+        Arrival {
+            number: 1,
+            spool_id: SpoolId {
+                file: SpoolFileId::random(),
+                number: 0,
+            },
+            received: Timestamp(0),
+            sender: "boss@x".to_owned(),
+            recipients: vec!["anna@x".to_owned(), "bert@x".to_owned()],
+            parameters: Vec::new(),
+            recipient_parameters: Vec::new(),
+            source: String::new(),
+            own_prefix: Some("Bcc: bert@x".to_owned()),
+            shared_from: 0,
+            shared_until: None,
+            report: Some(JournalReport {
+                sender: String::new(),
+                recipients: vec!["journal@x".to_owned()],
+                parameters: Vec::new(),
+                recipient_parameters: Vec::new(),
+                on_behalf_of: Some("dora@x".to_owned()),
+                named: vec![named("To"), named("Bcc")],
+                mail_from: 0,
+                own_suffix: Some(String::new()),
+            }),
+        }
+    }
+
+    fn seen_by(mailbox: &str) -> Arrival {
+        let warrant = Warrant::of_person(&Person {
+            name: "a person".into(),
+            tenant: "main".parse().expect("tenant"),
+            mailboxes: vec![mailbox.to_owned()],
+            password: StoredPassword::default(),
+            active: true,
+            officer: None,
+        });
+        let mut arrival = reported();
+        let anna = Mailbox {
+            name: String::new(),
+            address: "anna@x".to_owned(),
+        };
+        hide_blind_copies(&mut arrival, &[anna], &warrant);
+        arrival
+    }
+
+    #[test]
+    fn a_journal_report_tells_blind_copies_to_the_sender_alone() {
+        for reader in ["anna@x", "bert@x", "boss@x", "dora@x"] {
+            let arrival = seen_by(reader);
+            let report = arrival.report.expect("the report");
+            assert!(arrival.own_prefix.is_none() && report.own_suffix.is_none());
+            let count = if reader == "anna@x" { 1 } else { 2 };
+            assert_eq!(arrival.recipients.len(), count, "{reader}");
+            assert_eq!(report.named.len(), count, "{reader}");
+        }
+    }
 }

@@ -193,10 +193,7 @@ impl Core {
         self.note_access(warrant, Some(record), Some(case), "release", None)?;
         let meta = self.record_meta(record)?;
         let manifest = self.manifest(&meta)?;
-        let length = manifest
-            .rendition
-            .as_ref()
-            .map_or(manifest.original.length, |entry| entry.length);
+        let length = manifest.readable_length();
         let bytes = || -> Box<dyn Read> {
             match self.content(&meta, &manifest, Form::Rendition) {
                 Ok(content) => Box::new(content),
