@@ -3,7 +3,7 @@
 
 use super::archiving::derive;
 use super::core::{Core, CoreError};
-use super::manifest::{Arrival, Manifest};
+use super::manifest::{Arrival, Manifest, ReportedRecipient};
 use super::protocol::{Form, Hit, Hits, MailView};
 use super::rights::Warrant;
 use crate::catalog::RecordMeta;
@@ -277,17 +277,34 @@ fn hide_blind_copies(arrival: &mut Arrival, named: &[Mailbox], warrant: &Warrant
             .iter()
             .any(|mailbox| mailbox.address.eq_ignore_ascii_case(address))
     };
-    let shown: Vec<bool> = arrival
+    let mut shown: Vec<bool> = arrival
         .recipients
         .iter()
         .map(|address| own(address) || is_named(address))
         .collect();
-    // ORCPT names an address too, and so does what a report says of a recipient.
-    keep(&mut arrival.recipient_parameters, &shown);
     if let Some(report) = &mut arrival.report {
+        hide_blind_roles(&mut report.named, &arrival.recipients, &mut shown, own);
         keep(&mut report.named, &shown);
     }
+    // ORCPT names an address too.
+    keep(&mut arrival.recipient_parameters, &shown);
     keep(&mut arrival.recipients, &shown);
+}
+
+/// Of somebody in To or Cc a report may say that a blind copy went there too, and through which list: that is the sender's
+/// and the recipient's alone.
+fn hide_blind_roles(
+    named: &mut [ReportedRecipient],
+    recipients: &[String],
+    shown: &mut [bool],
+    own: impl Fn(&str) -> bool,
+) {
+    for ((named, address), shown) in named.iter_mut().zip(recipients).zip(shown) {
+        if !own(address) {
+            *shown &= named.role != "Bcc";
+            named.original = None;
+        }
+    }
 }
 
 /// Leaves what stands at the same places as `true`.
@@ -312,7 +329,7 @@ fn one_line(manifest: &Manifest) -> String {
 mod tests {
     use super::*;
     use crate::id::{SpoolFileId, SpoolId};
-    use crate::keeper::manifest::{JournalReport, ReportedRecipient};
+    use crate::keeper::manifest::JournalReport;
     use crate::keeper::people::{Person, StoredPassword};
     use crate::time::Timestamp;
 
@@ -329,7 +346,7 @@ mod tests {
             },
             received: Timestamp(0),
             sender: "boss@x".to_owned(),
-            recipients: vec!["anna@x".to_owned(), "bert@x".to_owned()],
+            recipients: ["anna@x", "anna@x", "bert@x"].map(str::to_owned).to_vec(),
             parameters: Vec::new(),
             recipient_parameters: Vec::new(),
             source: String::new(),
@@ -342,7 +359,7 @@ mod tests {
                 parameters: Vec::new(),
                 recipient_parameters: Vec::new(),
                 on_behalf_of: Some("dora@x".to_owned()),
-                named: vec![named("To"), named("Bcc")],
+                named: ["To", "Bcc", "Bcc"].map(named).to_vec(),
                 mail_from: 0,
                 own_suffix: Some(String::new()),
             }),
@@ -369,13 +386,26 @@ mod tests {
 
     #[test]
     fn a_journal_report_tells_blind_copies_to_the_sender_alone() {
-        for reader in ["anna@x", "bert@x", "boss@x", "dora@x"] {
+        for (reader, seen) in [
+            ("anna@x", "To anna@x list, Bcc anna@x list"),
+            ("bert@x", "To anna@x, Bcc bert@x list"),
+            ("boss@x", "To anna@x list, Bcc anna@x list, Bcc bert@x list"),
+            ("dora@x", "To anna@x list, Bcc anna@x list, Bcc bert@x list"),
+        ] {
             let arrival = seen_by(reader);
             let report = arrival.report.expect("the report");
             assert!(arrival.own_prefix.is_none() && report.own_suffix.is_none());
-            let count = if reader == "anna@x" { 1 } else { 2 };
-            assert_eq!(arrival.recipients.len(), count, "{reader}");
-            assert_eq!(report.named.len(), count, "{reader}");
+            let told = |(address, named): (&String, &ReportedRecipient)| {
+                let list = named.original.as_ref().map_or("", |_| " list");
+                format!("{} {address}{list}", named.role)
+            };
+            let told: Vec<String> = arrival
+                .recipients
+                .iter()
+                .zip(&report.named)
+                .map(told)
+                .collect();
+            assert_eq!(told.join(", "), seen, "{reader}");
         }
     }
 }
