@@ -125,14 +125,24 @@ const fn listed(policy: &Vouched) -> Option<&BTreeSet<String>> {
 
 /// What a valid policy should not say all the same.
 fn warnings(policy: &ValidPolicy) -> Vec<String> {
+    let mut warnings = Vec::new();
     let (people, required) = (policy.threshold(Action::People), policy.quorum().required);
-    if people >= required {
-        return Vec::new();
+    if people < required {
+        warnings.push(format!(
+            "thresholds.people is {people}, below officers.required ({required}): so few officers can give a person, or themselves, \
+             any mailbox; set it to {required}"
+        ));
     }
-    vec![format!(
-        "thresholds.people is {people}, below officers.required ({required}): so few officers can give a person, or themselves, \
-         any mailbox; set it to {required}"
-    )]
+    let journal = policy.journal();
+    if !journal.is_empty() && journal.is_of_any_sender() {
+        warnings.push(
+            "journal.senders is missing: who can mail to the journaling mailbox through one of journal.peers can forge a report, and \
+             with it mail in anybody's mailbox; name the reports' envelope senders, and have the server take mail for that mailbox \
+             from nobody but itself"
+                .to_owned(),
+        );
+    }
+    warnings
 }
 
 #[cfg(test)]
@@ -168,6 +178,17 @@ mod tests {
         };
         run(&check, &mut out).expect("old policies stay valid");
         assert!(String::from_utf8(out).expect("text").contains("Warning"));
+        let journal = DEFAULT
+            .replace(
+                "recipients = [] ",
+                "recipients = [\"journal@archive.example\"] ",
+            )
+            .replace("peers = [] ", "peers = [\"192.0.2.10\"] ");
+        let senders = journal.replace("peers = [", "senders = [\"<>\"]\npeers = [");
+        for (text, warns) in [(journal, true), (senders, false)] {
+            let policy = ValidPolicy::parse(&text, "p.toml").expect("valid");
+            assert_eq!(warnings(&policy).len(), usize::from(warns), "{text}");
+        }
         std::fs::write(&file, DEFAULT.replace("\"online\"", "\"sealed\"")).expect("write");
         let error = run(&PolicyCommand::Check { file, json: true }, &mut Vec::new())
             .expect_err("not valid");

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 pub struct JournalPolicy {
     recipients: BTreeSet<String>,
     peers: BTreeSet<Network>,
+    senders: Option<BTreeSet<String>>,
 }
 
 impl JournalPolicy {
@@ -31,6 +32,19 @@ impl JournalPolicy {
     #[must_use]
     pub fn is_mailbox(&self, address: &str) -> bool {
         self.recipients.contains(address)
+    }
+
+    /// Whether reports may have this envelope sender, in lower case and empty for `<>`.
+    #[must_use]
+    pub fn is_sender(&self, address: &str) -> bool {
+        let senders = self.senders.as_ref();
+        senders.is_none_or(|senders| senders.contains(address))
+    }
+
+    /// Whether reports may have any envelope sender, so that somebody whose mail such a peer relays can forge one.
+    #[must_use]
+    pub fn is_of_any_sender(&self) -> bool {
+        self.senders.is_none()
     }
 
     /// The journaling mailboxes, in lower case.
@@ -95,6 +109,9 @@ const PEERS: &str = "a list of IP addresses or networks, without doubles, such a
 const RECIPIENTS: &str =
     "a list of mail addresses, without doubles, such as [\"journal@archive.example\"]";
 
+const SENDERS: &str =
+    "a list of mail addresses and \"<>\" (the empty sender), without doubles, such as [\"<>\"]";
+
 /// Reads the table.
 pub(super) fn journal(item: &Item<'_>) -> Result<JournalPolicy, PolicyError> {
     let mut section = item.section()?;
@@ -105,6 +122,10 @@ pub(super) fn journal(item: &Item<'_>) -> Result<JournalPolicy, PolicyError> {
         peers: list(&mut section, "peers", PEERS, |entry| {
             Network::parse(entry.text(PEERS)?).map_err(|problem| entry.refuse(problem, PEERS))
         })?,
+        senders: section
+            .take("senders")
+            .map(|item| distinct(&item, SENDERS, sender))
+            .transpose()?,
     };
     section.end()?;
     if policy.recipients.is_empty() != policy.peers.is_empty() {
@@ -124,8 +145,23 @@ fn list<T: Ord>(
     allowed: &str,
     read: impl Fn(&Item<'_>) -> Result<T, PolicyError>,
 ) -> Result<BTreeSet<T>, PolicyError> {
+    distinct(&section.require(key, allowed)?, allowed, read)
+}
+
+fn sender(entry: &Item<'_>) -> Result<String, PolicyError> {
+    match entry.text(SENDERS)? {
+        "<>" => Ok(String::new()),
+        _ => entry.mail_address(SENDERS),
+    }
+}
+
+fn distinct<T: Ord>(
+    list: &Item<'_>,
+    allowed: &str,
+    read: impl Fn(&Item<'_>) -> Result<T, PolicyError>,
+) -> Result<BTreeSet<T>, PolicyError> {
     let mut out = BTreeSet::new();
-    for entry in section.require(key, allowed)?.items(allowed)? {
+    for entry in list.items(allowed)? {
         if !out.insert(read(&entry)?) {
             return Err(entry.refuse("is there twice", allowed));
         }
@@ -164,8 +200,8 @@ mod tests {
     fn an_ipv4_peer_is_known_on_an_ipv6_listener() {
         let peers = BTreeSet::from([Network::parse("192.0.2.10").expect("an address")]);
         let policy = JournalPolicy {
-            recipients: BTreeSet::new(),
             peers,
+            ..JournalPolicy::default()
         };
         assert!(policy.is_peer("::ffff:192.0.2.10".parse().expect("an address")));
         assert!(!policy.is_peer("::192.0.2.10".parse().expect("an address")));

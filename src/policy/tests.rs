@@ -133,6 +133,16 @@ fn each_wrong_value_is_named_by_its_key() {
         ("peers = [] ", "peers = [7] ", "journal.peers[0]"),
         ("peers = [] ", "peer = [] ", "journal.peer"),
         (
+            "peers = [] ",
+            "senders = [\"\"]\npeers = [] ",
+            "journal.senders[0]",
+        ),
+        (
+            "peers = [] ",
+            "senders = [\"<>\", \"<>\"]\npeers = [] ",
+            "journal.senders[1]",
+        ),
+        (
             "recipients = [] ",
             "recipients = [\"journal\"] ",
             "journal.recipients[0]",

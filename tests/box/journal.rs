@@ -342,7 +342,7 @@ fn a_forged_report_is_archived_as_it_came_and_plants_no_recipient() {
     });
     let jack = notes("jack");
     assert!(
-        jack.contains("journal report, not unwrapped: its sender is not among"),
+        jack.contains("journal report, not unwrapped: it did not come from one of"),
         "{jack}"
     );
     assert!(jack.contains("not strictly of the known form"), "{jack}");

@@ -96,7 +96,10 @@ fn disbelieved(envelope: &Envelope, policy: &JournalPolicy) -> Option<&'static s
     };
     let address = peer.parse::<SocketAddr>().ok();
     if !address.is_some_and(|address| policy.is_peer(address.ip())) {
-        return Some("its sender is not among the policy's journal.peers");
+        return Some("it did not come from one of the policy's journal.peers");
+    }
+    if !policy.is_sender(&mailbox(&envelope.sender)) {
+        return Some("its envelope sender is not among the policy's journal.senders");
     }
     let all_journals = envelope
         .recipients
@@ -154,12 +157,10 @@ mod tests {
     use crate::policy::ValidPolicy;
     use crate::time::Timestamp;
 
-    fn policy() -> JournalPolicy {
+    fn policy(senders: &str) -> JournalPolicy {
+        let recipients = format!("{senders}\nrecipients = [\"journal@archive.example\"] ");
         let text = crate::policy::DEMO
-            .replace(
-                "recipients = [] ",
-                "recipients = [\"journal@archive.example\"] ",
-            )
+            .replace("recipients = [] ", &recipients)
             .replace("peers = [] ", "peers = [\"192.0.2.10\"] ");
         let policy = ValidPolicy::parse(&text, "p.toml").expect("a policy");
         policy.journal().clone()
@@ -189,7 +190,7 @@ mod tests {
     fn only_peers_that_policy_names_are_believed_and_only_for_journaling_mailboxes() {
         let (journal, anna) = ("Journal@Archive.example", "anna@example.org");
         let believed = |peer, recipients: &[&str]| {
-            disbelieved(&envelope(peer, recipients), &policy()).is_none()
+            disbelieved(&envelope(peer, recipients), &policy("")).is_none()
         };
         assert!(believed("192.0.2.10:25", &[journal]));
         assert!(believed("[::ffff:192.0.2.10]:25", &[journal, journal]));
@@ -202,7 +203,17 @@ mod tests {
             uid: 0,
             helo: String::new(),
         };
-        assert!(disbelieved(&local, &policy()).is_some());
+        assert!(disbelieved(&local, &policy("")).is_some());
+        let sent = envelope("192.0.2.10:25", &[journal]);
+        let other = policy("senders = [\"<>\", \"anna@example.org\"]");
+        assert!(disbelieved(&sent, &other).is_some());
+        let own = policy("senders = [\"<>\", \"Exchange@example.org\"]");
+        assert!(disbelieved(&sent, &own).is_none());
+        let empty = Envelope {
+            sender: String::new(),
+            ..sent
+        };
+        assert!(disbelieved(&empty, &own).is_none());
         let nobody = JournalPolicy::default();
         assert!(disbelieved(&envelope("192.0.2.10:25", &[journal]), &nobody).is_some());
     }
