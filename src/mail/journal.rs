@@ -103,13 +103,7 @@ pub fn unwrap(message: &[u8]) -> Option<Report> {
     let parts = parts(message, &root)?;
     let (envelope, rest) = parts.split_first()?;
     let report = envelope_of(&envelope_text(&message[envelope.clone()])?)?;
-    let messages: Vec<Range<usize>> = rest
-        .iter()
-        .map(|part| message_in(message, part))
-        .collect::<Option<Vec<_>>>()?
-        .into_iter()
-        .flatten()
-        .collect();
+    let messages = messages(message, rest)?;
     let ends = ends(message, messages.first()?)?;
     Some(Report {
         messages,
@@ -121,25 +115,18 @@ pub fn unwrap(message: &[u8]) -> Option<Report> {
 /// The parts of a multipart that is closed (RFC 2046, 5.1.1), without the line ends of the boundaries.
 fn parts(message: &[u8], root: &Part) -> Option<Vec<Range<usize>>> {
     let boundary = root.content_type.parameter("boundary")?.trim_end();
-    let boundary = format!("--{boundary}");
+    if boundary.is_empty() {
+        return None;
+    }
     let (mut parts, mut start) = (Vec::new(), None);
-    let body = root.body.clone();
-    let first = message[body.clone()]
-        .starts_with(b"--")
-        .then_some(body.start);
-    let others = memchr::memmem::find_iter(&message[body.clone()], b"\n--");
-    for at in first
-        .into_iter()
-        .chain(others.map(|at| body.start + at + 1))
-    {
+    let body = root.body.start;
+    let first = message[body..].starts_with(b"--").then_some(body);
+    let others = memchr::memmem::find_iter(&message[body..], b"\n--").map(|at| body + at + 1);
+    for at in first.into_iter().chain(others) {
         let (end, next) = mime::line_at(message, at);
-        let Some(rest) = message[at..end].strip_prefix(boundary.as_bytes()) else {
+        let Some(closes) = delimiter(&message[at..end], boundary) else {
             continue;
         };
-        let closes = rest.starts_with(b"--");
-        if !closes && !rest.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
         if let Some(start) = start {
             let before = message[..at].strip_suffix(b"\n").unwrap_or(&message[..at]);
             let before = before.strip_suffix(b"\r").unwrap_or(before);
@@ -156,6 +143,19 @@ fn parts(message: &[u8], root: &Part) -> Option<Vec<Range<usize>>> {
     None
 }
 
+/// Whether a line that is this boundary closes the multipart; `None` for any other line.
+fn delimiter(line: &[u8], boundary: &str) -> Option<bool> {
+    let rest = line
+        .strip_prefix(b"--")?
+        .strip_prefix(boundary.as_bytes())?;
+    let rest = rest.trim_ascii_end();
+    match rest {
+        b"" => Some(false),
+        b"--" => Some(true),
+        _ => None,
+    }
+}
+
 /// The text of the first part.
 fn envelope_text(part: &[u8]) -> Option<String> {
     let header = mime::header_of(part);
@@ -168,17 +168,22 @@ fn envelope_text(part: &[u8]) -> Option<String> {
     Some(charset::decode(&body, charset))
 }
 
-/// Where the message in a part lies, if it is one; an error is `None` where it is encoded, which RFC 2046, 5.2.1 forbids:
-/// it does not lie in the report's bytes.
-fn message_in(message: &[u8], part: &Range<usize>) -> Option<Option<Range<usize>>> {
-    let bytes = &message[part.clone()];
-    let header = mime::header_of(bytes);
-    if !header.content_type.is_message() {
-        return Some(None);
+/// Where the messages in these parts lie; parts of other types are passed over. `None` if one is encoded, which RFC 2046, 5.2.1
+/// forbids: it does not lie in the report's bytes.
+fn messages(message: &[u8], parts: &[Range<usize>]) -> Option<Vec<Range<usize>>> {
+    let mut messages = Vec::new();
+    for part in parts {
+        let bytes = &message[part.clone()];
+        let header = mime::header_of(bytes);
+        if header.content_type.is_message() {
+            let encoding = header.encoding(bytes);
+            if !matches!(encoding.as_str(), "" | "7bit" | "8bit" | "binary") {
+                return None;
+            }
+            messages.push(part.start + header.body.start..part.end);
+        }
     }
-    let encoding = header.encoding(bytes);
-    let is_plain = matches!(encoding.as_str(), "" | "7bit" | "8bit" | "binary");
-    is_plain.then(|| Some(part.start + header.body.start..part.end))
+    Some(messages)
 }
 
 /// See [`Report::ends`]. `None` for a mail of nothing.
@@ -342,6 +347,8 @@ mod tests {
         for (from, to) in [
             ("message/rfc822", encoded),
             ("\r\n--_u_--\r\n", "\r\n"),
+            ("\r\n--_u_--\r\n", "\r\n--_u_--more\r\n"),
+            ("boundary=\"_u_\"", "boundary=\"\""),
             (
                 "\r\n\r\nFrom: a@x\r\nSubject: s\r\n\r\nbody\r\n",
                 "\r\n\r\n",
