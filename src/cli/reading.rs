@@ -7,7 +7,7 @@ use crate::id::RecordId;
 use crate::keeper::manifest::{Arrival, ReportedRecipient};
 use crate::keeper::protocol::{Answer, Form, MailView, Request};
 use crate::mail::model::Mailbox;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -43,21 +43,21 @@ pub struct Show {
 
 /// Write one mail's bytes to standard output or a file
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("form").required(true)))]
 pub struct Get {
     #[command(flatten)]
     data: super::Data,
     /// The mail's id, as `search` prints it
     id: RecordId,
     /// The exact bytes as received; of a mail in a journal report, those of the mail
-    #[arg(
-        long,
-        conflicts_with = "rendition",
-        required_unless_present = "rendition"
-    )]
+    #[arg(long, group = "form")]
     original: bool,
     /// The readable form: each opened layer replaced in place
-    #[arg(long)]
+    #[arg(long, group = "form")]
     rendition: bool,
+    /// The journal report around the mail, as received; it tells blind copies, and only the mail's sender gets it
+    #[arg(long, group = "form")]
+    report: bool,
     /// Write to this file
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -206,6 +206,8 @@ impl Get {
     pub fn run(&self) -> Result<(), Failure> {
         let what = if self.original {
             Form::Original
+        } else if self.report {
+            Form::Report
         } else {
             Form::Rendition
         };

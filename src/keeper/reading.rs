@@ -146,17 +146,23 @@ impl Core {
         let action = match form {
             Form::Original => "get original",
             Form::Rendition => "get rendition",
+            Form::Report => "get report",
         };
         self.note_access(warrant, Some(record), None, action, None)?;
         let manifest = self.manifest(&meta)?;
         let arrivals = self.arrivals(&meta, &manifest, warrant)?;
+        if form == Form::Report {
+            let mut arrivals = arrivals.iter();
+            let is_its =
+                |arrival: &&Arrival| arrival.report.is_some() && is_senders(arrival, warrant);
+            let arrival = arrivals.find(is_its).ok_or(CoreError::NoReport(record))?;
+            return self.exact_bytes(&meta, &manifest, arrival);
+        }
         let as_received = form == Form::Original || manifest.rendition.is_none();
         match arrivals.first() {
             Some(arrival) if as_received && arrival.number > 0 => {
                 let from = arrival.report.as_ref().map_or(0, |report| report.mail_from);
-                let prefix = arrival.own_prefix.as_deref().unwrap_or_default();
-                let prefix = BASE64.decode(prefix.as_bytes());
-                let prefix = prefix.map_err(|_| CoreError::NoRecord(record))?;
+                let prefix = own(arrival.own_prefix.as_ref(), record)?;
                 let own = prefix.get(usize::try_from(from).unwrap_or(usize::MAX)..);
                 let own = own.unwrap_or_default().to_vec();
                 let shared = arrival.shared_from..manifest.mail().end;
@@ -165,6 +171,29 @@ impl Core {
             }
             _ => Ok(Box::new(self.content(&meta, &manifest, form)?)),
         }
+    }
+
+    /// All bytes of an arrival as they were received, of a journal report what is around the mail too.
+    fn exact_bytes(
+        &self,
+        meta: &RecordMeta,
+        manifest: &Manifest,
+        arrival: &Arrival,
+    ) -> Result<Box<dyn Read>, CoreError> {
+        let length = manifest.original.length;
+        if arrival.number == 0 {
+            return Ok(Box::new(self.original(meta, manifest, 0..length)?));
+        }
+        let report = arrival.report.as_ref();
+        let suffix = report.and_then(|report| report.own_suffix.as_ref());
+        let (prefix, suffix) = (
+            own(arrival.own_prefix.as_ref(), meta.record)?,
+            own(suffix, meta.record)?,
+        );
+        let shared = arrival.shared_from..arrival.shared_until.unwrap_or(length);
+        let shared = self.original(meta, manifest, shared)?;
+        let all = io::Cursor::new(prefix).chain(shared);
+        Ok(Box::new(all.chain(io::Cursor::new(suffix))))
     }
 
     /// The record, if the warrant covers one of its arrivals. "Not there" and "not yours" look the same.
@@ -253,6 +282,20 @@ pub(super) fn scope(warrant: &Warrant) -> Scope {
     }
 }
 
+/// Bytes that an arrival has of its own.
+fn own(base64: Option<&String>, record: RecordId) -> Result<Vec<u8>, CoreError> {
+    let bytes = BASE64.decode(base64.map_or(b"", |text| text.as_bytes()));
+    bytes.map_err(|_| CoreError::NoRecord(record))
+}
+
+/// Whether the reader sent the mail, or it was sent in the reader's name: nothing about its recipients is hidden then.
+fn is_senders(arrival: &Arrival, warrant: &Warrant) -> bool {
+    let report = arrival.report.as_ref();
+    let behalf = report.and_then(|report| report.on_behalf_of.as_ref());
+    let mut senders = std::iter::once(&arrival.sender).chain(behalf);
+    senders.any(|sender| warrant.mailboxes().contains(&sender.to_lowercase()))
+}
+
 /// Leaves only the recipients that a reader knows of: the own mailboxes and those in To and Cc; to the sender all. The bytes
 /// around a mail in a journal report name them all, and how many these bytes are tells how many: neither is shown.
 fn hide_blind_copies(arrival: &mut Arrival, named: &[Mailbox], warrant: &Warrant) {
@@ -264,14 +307,10 @@ fn hide_blind_copies(arrival: &mut Arrival, named: &[Mailbox], warrant: &Warrant
     if arrival.shared_until.take().is_some() {
         arrival.shared_from = 0;
     }
-    let own = |address: &str| warrant.mailboxes().contains(&address.to_lowercase());
-    let behalf = arrival
-        .report
-        .as_ref()
-        .and_then(|report| report.on_behalf_of.as_ref());
-    if own(&arrival.sender) || behalf.is_some_and(|behalf| own(behalf)) {
+    if is_senders(arrival, warrant) {
         return;
     }
+    let own = |address: &str| warrant.mailboxes().contains(&address.to_lowercase());
     let is_named = |address: &str| {
         named
             .iter()

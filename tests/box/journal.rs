@@ -214,6 +214,19 @@ fn a_believed_report_is_the_mail_in_it_for_those_whom_it_names() {
     assert_eq!(original(&box_, &id), mail);
     assert_finds_nothing(&box_, "jack");
     assert_finds_nothing(&box_, "mallory");
+
+    // The report itself tells blind copies: it is the sender's.
+    let told = box_.run(&format!("get {id} --report"));
+    assert!(!told.status.success() && told.stdout.is_empty());
+    box_.login_as("bert");
+    let told = text(&box_.run(&format!("get {id} --report")));
+    assert!(told.contains("not its sender"), "{told}");
+    box_.add_person("sender", "sender@example.net");
+    sent.in_report("Recipient: mallory@example.org\r\n", &mail);
+    found(&box_, "mallory", "quokka");
+    box_.login_as("sender");
+    let report = box_.run(&format!("get {id} --report")).stdout;
+    assert!(report == sent.mails[0]);
     sent.assert_kept();
     box_.assert_no_panic();
 }
