@@ -256,8 +256,8 @@ fn lies_within(report: &Report, length: u64) -> bool {
     let sound =
         |message: &std::ops::Range<usize>| message.start <= message.end && within(message.end);
     report.messages.first().is_some_and(|first| {
-        let mut ends = report.ends.iter();
-        !report.ends.is_empty() && ends.all(|&end| first.end <= end && within(end))
+        let mut ends = std::iter::once(report.end).chain(report.other_end);
+        ends.all(|end| first.end <= end && within(end))
     }) && report.messages.iter().all(sound)
 }
 

@@ -35,10 +35,11 @@ pub struct Report {
     /// The `message/rfc822` parts, in the report's bytes: the mail, and with journal report decryption a clear
     /// copy after it. Never empty.
     pub messages: Vec<Range<usize>>,
-    /// Where the mail ends that begins with the first of them, the likeliest first. By MIME (RFC 2046, 5.1.1) the line end in
-    /// front of a boundary is the boundary's. It is the mail's last one all the same where the mail would end without any;
-    /// where it ends with one, it may be either.
-    pub ends: Vec<usize>,
+    /// Where the mail ends that begins with the first of them. By MIME (RFC 2046, 5.1.1) the line end in front of a boundary is the
+    /// boundary's. It is the mail's last one all the same where the mail would end without any.
+    pub end: usize,
+    /// Where it ends if that line end is the mail's, though the mail has one without it.
+    pub other_end: Option<usize>,
 }
 
 /// One line of the recipient list.
@@ -104,10 +105,11 @@ pub fn unwrap(message: &[u8]) -> Option<Report> {
     let (envelope, rest) = parts.split_first()?;
     let report = envelope_of(&envelope_text(&message[envelope.clone()])?)?;
     let messages = messages(message, rest)?;
-    let ends = ends(message, messages.first()?)?;
+    let (end, other_end) = ends(message, messages.first()?)?;
     Some(Report {
         messages,
-        ends,
+        end,
+        other_end,
         ..report
     })
 }
@@ -186,13 +188,13 @@ fn messages(message: &[u8], parts: &[Range<usize>]) -> Option<Vec<Range<usize>>>
     Some(messages)
 }
 
-/// See [`Report::ends`]. `None` for a mail of nothing.
-fn ends(message: &[u8], mail: &Range<usize>) -> Option<Vec<usize>> {
+/// See [`Report::end`] and [`Report::other_end`]. `None` for a mail of nothing.
+fn ends(message: &[u8], mail: &Range<usize>) -> Option<(usize, Option<usize>)> {
     let (_, with_line_end) = mime::line_at(message, mail.end);
     match &message[mail.clone()] {
         [] => None,
-        [.., b'\n'] => Some(vec![mail.end, with_line_end]),
-        _ => Some(vec![with_line_end]),
+        [.., b'\n'] => Some((mail.end, Some(with_line_end))),
+        _ => Some((with_line_end, None)),
     }
 }
 
@@ -205,7 +207,8 @@ fn envelope_of(text: &str) -> Option<Report> {
         message_id: None,
         recipients: Vec::new(),
         messages: Vec::new(),
-        ends: Vec::new(),
+        end: 0,
+        other_end: None,
     };
     for line in text
         .lines()
@@ -314,7 +317,8 @@ mod tests {
         let mail = b"From: a@x\r\nSubject: s\r\n\r\nbody";
         assert_eq!(&message[found.messages[0].clone()], mail);
         let start = found.messages[0].start;
-        assert_eq!(found.ends, [start + mail.len() + 2], "with its line end");
+        let ends = (found.end, found.other_end);
+        assert_eq!(ends, (start + mail.len() + 2, None), "with its line end");
     }
 
     #[test]
@@ -323,9 +327,9 @@ mod tests {
         let more = message.replace("body\r\n", "body\r\n\r\n");
         let found = unwrap(more.as_bytes()).unwrap();
         let inside = |end| &more[found.messages[0].start..end];
-        assert_eq!(found.ends.len(), 2);
-        assert!(inside(found.ends[0]).ends_with("\r\n\r\nbody\r\n"));
-        assert!(inside(found.ends[1]).ends_with("\r\n\r\nbody\r\n\r\n"));
+        let other_end = found.other_end.unwrap();
+        assert!(inside(found.end).ends_with("\r\n\r\nbody\r\n"));
+        assert!(inside(other_end).ends_with("\r\n\r\nbody\r\n\r\n"));
     }
 
     #[test]

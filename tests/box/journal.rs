@@ -264,12 +264,20 @@ fn a_mail_that_came_directly_and_in_reports_is_one_record() {
     assert_eq!(shown["arrivals"][0]["number"], 1);
     assert_eq!(original(&box_, &id), plain);
     assert_eq!(box_.status("records"), 2);
+    // The same of a mail that ends with an empty line.
+    let ending = [numbered_mail(3), b"\r\n".to_vec()].concat();
+    sent.directly(&ending);
+    found(&box_, "anna", "crocodile 3");
+    sent.in_report("Bcc: bert@example.org\r\n", &ending[..ending.len() - 2]);
+    let (id, _) = found(&box_, "bert", "crocodile 3");
+    assert_eq!(original(&box_, &id), ending);
+    assert_eq!(box_.status("records"), 3);
 
     box_.ok("rebuild");
     box_.wait_until("the box is open again", || {
         box_.run("status").status.success()
     });
-    found(&box_, "bert", "crocodile");
+    found(&box_, "bert", "crocodile 2");
     found(&box_, "mallory", "crocodile");
     assert_finds_nothing(&box_, "jack");
     sent.assert_kept();

@@ -54,13 +54,14 @@ impl Journal {
         }
     }
 
-    /// Where the mail may lie in `length` bytes, the likeliest first.
-    pub fn places(&self, length: u64) -> Vec<Range<u64>> {
+    /// Where the mail lies in `length` bytes, and where it may lie instead.
+    pub fn places(&self, length: u64) -> (Range<u64>, Option<Range<u64>>) {
         match self {
-            Self::Not(_) => std::iter::once(0..length).collect(),
+            Self::Not(_) => (0..length, None),
             Self::Report(report) => {
                 let start = report.messages.first().map_or(0, |mail| mail.start as u64);
-                report.ends.iter().map(|&end| start..end as u64).collect()
+                let other = report.other_end.map(|end| start..end as u64);
+                (start..report.end as u64, other)
             }
         }
     }
@@ -239,7 +240,7 @@ mod tests {
         assert_eq!(kept.sender, "exchange@example.org");
         assert_eq!(kept.recipients, ["journal@archive.example"]);
         assert_eq!(kept.named[1].original.as_deref(), Some("Expanded: list@x"));
-        let place = journal.places(message.len() as u64).remove(0);
+        let (place, _) = journal.places(message.len() as u64);
         let (from, until) = (usize::try_from(place.start), usize::try_from(place.end));
         let mail = &message[from.expect("a place")..until.expect("a place")];
         assert_eq!(mail, "From: Anna@x\r\n\r\nText.\r\n");

@@ -15,6 +15,9 @@ use std::ops::Range;
 /// Most bytes that an arrival may have of its own beside what it shares, in bytes. A mail with more is a record of its own.
 const MOST_OWN: u64 = 8 << 20;
 
+/// Where the shared part may lie, and the PRF of what lies there.
+type Candidate = (Range<u64>, [u8; 32]);
+
 /// What a look at a mail tells.
 pub(super) struct Seen {
     pub tenant: TenantId,
@@ -36,13 +39,14 @@ impl Archiver {
         let tenant = self.core.tenant_or_default(&mail.envelope.tenant);
         let journal = self.journal(mail);
         let key = self.core.join_key(&tenant)?;
-        let mut candidates = Vec::new();
-        for place in journal.places(mail.length) {
+        let candidate = |place: Range<u64>| -> Result<Candidate, CoreError> {
             let (start, digest) = fingerprint(mail, &place)?;
             let join = derive_bytes(&key, Label::JoinHash, &[&digest]);
-            candidates.push((start..place.end, join));
-        }
-        let (shared, join, known) = self.settle(&tenant, candidates)?;
+            Ok((start..place.end, join))
+        };
+        let (likeliest, other) = journal.places(mail.length);
+        let other = other.map(candidate).transpose()?;
+        let ((shared, join), known) = self.settle(&tenant, candidate(likeliest)?, other)?;
         let own = shared.start + (mail.length - shared.end);
         let own = if known && own <= MOST_OWN {
             Some((
@@ -70,29 +74,27 @@ impl Archiver {
         }
     }
 
-    /// Of the places where the shared part may lie, one whose content is known, or else the likeliest; from now on it is
-    /// under way. Whether it was known comes third.
+    /// Which of two candidates it is: the one whose content is known, or else the likeliest. From now on that is under way.
+    /// Whether it was known comes with it.
     fn settle(
         &self,
         tenant: &TenantId,
-        candidates: Vec<(Range<u64>, [u8; 32])>,
-    ) -> Result<(Range<u64>, [u8; 32], bool), CoreError> {
+        likeliest: Candidate,
+        other: Option<Candidate>,
+    ) -> Result<(Candidate, bool), CoreError> {
         let mut under_way = lock(&self.under_way);
-        let mut likeliest = None;
-        for (shared, join) in candidates {
-            // First under way, then the catalog: what a commit takes from the one is in the other by then.
-            let known = under_way.contains(&(tenant.clone(), join))
-                || self.core.catalog().by_content(tenant, &join)?.is_some();
-            if known || likeliest.is_none() {
-                likeliest = Some((shared, join, known));
-            }
-            if known {
-                break;
-            }
-        }
-        let (shared, join, known) = likeliest.unwrap_or((0..0, [0; 32], false));
-        under_way.insert((tenant.clone(), join));
-        Ok((shared, join, known))
+        // First under way, then the catalog: what a commit takes from the one is in the other by then.
+        let is_known = |(_, join): &Candidate| -> Result<bool, CoreError> {
+            Ok(under_way.contains(&(tenant.clone(), *join))
+                || self.core.catalog().by_content(tenant, join)?.is_some())
+        };
+        let (chosen, known) = match other {
+            _ if is_known(&likeliest)? => (likeliest, true),
+            Some(other) if is_known(&other)? => (other, true),
+            _ => (likeliest, false),
+        };
+        under_way.insert((tenant.clone(), chosen.1));
+        Ok((chosen, known))
     }
 }
 
