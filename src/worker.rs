@@ -52,6 +52,10 @@ pub fn run() -> Result<(), WorkerError> {
                 policy.bounds.documents = documents;
                 open_one(&pipes, &mail, &trust, &policy, arrived)?
             }
+            Ok((ToWorker::ReadReport, mail)) => {
+                let report = crate::mail::journal::unwrap(&mail).map(Box::new);
+                pipes.send(&FromWorker::Report(report), &[])?;
+            }
             Ok((ToWorker::Encrypt { certificate }, mail)) => encrypt(&pipes, &certificate, &mail)?,
             Ok(_) => return Err(WorkerError::OutOfTurn),
             Err(FrameError::Closed) => return Ok(()),

@@ -466,9 +466,13 @@ def read_record(vault, record, history, out):
     original = vault.described_part(record, key, slot, "original", manifest["original"])
     copies = [(0, original)]
     for arrival in later:
-        copies.append((arrival["number"], unbase64(arrival["own_prefix"]) + original[arrival["shared_from"]:]))
+        report = arrival.get("report")
+        suffix = unbase64(report["own_suffix"]) if report else b""
+        shared = original[arrival["shared_from"]:arrival.get("shared_until")]
+        copies.append((arrival["number"], unbase64(arrival["own_prefix"]) + shared + suffix))
     check([number for number, _ in copies] == list(range(len(copies))), f"arrivals of {name}")
-    shared = sha256(original[manifest["arrival"]["shared_from"]:])
+    first = manifest["arrival"]
+    shared = sha256(original[first["shared_from"]:first.get("shared_until")])
     check(hkdf(vault.keys["join"], "join hash", shared) == bytes.fromhex(manifest["join"]), f"join value of {name}")
     renditions = [vault.described_part(record, key, slot, "rendition", m["rendition"]) for m in manifests if m["rendition"]]
     if out:

@@ -1,8 +1,9 @@
 //! `strongroom policy`: checks a policy before anybody founds a box on it.
 
 use crate::durable::{self, FileError};
-use crate::policy::{Action, PolicyError, ValidPolicy};
+use crate::policy::{Action, PolicyError, ValidPolicy, Vouched};
 use clap::Subcommand;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -47,7 +48,8 @@ pub fn run(command: &PolicyCommand, to: &mut dyn Write) -> Result<(), PolicyComm
     if *json {
         let said = serde_json::json!({
             "valid": true, "digest": policy.digest(), "officers": quorum.officers, "required": quorum.required,
-            "tenants": policy.tenants(), "warnings": warnings,
+            "tenants": policy.tenants(), "anchors": listed(&policy.trust().anchors),
+            "openpgp": listed(&policy.trust().openpgp), "journals": policy.journal().recipients(), "warnings": warnings,
         });
         writeln!(to, "{said}")?;
     } else {
@@ -72,6 +74,26 @@ pub fn run(command: &PolicyCommand, to: &mut dyn Write) -> Result<(), PolicyComm
             "Change of users: {} officers",
             policy.threshold(Action::People)
         )?;
+        let trusted = policy.trust();
+        writeln!(
+            to,
+            "S/MIME anchors:  {}",
+            vouched(&trusted.anchors, "anchors")
+        )?;
+        writeln!(
+            to,
+            "OpenPGP trusted: {}",
+            vouched(&trusted.openpgp, "openpgp")
+        )?;
+        let journals: Vec<&str> = policy
+            .journal()
+            .recipients()
+            .iter()
+            .map(String::as_str)
+            .collect();
+        if !journals.is_empty() {
+            writeln!(to, "Journal reports: to {}", journals.join(", "))?;
+        }
         writeln!(to, "SHA-256:         {}", policy.digest())?;
         for warning in &warnings {
             writeln!(to, "Warning: {warning}")?;
@@ -80,16 +102,47 @@ pub fn run(command: &PolicyCommand, to: &mut dyn Write) -> Result<(), PolicyComm
     Ok(())
 }
 
+/// What of a folder of `trust/` counts, in words.
+fn vouched(policy: &Vouched, kind: &str) -> String {
+    match policy {
+        Vouched::Folder => format!("every certificate in trust/{kind}"),
+        Vouched::Listed(listed) => {
+            format!(
+                "{} listed by fingerprint, of those in trust/{kind}",
+                listed.len()
+            )
+        }
+    }
+}
+
+/// The fingerprints; none where all of the folder counts.
+const fn listed(policy: &Vouched) -> Option<&BTreeSet<String>> {
+    match policy {
+        Vouched::Folder => None,
+        Vouched::Listed(listed) => Some(listed),
+    }
+}
+
 /// What a valid policy should not say all the same.
 fn warnings(policy: &ValidPolicy) -> Vec<String> {
+    let mut warnings = Vec::new();
     let (people, required) = (policy.threshold(Action::People), policy.quorum().required);
-    if people >= required {
-        return Vec::new();
+    if people < required {
+        warnings.push(format!(
+            "thresholds.people is {people}, below officers.required ({required}): so few officers can give a person, or themselves, \
+             any mailbox; set it to {required}"
+        ));
     }
-    vec![format!(
-        "thresholds.people is {people}, below officers.required ({required}): so few officers can give a person, or themselves, \
-         any mailbox; set it to {required}"
-    )]
+    let journal = policy.journal();
+    if !journal.is_empty() && journal.is_of_any_sender() {
+        warnings.push(
+            "journal.senders is missing: who can mail to the journaling mailbox through one of journal.peers can forge a report, and \
+             with it mail in anybody's mailbox; name the reports' envelope senders, and have the server take mail for that mailbox \
+             from nobody but itself"
+                .to_owned(),
+        );
+    }
+    warnings
 }
 
 #[cfg(test)]
@@ -113,6 +166,10 @@ mod tests {
         .expect("valid");
         let said = String::from_utf8(out).expect("text");
         assert!(said.contains("3 of 5") && !said.contains("Warning"));
+        assert!(
+            said.contains("every certificate in trust/anchors"),
+            "{said}"
+        );
         std::fs::write(&file, DEFAULT.replace("people = 3", "people = 1")).expect("write");
         let (mut out, json) = (Vec::new(), false);
         let check = PolicyCommand::Check {
@@ -121,6 +178,17 @@ mod tests {
         };
         run(&check, &mut out).expect("old policies stay valid");
         assert!(String::from_utf8(out).expect("text").contains("Warning"));
+        let journal = DEFAULT
+            .replace(
+                "recipients = [] ",
+                "recipients = [\"journal@archive.example\"] ",
+            )
+            .replace("peers = [] ", "peers = [\"192.0.2.10\"] ");
+        let senders = journal.replace("peers = [", "senders = [\"<>\"]\npeers = [");
+        for (text, warns) in [(journal, true), (senders, false)] {
+            let policy = ValidPolicy::parse(&text, "p.toml").expect("valid");
+            assert_eq!(warnings(&policy).len(), usize::from(warns), "{text}");
+        }
         std::fs::write(&file, DEFAULT.replace("\"online\"", "\"sealed\"")).expect("write");
         let error = run(&PolicyCommand::Check { file, json: true }, &mut Vec::new())
             .expect_err("not valid");

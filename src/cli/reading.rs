@@ -4,9 +4,10 @@ use super::client::{Client, ClientError};
 use super::failure::Failure;
 use super::session::token;
 use crate::id::{CaseId, RecordId};
+use crate::keeper::manifest::{Arrival, ReportedRecipient};
 use crate::keeper::protocol::{Answer, Form, MailView, Request};
 use crate::mail::model::Mailbox;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -54,6 +55,7 @@ pub struct Show {
 
 /// Write one mail's bytes to standard output or a file
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("form").required(true)))]
 pub struct Get {
     #[command(flatten)]
     data: super::Data,
@@ -61,16 +63,15 @@ pub struct Get {
     id: RecordId,
     #[command(flatten)]
     under: Under,
-    /// The exact bytes as received
-    #[arg(
-        long,
-        conflicts_with = "rendition",
-        required_unless_present = "rendition"
-    )]
+    /// The exact bytes as received; of a mail in a journal report, those of the mail
+    #[arg(long, group = "form")]
     original: bool,
     /// The readable form: each opened layer replaced in place
-    #[arg(long)]
+    #[arg(long, group = "form")]
     rendition: bool,
+    /// The journal report around the mail, as received; it tells blind copies, and only the mail's sender gets it
+    #[arg(long, group = "form")]
+    report: bool,
     /// Write to this file
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -137,14 +138,7 @@ fn print_mail(mail: &MailView) {
         println!("Date:     {date}");
     }
     for arrival in &mail.arrivals {
-        let to = arrival.recipients.join(", ");
-        println!(
-            "Arrived:  {} from <{}> for {} ({})",
-            arrival.received,
-            printable(&arrival.sender),
-            printable(&to),
-            printable(&arrival.source)
-        );
+        println!("Arrived:  {}", printable(&arrived(arrival)));
     }
     println!(
         "Opened:   {}{}",
@@ -196,11 +190,40 @@ fn print_mail(mail: &MailView) {
     println!("\n{}", printable_text(&mail.text));
 }
 
+/// How a mail arrived, in one line.
+fn arrived(arrival: &Arrival) -> String {
+    let (received, sender, source) = (arrival.received, &arrival.sender, &arrival.source);
+    let Some(report) = &arrival.report else {
+        let to = arrival.recipients.join(", ");
+        return format!("{received} from <{sender}> for {to} ({source})");
+    };
+    let named = |(address, named): (&String, &ReportedRecipient)| {
+        let original = named.original.as_ref();
+        let original = original.map_or_else(String::new, |original| format!(" [{original}]"));
+        format!("{} {address}{original}", named.role)
+    };
+    let to: Vec<String> = arrival
+        .recipients
+        .iter()
+        .zip(&report.named)
+        .map(named)
+        .collect();
+    let behalf = report.on_behalf_of.as_ref();
+    let behalf = behalf.map_or_else(String::new, |behalf| format!(" on behalf of <{behalf}>"));
+    format!(
+        "{received} from <{sender}>{behalf} for {} (journal report to {}; {source})",
+        to.join(", "),
+        report.recipients.join(", ")
+    )
+}
+
 impl Get {
     /// Writes the bytes.
     pub fn run(&self) -> Result<(), Failure> {
         let what = if self.original {
             Form::Original
+        } else if self.report {
+            Form::Report
         } else {
             Form::Rendition
         };

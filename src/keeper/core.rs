@@ -125,10 +125,10 @@ impl Core {
         if let Some(warning) = people.warning() {
             tracing::error!("{warning}");
         }
-        let setup = Arc::new(WorkerSetup::new(
-            opening::trust(&data, &escrow)?,
-            policy.open().clone(),
-        )?);
+        let (trust, warnings) = opening::trust(&data, &policy, &escrow)?;
+        let setup = Arc::new(WorkerSetup::new(trust, policy.open().clone())?);
+        let troubles = Troubles::default();
+        warnings.into_iter().for_each(|one| troubles.keep(one));
         let search = Arc::new(search);
         let core = Arc::new(Self {
             policy,
@@ -147,7 +147,7 @@ impl Core {
             search,
             keyring: RwLock::new(keyring),
             order: Mutex::new(()),
-            troubles: Troubles::default(),
+            troubles,
             records: AtomicU64::new(committed.records),
             reading: Mutex::new(Worker::new(Arc::clone(&setup))),
             setup,

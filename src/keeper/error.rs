@@ -176,6 +176,11 @@ pub enum CoreError {
     NoTenant(TenantId),
     #[error("there is no record {0} that you may read")]
     NoRecord(RecordId),
+    /// No such bytes for this reader.
+    #[error(
+        "there is no journal report of record {0} that you may read: it came in none, or you are not its sender"
+    )]
+    NoReport(RecordId),
     #[error("the catalog is behind the vault; `strongroom rebuild` makes it again")]
     CatalogBehind,
     #[error(

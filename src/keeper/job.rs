@@ -6,6 +6,7 @@
 
 use crate::frame::Limits;
 use crate::mail::context::{OpenPolicy, Trust};
+use crate::mail::journal::Report;
 use crate::mail::keyops::{KeyHint, KeyRefusal, SessionKey, Wrapped};
 use crate::mail::model::Opened;
 use crate::time::Timestamp;
@@ -28,6 +29,8 @@ pub enum ToWorker {
         /// Look into documents for text.
         documents: bool,
     },
+    /// Read the mail in the raw part as a journal report.
+    ReadReport,
     /// Encrypt the mail in the raw part to this certificate: DER (S/MIME) or OpenPGP.
     Encrypt {
         /// The certificate.
@@ -57,6 +60,8 @@ pub enum FromWorker {
         /// Whether there is a rendition.
         has_rendition: bool,
     },
+    /// The journal report; none where the mail is not strictly one.
+    Report(Option<Box<Report>>),
     /// The encrypted mail is the raw part, or why there is none.
     Encrypted(Result<(), String>),
 }

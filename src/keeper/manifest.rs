@@ -7,6 +7,7 @@ use crate::time::Timestamp;
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::ops::Range;
 
 /// Version of the manifest's form.
 pub const VERSION: u32 = 1;
@@ -68,6 +69,52 @@ pub struct Arrival {
     pub own_prefix: Option<String>,
     /// Where the part shared with the original begins, in bytes of the original.
     pub shared_from: u64,
+    /// Where it ends, where that is not the original's end: the original is a journal report around the mail.
+    #[serde(default)]
+    pub shared_until: Option<u64>,
+    /// The mail came in this journal report: `sender` and `recipients` are what the report says.
+    #[serde(default)]
+    pub report: Option<JournalReport>,
+}
+
+/// A journal report (MS-XJRNL) that was believed: what it says beside sender and recipients, and its own envelope.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalReport {
+    /// Envelope sender of the report.
+    pub sender: String,
+    /// Envelope recipients of the report: journaling mailboxes.
+    pub recipients: Vec<String>,
+    /// As in [`Arrival::parameters`].
+    pub parameters: Vec<String>,
+    /// As in [`Arrival::recipient_parameters`].
+    pub recipient_parameters: Vec<Vec<String>>,
+    /// In whose name the mail was sent, where the report says so.
+    pub on_behalf_of: Option<String>,
+    /// How it names each of the arrival's recipients, in their order.
+    pub named: Vec<ReportedRecipient>,
+    /// Where the mail begins in the arrival's exact bytes. It ends with the shared part.
+    pub mail_from: u64,
+    /// What follows the shared part in the arrival's exact bytes (base64); none for the first arrival.
+    pub own_suffix: Option<String>,
+}
+
+/// How a report names a recipient.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportedRecipient {
+    /// `To`, `Cc`, `Bcc`; `Recipient` where how it was addressed is not verified.
+    pub role: String,
+    /// What the sender had addressed, if a list or a forwarding lies between: `Expanded: LIST`, `Forwarded: MAILBOX`.
+    pub original: Option<String>,
+}
+
+impl Arrival {
+    /// Where the mail lies in the original of so many bytes, if this is the record's first arrival: all of it, or what is
+    /// inside of the journal report.
+    #[must_use]
+    pub fn mail(&self, length: u64) -> Range<u64> {
+        let from = self.report.as_ref().map_or(0, |report| report.mail_from);
+        from.min(length)..self.shared_until.unwrap_or(length).min(length)
+    }
 }
 
 /// Where a sealed part lies, and what it must contain.
@@ -112,6 +159,22 @@ pub struct Manifest {
     pub rendition: Option<PartEntry>,
     /// Layers, verdicts and evidence, without rendition and text.
     pub opened: Opened,
+}
+
+impl Manifest {
+    /// Where the mail lies in the original: all of it, or what is inside of the journal report.
+    #[must_use]
+    pub fn mail(&self) -> Range<u64> {
+        self.arrival.mail(self.original.length)
+    }
+
+    /// How many bytes the mail's readable form has.
+    #[must_use]
+    pub fn readable_length(&self) -> u64 {
+        let mail = self.mail();
+        let rendition = self.rendition.as_ref();
+        rendition.map_or(mail.end.saturating_sub(mail.start), |entry| entry.length)
+    }
 }
 
 /// A further arrival of a record that is already there.

@@ -6,6 +6,7 @@
 mod access;
 pub mod archiving;
 mod backup;
+mod blind_copies;
 mod case_requests;
 pub mod cases;
 pub mod core;

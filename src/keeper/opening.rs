@@ -155,12 +155,13 @@ pub(super) fn open_derived(
 }
 
 /// Certificates to judge signatures with: the operator's folder `trust/` (anchors, certificates, CRLs, OpenPGP) and
-/// the certificates in escrow.
+/// the certificates in escrow. With it come warnings about what policy names and the folder does not have.
 pub(super) fn trust(
     data: &DataFolder,
+    policy: &ValidPolicy,
     escrow: &BTreeMap<TenantId, Arc<EscrowStore>>,
-) -> Result<Trust, CoreError> {
-    let mut trust = super::trust::load(&data.join("trust"))?;
+) -> Result<(Trust, Vec<String>), CoreError> {
+    let (mut trust, warnings) = super::trust::load(&data.join("trust"), policy.trust())?;
     for info in escrow.values().flat_map(|store| store.infos()) {
         if info.format == "OpenPGP" {
             trust.openpgp.push(OpenPgpCertificate {
@@ -171,5 +172,8 @@ pub(super) fn trust(
             trust.certificates.push(info.certificate.into());
         }
     }
-    Ok(trust)
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok((trust, warnings))
 }

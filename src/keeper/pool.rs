@@ -4,6 +4,7 @@ use super::job::{self, FromWorker, ToWorker};
 use super::pipes::{FromChild, Patience, ToChild};
 use crate::frame::{self, FrameError, Limits};
 use crate::mail::context::{OpenPolicy, Trust};
+use crate::mail::journal::Report;
 use crate::mail::keyops::KeyRefusal;
 use crate::mail::model::Opened;
 use crate::mail::{Bounds, KeyOps};
@@ -126,6 +127,11 @@ impl Worker {
         Ok(opened)
     }
 
+    /// Reads a mail as a journal report; `None` where it is not strictly one. What comes is not beyond the mail's length.
+    pub fn read_report(&mut self, mail: &Mail<'_>) -> Result<Option<Report>, WorkerFailure> {
+        self.persistently(|worker| worker.read_report_once(mail))
+    }
+
     /// Encrypts a mail to a certificate: DER (S/MIME) or OpenPGP.
     pub fn encrypt(
         &mut self,
@@ -173,6 +179,21 @@ impl Worker {
             };
             frame::write_from(&mut process.to, &open, &mut (mail.bytes)(), mail.length)?;
             dialogue(process, keys, limits, bounds)
+        })
+    }
+
+    fn read_report_once(&mut self, mail: &Mail<'_>) -> Result<Option<Report>, WorkerFailure> {
+        self.converse(mail.length, |process| {
+            let ask = ToWorker::ReadReport;
+            frame::write_from(&mut process.to, &ask, &mut (mail.bytes)(), mail.length)?;
+            let (answer, _) = frame::read::<FromWorker>(&mut process.from, job::from_worker(0))?;
+            match answer {
+                FromWorker::Report(None) => Ok(None),
+                FromWorker::Report(Some(report)) if lies_within(&report, mail.length) => {
+                    Ok(Some(*report))
+                }
+                _ => Err(out_of_turn()),
+            }
         })
     }
 
@@ -225,6 +246,21 @@ impl Worker {
     }
 }
 
+fn out_of_turn() -> FrameError {
+    FrameError::NotUnderstood("an answer to another question".to_owned())
+}
+
+/// Whether all places that a report names lie within so many bytes.
+fn lies_within(report: &Report, length: u64) -> bool {
+    let within = |end: usize| end as u64 <= length;
+    let sound =
+        |message: &std::ops::Range<usize>| message.start <= message.end && within(message.end);
+    report.messages.first().is_some_and(|first| {
+        let mut ends = std::iter::once(report.end).chain(report.other_end);
+        ends.all(|end| first.end <= end && within(end))
+    }) && report.messages.iter().all(sound)
+}
+
 fn dialogue(
     process: &mut Process,
     keys: &dyn KeyOps,
@@ -263,11 +299,7 @@ fn dialogue(
                 opened.rendition = has_rendition.then_some(raw);
                 return Ok(*opened);
             }
-            (FromWorker::Encrypted(_), _) => {
-                return Err(FrameError::NotUnderstood(
-                    "an answer to another question".to_owned(),
-                ));
-            }
+            (FromWorker::Encrypted(_) | FromWorker::Report(_), _) => return Err(out_of_turn()),
         }
     }
 }

@@ -222,6 +222,8 @@ pub enum Form {
     Original,
     /// With opened layers replaced in place.
     Rendition,
+    /// The journal report around it, as received: only for the mail's sender, to whom it tells no blind copy.
+    Report,
 }
 
 /// An answer.

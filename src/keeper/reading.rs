@@ -2,6 +2,7 @@
 //! anything out (requirement C8).
 
 use super::archiving::derive;
+use super::blind_copies::{hide_blind_copies, is_senders};
 use super::core::{Core, CoreError, lock};
 use super::detail::{ACCESS, AccessDetail};
 use super::manifest::{Arrival, Manifest};
@@ -10,7 +11,7 @@ use super::rights::Warrant;
 use crate::catalog::RecordMeta;
 use crate::id::{RecordId, TenantId};
 use crate::ledger::Event;
-use crate::mail::model::{Mailbox, Outcome};
+use crate::mail::model::Outcome;
 use crate::search::{Query, Scope};
 use crate::time::Timestamp;
 use data_encoding::BASE64;
@@ -142,6 +143,7 @@ impl Core {
         for arrival in &mut arrivals {
             hide_blind_copies(arrival, &text.to, warrant);
         }
+        let mail = manifest.mail();
         let opened = manifest.opened;
         Ok(MailView {
             record,
@@ -158,12 +160,13 @@ impl Core {
             text: text.body,
             attachments: text.attachments,
             notes: opened.text.notes,
-            original_bytes: manifest.original.length,
+            original_bytes: mail.end - mail.start,
             rendition_bytes: manifest.rendition.map(|entry| entry.length),
         })
     }
 
-    /// One mail's bytes as a stream. Whoever got it only by a later arrival gets that arrival's own bytes.
+    /// One mail's bytes as a stream. Whoever got it only by a later arrival gets that arrival's own bytes; of a journal report
+    /// everybody gets the mail in it, for the report tells blind copies.
     pub fn get(
         &self,
         warrant: &Warrant,
@@ -174,27 +177,54 @@ impl Core {
         let action = match form {
             Form::Original => "get original",
             Form::Rendition => "get rendition",
+            Form::Report => "get report",
         };
         self.note_access(warrant, Access::to(&meta, action, warrant))?;
         let manifest = self.manifest(&meta)?;
-        let mut content = self.content(&meta, &manifest, form)?;
         let arrivals = self.arrivals(&meta, &manifest, warrant)?;
-        let as_received = form == Form::Original || manifest.rendition.is_none();
-        let own = arrivals
-            .iter()
-            .find_map(|arrival| Some((arrival.own_prefix.as_ref()?, arrival.shared_from)));
-        match own {
-            Some((prefix, shared_from))
-                if as_received && arrivals.iter().all(|arrival| arrival.number > 0) =>
-            {
-                let prefix = BASE64
-                    .decode(prefix.as_bytes())
-                    .map_err(|_| CoreError::NoRecord(record))?;
-                io::copy(&mut (&mut content).take(shared_from), &mut io::sink())?;
-                Ok(Box::new(io::Cursor::new(prefix).chain(content)))
-            }
-            _ => Ok(Box::new(content)),
+        if form == Form::Report {
+            let mut arrivals = arrivals.iter();
+            let is_its =
+                |arrival: &&Arrival| arrival.report.is_some() && is_senders(arrival, warrant);
+            let arrival = arrivals.find(is_its).ok_or(CoreError::NoReport(record))?;
+            return self.exact_bytes(&meta, &manifest, arrival);
         }
+        let as_received = form == Form::Original || manifest.rendition.is_none();
+        match arrivals.first() {
+            Some(arrival) if as_received && arrival.number > 0 => {
+                let from = arrival.report.as_ref().map_or(0, |report| report.mail_from);
+                let prefix = own(arrival.own_prefix.as_ref(), record)?;
+                let own = prefix.get(usize::try_from(from).unwrap_or(usize::MAX)..);
+                let own = own.unwrap_or_default().to_vec();
+                let shared = arrival.shared_from..manifest.mail().end;
+                let content = self.original(&meta, &manifest, shared)?;
+                Ok(Box::new(io::Cursor::new(own).chain(content)))
+            }
+            _ => Ok(Box::new(self.content(&meta, &manifest, form)?)),
+        }
+    }
+
+    /// All bytes of an arrival as they were received, of a journal report what is around the mail too.
+    fn exact_bytes(
+        &self,
+        meta: &RecordMeta,
+        manifest: &Manifest,
+        arrival: &Arrival,
+    ) -> Result<Box<dyn Read>, CoreError> {
+        let length = manifest.original.length;
+        if arrival.number == 0 {
+            return Ok(Box::new(self.original(meta, manifest, 0..length)?));
+        }
+        let report = arrival.report.as_ref();
+        let suffix = report.and_then(|report| report.own_suffix.as_ref());
+        let (prefix, suffix) = (
+            own(arrival.own_prefix.as_ref(), meta.record)?,
+            own(suffix, meta.record)?,
+        );
+        let shared = arrival.shared_from..arrival.shared_until.unwrap_or(length);
+        let shared = self.original(meta, manifest, shared)?;
+        let all = io::Cursor::new(prefix).chain(shared);
+        Ok(Box::new(all.chain(io::Cursor::new(suffix))))
     }
 
     /// The record, if the warrant covers one of its arrivals. "Not there" and "not yours" look the same.
@@ -294,24 +324,10 @@ pub(super) fn scope(warrant: &Warrant) -> Scope {
     }
 }
 
-/// Leaves only the recipients that a reader knows of: the own mailboxes and those in To and Cc; to the sender all.
-fn hide_blind_copies(arrival: &mut Arrival, named: &[Mailbox], warrant: &Warrant) {
-    let own = |address: &str| warrant.mailboxes().contains(&address.to_lowercase());
-    if own(&arrival.sender) {
-        return;
-    }
-    let is_named = |address: &str| {
-        named
-            .iter()
-            .any(|mailbox| mailbox.address.eq_ignore_ascii_case(address))
-    };
-    let shown = |address: &str| own(address) || is_named(address);
-    // ORCPT names an address too.
-    let mut addresses = arrival.recipients.iter();
-    arrival
-        .recipient_parameters
-        .retain(|_| addresses.next().is_some_and(|address| shown(address)));
-    arrival.recipients.retain(|address| shown(address));
+/// Bytes that an arrival has of its own.
+fn own(base64: Option<&String>, record: RecordId) -> Result<Vec<u8>, CoreError> {
+    let bytes = BASE64.decode(base64.map_or(b"", |text| text.as_bytes()));
+    bytes.map_err(|_| CoreError::NoRecord(record))
 }
 
 fn one_line(manifest: &Manifest) -> String {

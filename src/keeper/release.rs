@@ -202,10 +202,7 @@ impl Core {
         let meta = self.record_meta(record)?;
         self.note_access(warrant, Access::to(&meta, "release", warrant))?;
         let manifest = self.manifest(&meta)?;
-        let length = manifest
-            .rendition
-            .as_ref()
-            .map_or(manifest.original.length, |entry| entry.length);
+        let length = manifest.readable_length();
         let bytes = || -> Box<dyn Read> {
             match self.content(&meta, &manifest, Form::Rendition) {
                 Ok(content) => Box::new(content),

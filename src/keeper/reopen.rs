@@ -65,7 +65,7 @@ fn open_waiting(
 fn open_one(core: &Core, worker: &mut Worker, record: RecordId) -> Result<(), CoreError> {
     let meta = core.record_meta(record)?;
     let manifest = core.manifest(&meta)?;
-    let length = manifest.original.length;
+    let mail = manifest.mail();
     let bytes = || -> Box<dyn Read> {
         match core.content(&meta, &manifest, Form::Original) {
             Ok(content) => Box::new(content),
@@ -74,7 +74,7 @@ fn open_one(core: &Core, worker: &mut Worker, record: RecordId) -> Result<(), Co
     };
     let keys = core.escrow(&meta.tenant)?;
     let mail = Mail {
-        length,
+        length: mail.end - mail.start,
         arrived: manifest.arrival.received,
         bytes: &bytes,
     };

@@ -1,20 +1,39 @@
 //! The operator's folder of certificates: `trust/anchors`, `trust/certificates`, `trust/crls` (CRLs in PEM or
 //! DER, OCSP responses in DER) and `trust/openpgp` (armored or binary). A file that cannot be read is named in the log and left out.
+//! Policy may name the anchors and the OpenPGP certificates that count by their fingerprints.
 
 use crate::durable::{self, FileError};
+use crate::id::Digest;
 use crate::mail::context::{OpenPgpCertificate, Trust};
+use crate::policy::{Trusted, Vouched};
 use openssl::ocsp::OcspResponse;
 use openssl::x509::{X509, X509Crl};
+use sequoia_openpgp::cert::{Cert, CertParser};
+use sequoia_openpgp::parse::Parse;
+use sequoia_openpgp::serialize::SerializeInto;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 const LARGEST: u64 = 64 << 20;
 
-/// Reads the folder; what is absent is empty.
-pub fn load(folder: &Path) -> Result<Trust, FileError> {
+/// Reads the folder, of which that counts that policy trusts; what is absent is empty. With it come warnings about what
+/// policy names and is not there.
+pub fn load(folder: &Path, policy: &Trusted) -> Result<(Trust, Vec<String>), FileError> {
     let mut trust = Trust::default();
-    for file in files(&folder.join("anchors"))? {
-        trust.anchors.extend(certificates(&file));
+    let mut found = BTreeSet::new();
+    for certificate in files(&folder.join("anchors"))?
+        .iter()
+        .flat_map(|file| certificates(file))
+    {
+        let fingerprint = Digest::of(&certificate).to_string();
+        if policy.anchors.counts(&fingerprint) {
+            trust.anchors.push(certificate);
+        } else {
+            trust.certificates.push(certificate);
+        }
+        found.insert(fingerprint);
     }
+    let mut warnings = missing(&policy.anchors, &found, "anchors");
     for file in files(&folder.join("certificates"))? {
         trust.certificates.extend(certificates(&file));
     }
@@ -25,14 +44,46 @@ pub fn load(folder: &Path) -> Result<Trust, FileError> {
             trust.crls.extend(crls(&file));
         }
     }
-    for bytes in files(&folder.join("openpgp"))? {
-        let bytes = dearmored(bytes);
-        trust.openpgp.push(OpenPgpCertificate {
-            bytes,
-            source: "directory".to_owned(),
-        });
+    let (vouched, found) = openpgp(&files(&folder.join("openpgp"))?, &policy.openpgp);
+    trust.openpgp = vouched;
+    warnings.extend(missing(&policy.openpgp, &found, "openpgp"));
+    Ok((trust, warnings))
+}
+
+fn missing(policy: &Vouched, found: &BTreeSet<String>, kind: &str) -> Vec<String> {
+    let warning = |fingerprint: &String| {
+        format!(
+            "the policy's trust.{kind} names a certificate that is not in trust/{kind}: {fingerprint}"
+        )
+    };
+    policy.missing(found).into_iter().map(warning).collect()
+}
+
+/// The OpenPGP certificates that count, and the fingerprints of those that are there, where policy names some. One that is
+/// not named is left out: unlike an intermediate certificate it is of no use without being trusted.
+fn openpgp(files: &[Vec<u8>], policy: &Vouched) -> (Vec<OpenPgpCertificate>, BTreeSet<String>) {
+    let vouched = |bytes| OpenPgpCertificate {
+        bytes,
+        source: "directory".to_owned(),
+    };
+    if *policy == Vouched::Folder {
+        let all = files.iter().map(|file| vouched(dearmored(file)));
+        return (all.collect(), BTreeSet::new());
     }
-    Ok(trust)
+    let (mut counting, mut found) = (Vec::new(), BTreeSet::new());
+    let certs = files
+        .iter()
+        .filter_map(|file| CertParser::from_bytes(file).ok());
+    for cert in certs.flatten().flatten() {
+        let fingerprint = cert.fingerprint().to_hex().to_lowercase();
+        if policy.counts(&fingerprint)
+            && let Ok(bytes) = cert.to_vec()
+        {
+            counting.push(vouched(bytes));
+        }
+        found.insert(fingerprint);
+    }
+    (counting, found)
 }
 
 fn files(folder: &Path) -> Result<Vec<Vec<u8>>, FileError> {
@@ -77,12 +128,122 @@ fn crls(file: &[u8]) -> Option<serde_bytes::ByteBuf> {
     parsed.ok()?.to_der().ok().map(Into::into)
 }
 
-fn dearmored(bytes: Vec<u8>) -> Vec<u8> {
-    use sequoia_openpgp::parse::Parse;
-    use sequoia_openpgp::serialize::Serialize;
-    let mut out = Vec::new();
-    match sequoia_openpgp::Cert::from_bytes(&bytes) {
-        Ok(cert) if cert.serialize(&mut out).is_ok() => out,
-        _ => bytes,
+fn dearmored(bytes: &[u8]) -> Vec<u8> {
+    let cert = Cert::from_bytes(bytes).and_then(|cert| cert.to_vec());
+    cert.unwrap_or_else(|_| bytes.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keeper::escrow_store::NoKeys;
+    use crate::mail::context::OpenPolicy;
+    use crate::mail::{Signature, Verdict};
+    use crate::time::{Clock, SystemClock};
+    use openssl::asn1::Asn1Time;
+    use openssl::cms::{CMSOptions, CmsContentInfo};
+    use openssl::hash::MessageDigest;
+    use openssl::nid::Nid;
+    use openssl::pkey::{PKey, Private};
+    use openssl::x509::X509NameBuilder;
+    use sequoia_openpgp::cert::CertBuilder;
+    use std::fs;
+
+    fn anchor(name: &str) -> Vec<u8> {
+        signer(name).0.to_der().expect("DER")
+    }
+
+    /// A certificate of `NAME@example.org` that vouches for itself.
+    fn signer(name: &str) -> (X509, PKey<Private>) {
+        let group = openssl::ec::EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).expect("a curve");
+        let key = openssl::ec::EcKey::generate(&group).expect("a key");
+        let key = PKey::from_ec_key(key).expect("a key");
+        let mut subject = X509NameBuilder::new().expect("a name");
+        subject
+            .append_entry_by_text("emailAddress", &format!("{name}@example.org"))
+            .expect("an address");
+        let subject = subject.build();
+        let mut made = X509::builder().expect("a certificate");
+        made.set_subject_name(&subject).expect("a subject");
+        made.set_issuer_name(&subject).expect("an issuer");
+        made.set_pubkey(&key).expect("a key");
+        let (from, until) = (Asn1Time::days_from_now(0), Asn1Time::days_from_now(9));
+        made.set_not_before(&from.expect("a day")).expect("set");
+        made.set_not_after(&until.expect("a day")).expect("set");
+        made.sign(&key, MessageDigest::sha256()).expect("signed");
+        (made.build(), key)
+    }
+
+    fn judged((certificate, key): &(X509, PKey<Private>), trust: &Trust) -> Signature {
+        let text = b"Content-Type: text/plain\r\n\r\nText.\r\n";
+        let flags = CMSOptions::BINARY;
+        let signed = CmsContentInfo::sign(Some(certificate), Some(key), None, Some(text), flags);
+        let signed = signed.and_then(|signed| signed.to_der()).expect("signed");
+        let mail = format!(
+            "From: own@example.org\r\nContent-Type: application/pkcs7-mime; smime-type=signed-data\r\n\
+             Content-Transfer-Encoding: base64\r\n\r\n{}\r\n",
+            data_encoding::BASE64.encode(&signed)
+        );
+        let (policy, now) = (OpenPolicy::default(), SystemClock.now());
+        let opened = crate::mail::open(mail.as_bytes(), &NoKeys, trust, &policy, now);
+        opened.signatures.into_iter().next().expect("a signature")
+    }
+
+    fn listed(fingerprints: &[&str]) -> Vouched {
+        Vouched::Listed(fingerprints.iter().map(|&one| one.to_owned()).collect())
+    }
+
+    #[test]
+    fn of_the_anchors_only_the_listed_count_and_a_missing_one_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir(folder.path().join("anchors")).expect("a folder");
+        let (signer, other) = (signer("own"), anchor("other"));
+        let own = signer.0.to_der().expect("DER");
+        for (name, certificate) in [("own.crt", &own), ("other.crt", &other)] {
+            fs::write(folder.path().join("anchors").join(name), certificate).expect("a file");
+        }
+        let (all, warnings) = load(folder.path(), &Trusted::default()).expect("read");
+        assert_eq!((all.anchors.len(), all.certificates.len()), (2, 0));
+        assert!(warnings.is_empty(), "{warnings:?}");
+        let absent = "0".repeat(64);
+        let anchors = listed(&[&Digest::of(&own).to_string(), &absent]);
+        let policy = Trusted {
+            anchors,
+            openpgp: Vouched::Folder,
+        };
+        let (some, warnings) = load(folder.path(), &policy).expect("read");
+        assert_eq!(some.anchors, [own]);
+        assert_eq!(some.certificates, [other], "an intermediate one");
+        let policy = Trusted {
+            anchors: listed(&[&Digest::of(&some.certificates[0]).to_string()]),
+            openpgp: Vouched::Folder,
+        };
+        let (without, _) = load(folder.path(), &policy).expect("read");
+        let (good, bad) = (judged(&signer, &some), judged(&signer, &without));
+        assert_eq!(good.verdict, Verdict::Valid, "{}", good.reason);
+        assert_eq!(bad.verdict, Verdict::UnknownSigner, "{}", bad.reason);
+        assert_ne!(good.anchors, bad.anchors, "the evidence names the anchors");
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(
+            warnings[0].contains("trust.anchors") && warnings[0].contains(&absent),
+            "{warnings:?}"
+        );
+    }
+
+    #[test]
+    fn of_the_openpgp_certificates_only_the_listed_vouch_also_those_in_a_ring() {
+        let cert = |id| {
+            let built = CertBuilder::general_purpose(Some(id)).generate();
+            built.expect("a certificate").0
+        };
+        let (own, other) = (cert("own@example.org"), cert("other@example.org"));
+        let ring = [own.to_vec().expect("bytes"), other.to_vec().expect("bytes")].concat();
+        let (all, _) = openpgp(std::slice::from_ref(&ring), &Vouched::Folder);
+        assert_eq!(all.len(), 1, "the ring as it is");
+        let policy = listed(&[&own.fingerprint().to_hex().to_lowercase()]);
+        let (some, found) = openpgp(&[ring], &policy);
+        assert_eq!(some.len(), 1);
+        assert_eq!(some[0].bytes, own.to_vec().expect("bytes"));
+        assert!(policy.missing(&found).is_empty());
     }
 }

@@ -13,18 +13,33 @@ use crate::keeper::archiving::opener::{self, header_of};
 use crate::mail::model::{Opened, SearchText};
 use crate::secret::Key;
 use std::io::{self, Read};
+use std::ops::Range;
 
 impl Core {
-    /// A part's content as a stream. A record without rendition gives its original for both forms.
+    /// The mail as a stream: of one that came in a journal report what is inside, for the report tells blind copies. A record
+    /// without rendition gives its original for both forms.
     pub fn content(
         &self,
         meta: &RecordMeta,
         manifest: &Manifest,
         form: Form,
-    ) -> Result<Content, CoreError> {
+    ) -> Result<Stretch, CoreError> {
         let reader = self.reader(&meta.tenant)?;
         let key = reader.record_key(meta.record, slot_place(meta.slot))?;
         self.content_with(manifest, form, &key)
+    }
+
+    /// A stretch of the original.
+    pub(super) fn original(
+        &self,
+        meta: &RecordMeta,
+        manifest: &Manifest,
+        range: Range<u64>,
+    ) -> Result<Stretch, CoreError> {
+        let reader = self.reader(&meta.tenant)?;
+        let key = reader.record_key(meta.record, slot_place(meta.slot))?;
+        let content = reader.open_part(manifest.record, &key, &manifest.original)?;
+        Ok(Stretch::of(content, range))
     }
 
     fn content_with(
@@ -32,14 +47,14 @@ impl Core {
         manifest: &Manifest,
         form: Form,
         key: &Key,
-    ) -> Result<Content, CoreError> {
-        let entry = match (form, &manifest.rendition) {
-            (Form::Rendition, Some(rendition)) => rendition,
-            _ => &manifest.original,
+    ) -> Result<Stretch, CoreError> {
+        let (entry, range) = match (form, &manifest.rendition) {
+            (Form::Rendition, Some(rendition)) => (rendition, 0..rendition.length),
+            _ => (&manifest.original, manifest.mail()),
         };
-        Ok(self
-            .reader(&manifest.tenant)?
-            .open_part(manifest.record, key, entry)?)
+        let reader = self.reader(&manifest.tenant)?;
+        let content = reader.open_part(manifest.record, key, entry)?;
+        Ok(Stretch::of(content, range))
     }
 
     /// Header fields and text of a record's readable form, decoded by a worker.
@@ -57,7 +72,7 @@ impl Core {
         manifest: &Manifest,
         key: &Key,
     ) -> Result<SearchText, CoreError> {
-        let entry = manifest.rendition.as_ref().unwrap_or(&manifest.original);
+        let length = manifest.readable_length();
         let whole = || -> Box<dyn Read> {
             match self.content_with(manifest, Form::Rendition, key) {
                 Ok(content) => Box::new(content),
@@ -65,10 +80,10 @@ impl Core {
             }
         };
         let arrived = manifest.arrival.received;
-        let opened = if entry.length <= worker.largest_mail() {
+        let opened = if length <= worker.largest_mail() {
             worker.open(
                 &Mail {
-                    length: entry.length,
+                    length,
                     arrived,
                     bytes: &whole,
                 },
@@ -87,7 +102,43 @@ impl Core {
             )
         };
         let opened: Opened = opened.unwrap_or_else(|failure| opener::unopened(&failure));
-        Ok(opened.text)
+        let mut text = opened.text;
+        if !manifest.opened.text.notes.is_empty() {
+            text.notes.clone_from(&manifest.opened.text.notes);
+        }
+        Ok(text)
+    }
+}
+
+/// A stretch of a part's content. The part is read to its end all the same, where its commitment is compared.
+pub struct Stretch {
+    content: Content,
+    skip: u64,
+    left: u64,
+}
+
+impl Stretch {
+    fn of(content: Content, range: Range<u64>) -> Self {
+        Self {
+            content,
+            skip: range.start,
+            left: range.end.saturating_sub(range.start),
+        }
+    }
+}
+
+impl Read for Stretch {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.skip > 0 {
+            io::copy(&mut (&mut self.content).take(self.skip), &mut io::sink())?;
+            self.skip = 0;
+        }
+        if self.left == 0 {
+            return io::copy(&mut self.content, &mut io::sink()).map(|_| 0);
+        }
+        let read = (&mut self.content).take(self.left).read(out)?;
+        self.left -= read as u64;
+        Ok(read)
     }
 }
 

@@ -3,20 +3,26 @@
 //! A pure parser. Whether a peer may report is the caller's decision; a report whose first part is not strictly
 //! of the known form gives nothing, so that a forged one plants no recipients.
 
-use super::bounds::Bounds;
-use super::context::Budget;
 use super::header;
 use super::mime::{self, Part};
 use super::{charset, transfer};
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// Recipients read from one report.
 const MAX_RECIPIENTS: usize = 10_000;
+/// Most parts: the envelope, the mail, a clear copy, and what nobody knows of yet.
+const MAX_PARTS: usize = 100;
 /// Largest envelope part, in bytes.
 const MAX_ENVELOPE: usize = 4 << 20;
+/// Longest address. Those that Exchange makes of X.500 names (`IMCEAEX-…`) are longer than RFC 5321 has them.
+const MAX_ADDRESS: usize = 2048;
+
+/// What is noted of a mail that is marked as a report and was taken as the mail that it is.
+pub const NOT_UNWRAPPED: &str = "journal report, not unwrapped";
 
 /// What a journal report says, and where the mail lies in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// `Sender`.
     pub sender: String,
@@ -27,12 +33,17 @@ pub struct Report {
     /// The recipients.
     pub recipients: Vec<Recipient>,
     /// The `message/rfc822` parts, in the report's bytes: the mail, and with journal report decryption a clear
-    /// copy after it.
+    /// copy after it. Never empty.
     pub messages: Vec<Range<usize>>,
+    /// Where the mail ends that begins with the first of them. By MIME (RFC 2046, 5.1.1) the line end in front of a boundary is the
+    /// boundary's. It is the mail's last one all the same where the mail would end without any.
+    pub end: usize,
+    /// Where it ends if that line end is the mail's, though the mail has one without it.
+    pub other_end: Option<usize>,
 }
 
 /// One line of the recipient list.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipient {
     /// How the report names the recipient.
     pub role: Role,
@@ -43,7 +54,7 @@ pub struct Recipient {
 }
 
 /// The label of a recipient line. All but [`Role::Recipient`] come from authenticated submission.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
     /// `To`.
     To,
@@ -56,7 +67,7 @@ pub enum Role {
 }
 
 /// Where an expanded or forwarded recipient came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Original {
     /// Member of this distribution list.
     Expanded(String),
@@ -82,28 +93,109 @@ pub fn is_marked(bytes: &[u8], root: &Part) -> bool {
 }
 
 /// Reads a journal report. `None` if `message` is none, or not strictly of the known form.
+///
+/// What lies in the mail inside has no part in this: it is not looked into, and a sender does not know the boundary.
 #[must_use]
-pub fn unwrap(message: &[u8], bounds: &Bounds) -> Option<Report> {
-    let (root, _) = mime::parse(message, 0, bounds, &Budget::default());
+pub fn unwrap(message: &[u8]) -> Option<Report> {
+    let root = mime::header_of(message);
     if !is_marked(message, &root) || !root.is_multipart() {
         return None;
     }
-    let (envelope, rest) = root.children.split_first()?;
-    if envelope.content_type.essence() != "text/plain" || envelope.body.len() > MAX_ENVELOPE {
+    let parts = parts(message, &root)?;
+    let (envelope, rest) = parts.split_first()?;
+    let report = envelope_of(&envelope_text(&message[envelope.clone()])?)?;
+    let messages = messages(message, rest)?;
+    let (end, other_end) = ends(message, messages.first()?)?;
+    Some(Report {
+        messages,
+        end,
+        other_end,
+        ..report
+    })
+}
+
+/// The parts of a multipart that is closed (RFC 2046, 5.1.1), without the line ends of the boundaries.
+fn parts(message: &[u8], root: &Part) -> Option<Vec<Range<usize>>> {
+    let boundary = root.content_type.parameter("boundary")?.trim_end();
+    if boundary.is_empty() {
         return None;
     }
-    let messages: Vec<Range<usize>> = rest
-        .iter()
-        .filter(|part| part.content_type.is_message())
-        .map(|part| part.body.clone())
-        .collect();
-    if messages.is_empty() {
+    let (mut parts, mut start) = (Vec::new(), None);
+    let body = root.body.start;
+    let first = message[body..].starts_with(b"--").then_some(body);
+    let others = memchr::memmem::find_iter(&message[body..], b"\n--").map(|at| body + at + 1);
+    for at in first.into_iter().chain(others) {
+        let (end, next) = mime::line_at(message, at);
+        let Some(closes) = delimiter(&message[at..end], boundary) else {
+            continue;
+        };
+        if let Some(start) = start {
+            let before = message[..at].strip_suffix(b"\n").unwrap_or(&message[..at]);
+            let before = before.strip_suffix(b"\r").unwrap_or(before);
+            parts.push(start..before.len().max(start));
+        }
+        if closes {
+            return Some(parts);
+        }
+        if parts.len() >= MAX_PARTS {
+            return None;
+        }
+        start = Some(next);
+    }
+    None
+}
+
+/// Whether a line that is this boundary closes the multipart; `None` for any other line.
+fn delimiter(line: &[u8], boundary: &str) -> Option<bool> {
+    let rest = line
+        .strip_prefix(b"--")?
+        .strip_prefix(boundary.as_bytes())?;
+    let rest = rest.trim_ascii_end();
+    match rest {
+        b"" => Some(false),
+        b"--" => Some(true),
+        _ => None,
+    }
+}
+
+/// The text of the first part.
+fn envelope_text(part: &[u8]) -> Option<String> {
+    let header = mime::header_of(part);
+    let is_text = header.content_type.essence() == "text/plain";
+    if !is_text || header.body.len() > MAX_ENVELOPE {
         return None;
     }
-    let body = transfer::decode(&message[envelope.body.clone()], &envelope.encoding(message));
-    let text = charset::decode(&body, envelope.content_type.parameter("charset"));
-    let report = envelope_of(&text)?;
-    Some(Report { messages, ..report })
+    let body = transfer::decode(&part[header.body.clone()], &header.encoding(part));
+    let charset = header.content_type.parameter("charset");
+    Some(charset::decode(&body, charset))
+}
+
+/// Where the messages in these parts lie; parts of other types are passed over. `None` if one is encoded, which RFC 2046, 5.2.1
+/// forbids: it does not lie in the report's bytes.
+fn messages(message: &[u8], parts: &[Range<usize>]) -> Option<Vec<Range<usize>>> {
+    let mut messages = Vec::new();
+    for part in parts {
+        let bytes = &message[part.clone()];
+        let header = mime::header_of(bytes);
+        if header.content_type.is_message() {
+            let encoding = header.encoding(bytes);
+            if !matches!(encoding.as_str(), "" | "7bit" | "8bit" | "binary") {
+                return None;
+            }
+            messages.push(part.start + header.body.start..part.end);
+        }
+    }
+    Some(messages)
+}
+
+/// See [`Report::end`] and [`Report::other_end`]. `None` for a mail of nothing.
+fn ends(message: &[u8], mail: &Range<usize>) -> Option<(usize, Option<usize>)> {
+    let (_, with_line_end) = mime::line_at(message, mail.end);
+    match &message[mail.clone()] {
+        [] => None,
+        [.., b'\n'] => Some((mail.end, Some(with_line_end))),
+        _ => Some((with_line_end, None)),
+    }
 }
 
 /// Reads the text of the first part: fields, one a line, recipients anywhere after the sender.
@@ -115,6 +207,8 @@ fn envelope_of(text: &str) -> Option<Report> {
         message_id: None,
         recipients: Vec::new(),
         messages: Vec::new(),
+        end: 0,
+        other_end: None,
     };
     for line in text
         .lines()
@@ -127,8 +221,8 @@ fn envelope_of(text: &str) -> Option<Report> {
         let (name, value) = line.split_once(':')?;
         let value = value.trim();
         match name.trim().to_ascii_lowercase().as_str() {
-            "sender" => sender = Some(bare_address(value).to_owned()),
-            "on-behalf-of" => report.on_behalf_of = Some(bare_address(value).to_owned()),
+            "sender" => sender = Some(bounded(bare_address(value))?),
+            "on-behalf-of" => report.on_behalf_of = Some(bounded(bare_address(value))?),
             "message-id" => report.message_id = Some(value.trim_matches(['<', '>']).to_owned()),
             "subject" | "label" | "mailbox" | "sentutc" | "receivedutc" => {}
             label => {
@@ -161,7 +255,7 @@ fn recipient(role: Role, value: &str) -> Option<Recipient> {
         None => (value, None),
         Some((address, rest)) => {
             let (how, from) = rest.split_once(':')?;
-            let from = bare_address(from.trim()).to_owned();
+            let from = bounded(bare_address(from.trim()))?;
             let original = match how.trim().to_ascii_lowercase().as_str() {
                 "expanded" => Original::Expanded(from),
                 "forwarded" => Original::Forwarded(from),
@@ -172,11 +266,16 @@ fn recipient(role: Role, value: &str) -> Option<Recipient> {
     };
     let address = bare_address(address.trim());
     let plausible = address.contains('@') && !address.contains(char::is_whitespace);
-    plausible.then(|| Recipient {
+    let address = bounded(address).filter(|_| plausible)?;
+    Some(Recipient {
         role,
-        address: address.to_owned(),
+        address,
         original,
     })
+}
+
+fn bounded(address: &str) -> Option<String> {
+    (address.len() <= MAX_ADDRESS).then(|| address.to_owned())
 }
 
 fn bare_address(text: &str) -> &str {
@@ -204,7 +303,7 @@ mod tests {
         let message = report(
             "Sender: a@x\r\nSubject: s: t\r\nMessage-Id: <1@x>\r\nTo: b@y\r\nBcc: c@y, Expanded: list@y\r\nRecipient: d@z, Forwarded: e@z",
         );
-        let found = unwrap(&message, &Bounds::default()).unwrap();
+        let found = unwrap(&message).unwrap();
         assert_eq!(
             (found.sender.as_str(), found.message_id.as_deref()),
             ("a@x", Some("1@x"))
@@ -215,10 +314,22 @@ mod tests {
             found.recipients[1].original,
             Some(Original::Expanded("list@y".into()))
         );
-        assert_eq!(
-            &message[found.messages[0].clone()],
-            b"From: a@x\r\nSubject: s\r\n\r\nbody"
-        );
+        let mail = b"From: a@x\r\nSubject: s\r\n\r\nbody";
+        assert_eq!(&message[found.messages[0].clone()], mail);
+        let start = found.messages[0].start;
+        let ends = (found.end, found.other_end);
+        assert_eq!(ends, (start + mail.len() + 2, None), "with its line end");
+    }
+
+    #[test]
+    fn the_line_end_before_the_boundary_may_be_the_mails_or_not() {
+        let message = String::from_utf8(report("Sender: a@x\r\nTo: b@y")).unwrap();
+        let more = message.replace("body\r\n", "body\r\n\r\n");
+        let found = unwrap(more.as_bytes()).unwrap();
+        let inside = |end| &more[found.messages[0].start..end];
+        let other_end = found.other_end.unwrap();
+        assert!(inside(found.end).ends_with("\r\n\r\nbody\r\n"));
+        assert!(inside(other_end).ends_with("\r\n\r\nbody\r\n\r\n"));
     }
 
     #[test]
@@ -229,22 +340,47 @@ mod tests {
             "Sender: a@x",
             "Sender: a@x\r\nTo: nobody",
         ] {
-            assert_eq!(
-                unwrap(&report(envelope), &Bounds::default()),
-                None,
-                "{envelope}"
-            );
+            assert_eq!(unwrap(&report(envelope)), None, "{envelope}");
         }
         let unmarked = String::from_utf8(report("Sender: a@x\r\nTo: b@y"))
             .unwrap()
             .replace("X-MS-Journal-Report:\r\n", "");
-        assert_eq!(unwrap(unmarked.as_bytes(), &Bounds::default()), None);
+        assert_eq!(unwrap(unmarked.as_bytes()), None);
+        let good = String::from_utf8(report("Sender: a@x\r\nTo: b@y")).unwrap();
+        let encoded = "message/rfc822\r\nContent-Transfer-Encoding: base64";
+        for (from, to) in [
+            ("message/rfc822", encoded),
+            ("\r\n--_u_--\r\n", "\r\n"),
+            ("\r\n--_u_--\r\n", "\r\n--_u_--more\r\n"),
+            ("boundary=\"_u_\"", "boundary=\"\""),
+            (
+                "\r\n\r\nFrom: a@x\r\nSubject: s\r\n\r\nbody\r\n",
+                "\r\n\r\n",
+            ),
+        ] {
+            let altered = good.replacen(from, to, 1);
+            assert_ne!(altered, good);
+            assert_eq!(unwrap(altered.as_bytes()), None, "{to}");
+        }
+    }
+
+    #[test]
+    fn recipients_and_addresses_are_bounded() {
+        let many = |count: usize| {
+            let lines: Vec<String> = (0..count).map(|n| format!("To: r{n}@y")).collect();
+            report(&format!("Sender: a@x\r\n{}", lines.join("\r\n")))
+        };
+        let found = unwrap(&many(MAX_RECIPIENTS)).unwrap();
+        assert_eq!(found.recipients.len(), MAX_RECIPIENTS);
+        assert_eq!(unwrap(&many(MAX_RECIPIENTS + 1)), None);
+        let long = report(&format!("Sender: a@x\r\nTo: {}@y", "b".repeat(MAX_ADDRESS)));
+        assert_eq!(unwrap(&long), None);
     }
 
     proptest! {
         #[test]
         fn never_panics(envelope in "(Sender|To|Bcc|, Expanded|: |a@x|\r\n|,|é){0,30}") {
-            let _ = unwrap(&report(&envelope), &Bounds::default());
+            let _ = unwrap(&report(&envelope));
             let _ = envelope_of(&envelope);
         }
     }

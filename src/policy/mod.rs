@@ -1,14 +1,19 @@
 //! The reviewed policy file: officers, thresholds, algorithms, retention. Text goes in, a
 //! [`ValidPolicy`] comes out, and nothing else makes one.
 
+mod journal;
 mod names;
 mod parse;
 mod read;
+mod trust;
 
 use crate::id::{Digest, TenantId};
 use crate::mail::context::OpenPolicy;
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use journal::JournalPolicy;
+pub use trust::{Trusted, Vouched};
 
 /// `keys-policy/default.toml`: 3 of 5 officers.
 pub const DEFAULT: &str = include_str!("../../keys-policy/default.toml");
@@ -95,6 +100,8 @@ pub struct ValidPolicy {
     cap_pcr: Option<u8>,
     tenants: BTreeSet<TenantId>,
     open: OpenPolicy,
+    trust: Trusted,
+    journal: JournalPolicy,
     max_size: Option<u64>,
     retention: Retention,
     exclusions: BTreeSet<String>,
@@ -156,6 +163,18 @@ impl ValidPolicy {
     #[must_use]
     pub const fn open(&self) -> &OpenPolicy {
         &self.open
+    }
+
+    /// Which of the certificates in the folder `trust/` vouch for signatures.
+    #[must_use]
+    pub const fn trust(&self) -> &Trusted {
+        &self.trust
+    }
+
+    /// From whom journal reports are believed.
+    #[must_use]
+    pub const fn journal(&self) -> &JournalPolicy {
+        &self.journal
     }
 
     /// Largest mail that is taken in, in bytes. `None`: no mail is ever refused for its size.

@@ -1,7 +1,9 @@
 //! Each table of the policy file, with what is allowed in it.
 
+use super::journal::{JournalPolicy, journal};
 use super::names::{is_algorithm, nearest_algorithm};
 use super::read::{Item, Section, Source, shortened};
+use super::trust::{Trusted, trust};
 use super::{Action, Period, PolicyError, Quorum, Retention, Rotation, ValidPolicy};
 use crate::id::{Digest, TenantId};
 use crate::mail::bounds::Bounds;
@@ -52,6 +54,12 @@ pub(super) fn parse(text: &str, file: &str, names: Names) -> Result<ValidPolicy,
         open: top
             .take("open")
             .map_or_else(|| Ok(OpenPolicy::default()), |item| open(&item, names))?,
+        trust: top
+            .take("trust")
+            .map_or_else(|| Ok(Trusted::default()), |item| trust(&item))?,
+        journal: top
+            .take("journal")
+            .map_or_else(|| Ok(JournalPolicy::default()), |item| journal(&item))?,
         max_size: top
             .take("intake")
             .map_or(Ok(None), |item| max_size(&item))?,
@@ -292,17 +300,7 @@ fn exclusions(item: &Item<'_>) -> Result<BTreeSet<String>, PolicyError> {
     let allowed = "a list of mail addresses, such as [\"works-council@example.org\"]";
     let mut out = BTreeSet::new();
     for entry in item.items(allowed)? {
-        let address = entry.text(allowed)?;
-        let halves = address
-            .rsplit_once('@')
-            .filter(|(local, domain)| !local.is_empty() && !domain.is_empty());
-        if halves.is_none()
-            || address.len() > 320
-            || address.chars().any(|c| c.is_whitespace() || c.is_control())
-        {
-            return Err(entry.refuse(format!("is {:?}", shortened(address)), allowed));
-        }
-        out.insert(address.to_lowercase());
+        out.insert(entry.mail_address(allowed)?);
     }
     Ok(out)
 }

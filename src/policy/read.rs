@@ -59,6 +59,21 @@ impl Item<'_> {
             .ok_or_else(|| self.wrong_type(allowed))
     }
 
+    /// A mail address, in lower case.
+    pub(super) fn mail_address(&self, allowed: &str) -> Result<String, PolicyError> {
+        let address = self.text(allowed)?;
+        let halves = address
+            .rsplit_once('@')
+            .filter(|(local, domain)| !local.is_empty() && !domain.is_empty());
+        if halves.is_none()
+            || address.len() > 320
+            || address.chars().any(|c| c.is_whitespace() || c.is_control())
+        {
+            return Err(self.refuse(format!("is {:?}", shortened(address)), allowed));
+        }
+        Ok(address.to_lowercase())
+    }
+
     pub(super) fn integer(&self, range: RangeInclusive<u64>) -> Result<u64, PolicyError> {
         let allowed = format!("a whole number from {} to {}", range.start(), range.end());
         let Some(integer) = self.value.get_ref().as_integer() else {

@@ -105,11 +105,85 @@ fn each_wrong_value_is_named_by_its_key() {
         ),
         ("exclusions = []", "exclusion = []", "exclusion"),
         ("exclusions = []", "exclusions = [", "the text"),
+        ("anchors = \"folder\"", "anchors = \"all\"", "trust.anchors"),
+        ("anchors = \"folder\"", "anchors = true", "trust.anchors"),
+        (
+            "anchors = \"folder\"",
+            "anchors = [\"AB\"]",
+            "trust.anchors[0]",
+        ),
+        ("openpgp = \"folder\"", "openpgp = [7]", "trust.openpgp[0]"),
+        ("openpgp = \"folder\"", "pgp = \"folder\"", "trust.pgp"),
+        (
+            "recipients = [] ",
+            "recipients = [\"journal@x.example\"] ",
+            "journal",
+        ),
+        ("peers = [] ", "peers = [\"192.0.2.1\"] ", "journal"),
+        (
+            "peers = [] ",
+            "peers = [\"192.0.2.1/24\"] ",
+            "journal.peers[0]",
+        ),
+        (
+            "peers = [] ",
+            "peers = [\"::1\", \"::1/128\"] ",
+            "journal.peers[1]",
+        ),
+        ("peers = [] ", "peers = [7] ", "journal.peers[0]"),
+        ("peers = [] ", "peer = [] ", "journal.peer"),
+        (
+            "peers = [] ",
+            "senders = [\"\"]\npeers = [] ",
+            "journal.senders[0]",
+        ),
+        (
+            "peers = [] ",
+            "senders = [\"<>\", \"<>\"]\npeers = [] ",
+            "journal.senders[1]",
+        ),
+        (
+            "recipients = [] ",
+            "recipients = [\"journal\"] ",
+            "journal.recipients[0]",
+        ),
     ];
     for (from, to, key) in cases {
         let text = DEMO.replace(from, to);
         assert_ne!(text, DEMO, "{from} is in demo.toml");
         assert_eq!(error_of(&text).key, key, "{from} -> {to}");
+    }
+}
+
+#[test]
+fn trust_is_the_folder_unless_fingerprints_are_listed() {
+    let (one, two, pgp) = ("a1".repeat(32), "0f".repeat(32), "9c".repeat(20));
+    let with = |table: &str| {
+        let whole = "[trust]\nanchors = \"folder\"\nopenpgp = \"folder\"\n";
+        assert!(DEMO.contains(whole));
+        DEMO.replace(whole, table)
+    };
+    let old = ValidPolicy::parse(&with(""), "p.toml").expect("policies of old");
+    let shipped = ValidPolicy::parse(DEMO, "p.toml").expect("demo.toml");
+    assert_eq!(old.trust(), shipped.trust());
+    assert!(old.trust().anchors.counts(&one));
+    let text = with(&format!(
+        "[trust]\nanchors = [\"{one}\", \"{two}\"]\nopenpgp = [\"{pgp}\"]\n"
+    ));
+    let listed = ValidPolicy::parse(&text, "p.toml").expect("valid");
+    let anchors = &listed.trust().anchors;
+    assert!(anchors.counts(&two) && !anchors.counts(&"00".repeat(32)));
+    assert_eq!(anchors.missing(&[one.clone()].into()), [&two]);
+    let none = ValidPolicy::parse(&with("[trust]\nanchors = []\n"), "p.toml").expect("valid");
+    assert!(!none.trust().anchors.counts(&one));
+    for (list, key) in [
+        (format!("\"{one}\", \"{one}\""), "trust.anchors[1]"),
+        (format!("\"{}\"", one.to_uppercase()), "trust.anchors[0]"),
+        (format!("\"{pgp}\""), "trust.anchors[0]"),
+    ] {
+        let error = error_of(&with(&format!("[trust]\nanchors = [{list}]\n")));
+        assert_eq!(error.key, key, "{error}");
+        assert!(error.allowed.contains("64 digits"), "{error}");
     }
 }
 

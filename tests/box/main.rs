@@ -7,6 +7,7 @@ mod commands;
 mod damage;
 mod faults;
 mod golden;
+mod journal;
 mod parent;
 mod people;
 mod reading;

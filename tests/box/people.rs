@@ -37,7 +37,7 @@ pub fn sealed(box_: &TestBox, name: &str, subject: &str) -> Vec<u8> {
     (lines.join("\r\n") + "\r\n").into_bytes()
 }
 
-fn openssl(folder: &Path, arguments: &str) -> Vec<u8> {
+pub fn openssl(folder: &Path, arguments: &str) -> Vec<u8> {
     let output = Command::new("openssl")
         .args(arguments.split_whitespace())
         .current_dir(folder)

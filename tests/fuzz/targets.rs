@@ -177,7 +177,7 @@ fn headers(input: &[u8]) {
 }
 
 fn journal_report(input: &[u8]) {
-    let _ = journal::unwrap(input, &Bounds::default());
+    let _ = journal::unwrap(input);
 }
 
 fn winmail(input: &[u8]) {

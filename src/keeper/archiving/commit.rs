@@ -9,7 +9,7 @@ use crate::catalog::{ArrivalMeta, Changes, RecordMeta};
 use crate::id::{Digest, RecordId, TenantId};
 use crate::keeper::core::{Core, CoreError};
 use crate::keeper::error::StoreError;
-use crate::keeper::manifest::{self, LaterArrival, VERSION};
+use crate::keeper::manifest::{self, Arrival, LaterArrival, VERSION};
 use crate::keeper::packing::{self, Texture};
 use crate::keeper::store::{NewRecord, Store};
 use crate::ledger::{Event, Place, Slot};
@@ -26,8 +26,9 @@ struct Written {
     arrivals: u32,
     /// The mailboxes of all arrivals.
     owners: BTreeSet<String>,
-    /// Length of the original, and where its own trace prefix ends.
+    /// What of the original further arrivals share, as in [`Arrival`].
     shared_from: u64,
+    shared_until: Option<u64>,
 }
 
 /// What a batch leaves to be done after the ledger has it.
@@ -188,7 +189,8 @@ fn write_new(
         slot,
         arrivals: 1,
         owners: derive::owners(&manifest.arrival).into_iter().collect(),
-        shared_from: task.prefix as u64,
+        shared_from: manifest.arrival.shared_from,
+        shared_until: manifest.arrival.shared_until,
     })
 }
 
@@ -201,18 +203,11 @@ fn write_again(
     store.ensure_segment()?;
     let number = entry.arrivals;
     entry.arrivals += 1;
-    let prefix = Some(BASE64.encode(&again.prefix));
     let later = LaterArrival {
         version: VERSION,
         salt: manifest::salt().0,
         record: entry.record.id,
-        arrival: derive::arrival(
-            number,
-            again.mail.id,
-            &again.mail.envelope,
-            prefix,
-            entry.shared_from,
-        ),
+        arrival: later_arrival(number, again, entry),
     };
     let (place, commitment) =
         append_text(store, &entry.record, PartKind::Arrival, entry.slot, &later)?;
@@ -238,6 +233,19 @@ fn write_again(
     }
     outcome.arrivals.push((position, entry.record.id, meta));
     Ok(())
+}
+
+fn later_arrival(number: u32, again: &Again, entry: &Written) -> Arrival {
+    let mut arrival = Arrival {
+        own_prefix: Some(BASE64.encode(&again.prefix)),
+        shared_from: entry.shared_from,
+        shared_until: entry.shared_until,
+        ..derive::arrival(number, again.mail.id, &again.mail.envelope, &again.journal)
+    };
+    if let Some(report) = &mut arrival.report {
+        report.own_suffix = Some(BASE64.encode(&again.suffix));
+    }
+    arrival
 }
 
 /// Seals a manifest or arrival; the commitment is SHA-256 of its JSON text, which holds a random salt.
@@ -296,7 +304,7 @@ fn read_known(core: &Core, again: &Again, meta: &RecordMeta) -> Result<Written, 
         .unwrap_or(0);
     let owners = meta.arrivals.iter().flat_map(|arrival| &arrival.owners);
     let owners = owners.cloned().collect();
-    let shared_from = core.manifest(meta)?.arrival.shared_from;
+    let first = core.manifest(meta)?.arrival;
     Ok(Written {
         record: NewRecord {
             id: meta.record,
@@ -305,7 +313,8 @@ fn read_known(core: &Core, again: &Again, meta: &RecordMeta) -> Result<Written, 
         slot,
         arrivals,
         owners,
-        shared_from,
+        shared_from: first.shared_from,
+        shared_until: first.shared_until,
     })
 }
 

@@ -1,5 +1,6 @@
 //! What catalog and search are given of a record: made from its manifest alone, so that a rebuild makes the same.
 
+use super::journal::{self, Journal};
 use crate::catalog::{ArrivalMeta, PartRef, RecordMeta, Sizes, SlotRef, Wait};
 use crate::id::SpoolId;
 use crate::intake::envelope::{Envelope, Source};
@@ -58,16 +59,10 @@ fn part(kind: PartKind, entry: &PartEntry) -> PartRef {
     }
 }
 
-/// How a mail arrived, as its manifest tells it.
+/// How a mail arrived, as its manifest tells it; what of its bytes is its own is filled in later.
 #[must_use]
-pub fn arrival(
-    number: u32,
-    spool_id: SpoolId,
-    envelope: &Envelope,
-    own_prefix: Option<String>,
-    shared_from: u64,
-) -> Arrival {
-    Arrival {
+pub fn arrival(number: u32, spool_id: SpoolId, envelope: &Envelope, journal: &Journal) -> Arrival {
+    let direct = Arrival {
         number,
         spool_id,
         received: envelope.arrived,
@@ -80,12 +75,26 @@ pub fn arrival(
         parameters: envelope.parameters.clone(),
         recipient_parameters: recipient_parameters(envelope),
         source: describe(&envelope.source),
-        own_prefix,
-        shared_from,
+        own_prefix: None,
+        shared_from: 0,
+        shared_until: None,
+        report: None,
+    };
+    let Journal::Report(report) = journal else {
+        return direct;
+    };
+    let recipients = report.recipients.iter();
+    Arrival {
+        sender: report.sender.clone(),
+        recipients: recipients.map(|one| one.address.clone()).collect(),
+        parameters: Vec::new(),
+        recipient_parameters: Vec::new(),
+        report: Some(journal::kept(report, envelope)),
+        ..direct
     }
 }
 
-fn recipient_parameters(envelope: &Envelope) -> Vec<Vec<String>> {
+pub(super) fn recipient_parameters(envelope: &Envelope) -> Vec<Vec<String>> {
     let all = envelope.recipients.iter();
     let all: Vec<_> = all.map(|one| one.parameters.clone()).collect();
     if all.iter().all(Vec::is_empty) {
@@ -121,10 +130,13 @@ pub fn arrival_meta(arrival: &Arrival) -> ArrivalMeta {
     }
 }
 
-/// The mailboxes of an arrival: everybody in its envelope, in one spelling for each mailbox.
+/// The mailboxes of an arrival: everybody in its envelope, or whom the journal report names instead, in one spelling for each
+/// mailbox.
 #[must_use]
 pub fn owners(arrival: &Arrival) -> Vec<String> {
+    let report = arrival.report.as_ref();
     let all: BTreeSet<String> = std::iter::once(&arrival.sender)
+        .chain(report.and_then(|report| report.on_behalf_of.as_ref()))
         .chain(&arrival.recipients)
         .map(|address| mailbox(address))
         .filter(|address| !address.is_empty())
@@ -134,7 +146,7 @@ pub fn owners(arrival: &Arrival) -> Vec<String> {
 
 /// The mailbox that an address of an envelope means (RFC 5321, 4.1.2): lower case, without a source route, without the
 /// domain's last dot, its local part without quotes that it doesn't need.
-fn mailbox(address: &str) -> String {
+pub(super) fn mailbox(address: &str) -> String {
     let routed = address.strip_prefix('@').and_then(|at| at.split_once(':'));
     let address = routed.map_or(address, |(_, address)| address).trim();
     let Some((local, domain)) = address.rsplit_once('@') else {

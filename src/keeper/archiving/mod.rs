@@ -5,13 +5,14 @@
 mod batch;
 pub mod commit;
 pub mod derive;
+mod journal;
 pub mod opener;
+mod seen;
 
-use crate::crypto::kdf::{Label, derive_bytes};
 use crate::id::{SpoolFileId, TenantId};
 use crate::intake::spool::{SpoolEvent, SpoolReader, SpooledMail};
 use crate::keeper::core::{Core, CoreError};
-use crate::keeper::manifest::trace_prefix;
+use crate::keeper::pool::Worker;
 use crate::keeper::reopen::NewKeys;
 use crate::keeper::store::NewRecord;
 use crate::keeper::troubles::Work;
@@ -19,9 +20,8 @@ use crate::mail::keyops::KeyHint;
 use batch::{Again, Batch, Task};
 use commit::{Failure, Known};
 use opener::{Lost, Openers, Preparing, TenantKeys};
-use sha2::{Digest as _, Sha256};
+use seen::Seen;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -39,15 +39,6 @@ const RETRY: Duration = Duration::from_secs(3);
 /// Content that is on its way into the archive.
 type UnderWay = Arc<Mutex<BTreeSet<(TenantId, [u8; 32])>>>;
 
-/// What a look at a mail tells.
-struct Seen {
-    tenant: TenantId,
-    prefix: Vec<u8>,
-    join: [u8; 32],
-    /// Its content is in the archive or on its way there.
-    known: bool,
-}
-
 /// The archiving threads' shared parts.
 pub struct Archiver {
     core: Arc<Core>,
@@ -55,6 +46,8 @@ pub struct Archiver {
     under_way: UnderWay,
     stop: Arc<AtomicBool>,
     new_keys: Sender<NewKeys>,
+    /// The seat for reading journal reports: nothing but those that policy believes comes there.
+    reports: Mutex<Worker>,
 }
 
 impl Archiver {
@@ -67,6 +60,7 @@ impl Archiver {
         new_keys: Sender<NewKeys>,
     ) -> Self {
         Self {
+            reports: Mutex::new(Worker::new(Arc::clone(&core.setup))),
             core,
             openers,
             under_way: UnderWay::default(),
@@ -214,33 +208,6 @@ impl Archiver {
         }
     }
 
-    /// What a mail is to the archive; `None` if the ledger has this very mail.
-    fn look_at(&self, mail: &SpooledMail) -> Result<Option<Seen>, CoreError> {
-        if self.core.catalog().by_spool_id(&mail.id)?.is_some() {
-            return Ok(None);
-        }
-        let tenant = self.core.tenant_or_default(&mail.envelope.tenant);
-        let (prefix, digest) = fingerprint(mail)?;
-        let join = derive_bytes(&self.core.join_key(&tenant)?, Label::JoinHash, &[&digest]);
-        // First under way, then the catalog: what a commit takes from the one is in the other by then.
-        let place = (tenant, join);
-        let mut under_way = self
-            .under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let fresh = under_way.insert(place.clone());
-        let archived = self.core.catalog().by_content(&place.0, &join);
-        if fresh && archived.is_err() {
-            under_way.remove(&place);
-        }
-        Ok(Some(Seen {
-            known: archived?.is_some() || !fresh,
-            tenant: place.0,
-            prefix,
-            join,
-        }))
-    }
-
     /// Sorts a mail into new ones and further arrivals.
     fn classify(
         mail: SpooledMail,
@@ -251,30 +218,33 @@ impl Archiver {
     ) {
         let Some(Seen {
             tenant,
-            prefix,
+            journal,
+            shared,
             join,
-            known,
+            own,
         }) = seen
         else {
             return;
         };
-        if known {
-            batch.again.push(Again {
+        match own {
+            Some((prefix, suffix)) => batch.again.push(Again {
                 tenant,
                 mail,
+                journal,
+                shared,
                 prefix,
+                suffix,
                 join,
-            });
-        } else {
-            let prefix = prefix.len();
-            preparing.add(Task {
+            }),
+            None => preparing.add(Task {
                 order,
                 tenant,
                 mail,
-                prefix,
+                journal,
+                shared,
                 join,
                 record: NewRecord::random(),
-            });
+            }),
         }
     }
 
@@ -327,15 +297,18 @@ impl Archiver {
         let Again {
             tenant,
             mail,
-            prefix,
+            journal,
+            shared,
             join,
+            ..
         } = batch.again.remove(position);
         let mut preparing = self.openers.batch();
         preparing.add(Task {
             order: 0,
             tenant,
             mail,
-            prefix: prefix.len(),
+            journal,
+            shared,
             join,
             record: NewRecord::random(),
         });
@@ -356,29 +329,4 @@ impl Archiver {
             let _ = self.new_keys.send((tenant.clone(), hints));
         }
     }
-}
-
-/// The trace prefix, and SHA-256 of what follows it.
-fn fingerprint(mail: &SpooledMail) -> io::Result<(Vec<u8>, [u8; 32])> {
-    if let Some(bytes) = mail.body.in_memory() {
-        let prefix = trace_prefix(bytes);
-        return Ok((
-            bytes[..prefix].to_vec(),
-            Sha256::digest(&bytes[prefix..]).into(),
-        ));
-    }
-    let mut body = mail.body.open();
-    let mut start = Vec::new();
-    (&mut body).take(64 * 1024).read_to_end(&mut start)?;
-    let prefix = trace_prefix(&start);
-    let mut sum = Sha256::new_with_prefix(&start[prefix..]);
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        match body.read(&mut buffer)? {
-            0 => break,
-            read => sum.update(&buffer[..read]),
-        }
-    }
-    start.truncate(prefix);
-    Ok((start, sum.finalize().into()))
 }

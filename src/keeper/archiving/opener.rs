@@ -4,7 +4,7 @@
 use super::batch::{Prepared, Task};
 use super::derive;
 use crate::id::{Digest, TenantId};
-use crate::keeper::manifest::{self, Manifest, PartEntry, VERSION};
+use crate::keeper::manifest::{self, Arrival, Manifest, PartEntry, VERSION};
 use crate::keeper::packing::{self, Sealed, Texture};
 use crate::keeper::pool::{Mail, Worker, WorkerFailure, WorkerSetup};
 use crate::mail::KeyOps;
@@ -179,6 +179,7 @@ fn prepare(worker: &mut Worker, task: Task, keys: &dyn TenantKeys, data: &Path) 
         rendition = opened.rendition.take();
         body = std::mem::take(&mut opened.text.body);
     }
+    task.journal.note(&mut opened);
     let sealed = seal_parts(&task, rendition.as_deref());
     Prepared {
         manifest: manifest(&task, opened),
@@ -190,13 +191,13 @@ fn prepare(worker: &mut Worker, task: Task, keys: &dyn TenantKeys, data: &Path) 
 }
 
 fn open(worker: &mut Worker, task: &Task, keys: &dyn KeyOps) -> Result<Opened, WorkerFailure> {
-    let mail = &task.mail;
     let limit = worker.largest_mail();
-    if mail.length <= limit {
-        let bytes = || mail.body.open() as Box<dyn Read>;
+    let readable = task.readable();
+    if readable.end - readable.start <= limit {
+        let bytes = || task.bytes();
         let whole = Mail {
-            length: mail.length,
-            arrived: mail.envelope.arrived,
+            length: readable.end - readable.start,
+            arrived: task.mail.envelope.arrived,
             bytes: &bytes,
         };
         return worker.open(&whole, keys);
@@ -213,12 +214,11 @@ fn open_header(
     keys: &dyn KeyOps,
     reason: String,
 ) -> Result<Opened, WorkerFailure> {
-    let mail = &task.mail;
-    let header = header_of(&mut *mail.body.open()).unwrap_or_default();
+    let header = header_of(&mut *task.bytes()).unwrap_or_default();
     let bytes = || Box::new(header.as_slice()) as Box<dyn Read>;
     let head = Mail {
         length: header.len() as u64,
-        arrived: mail.envelope.arrived,
+        arrived: task.mail.envelope.arrived,
         bytes: &bytes,
     };
     let mut opened = worker.open(&head, keys)?;
@@ -259,13 +259,19 @@ pub fn unopened(failure: &WorkerFailure) -> Opened {
 
 fn manifest(task: &Task, opened: Opened) -> Manifest {
     let mail = &task.mail;
+    let shared = &task.shared;
+    let arrival = Arrival {
+        shared_from: shared.start,
+        shared_until: (shared.end < mail.length).then_some(shared.end),
+        ..derive::arrival(0, mail.id, &mail.envelope, &task.journal)
+    };
     Manifest {
         version: VERSION,
         salt: manifest::salt().0,
         record: task.record.id,
         tenant: task.tenant.clone(),
         revision: 1,
-        arrival: derive::arrival(0, mail.id, &mail.envelope, None, task.prefix as u64),
+        arrival,
         join: Digest(task.join),
         original: PartEntry::to_come(),
         rendition: None,
@@ -296,6 +302,7 @@ mod tests {
     use crate::id::{SpoolFileId, SpoolId};
     use crate::intake::envelope::{Envelope, Source};
     use crate::intake::spool::{Body, SpooledMail};
+    use crate::keeper::archiving::journal::Journal;
     use crate::keeper::store::NewRecord;
     use crate::mail::context::{OpenPolicy, Trust};
     use crate::time::Timestamp;
@@ -340,7 +347,8 @@ mod tests {
             order,
             tenant,
             mail,
-            prefix: 0,
+            journal: Journal::Not("a test".into()),
+            shared: 0..4,
             join: [0; 32],
             record: NewRecord::random(),
         }

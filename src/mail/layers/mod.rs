@@ -18,7 +18,7 @@ use super::keyops::{KeyHint, KeyOps};
 use super::mime::{self, Part};
 use super::model::{Layer, Opened, Scope, Signature};
 use super::rendition::{Edits, replace_entity};
-use super::{charset, date, header, sniff, text, transfer};
+use super::{charset, date, header, journal, sniff, text, transfer};
 use crate::time::Timestamp;
 use std::borrow::Cow;
 
@@ -66,10 +66,13 @@ pub fn open(
     let message = with_line_feeds(message);
     let root = walk.parsed(&message, &place);
     let rendition = walk.parsed_entity(&message, &root, &place);
-    let text = match &rendition {
+    let mut text = match &rendition {
         Some(changed) => text::search_text(changed, &policy.bounds),
         None => text::search_text_of(&message, &root, &policy.bounds),
     };
+    if journal::is_marked(&message, &root) {
+        text.notes.push(journal::NOT_UNWRAPPED.to_owned());
+    }
     walk.into_opened(rendition, text)
 }
 

@@ -39,6 +39,11 @@ impl TestBox {
     /// Founds a box (2 of 3 officers) that can be unsealed more than once a boot and opens mail of at most 32 MB. It does
     /// not run yet.
     pub fn found() -> Self {
+        Self::found_with(&|policy| policy)
+    }
+
+    /// As [`TestBox::found`], with an altered policy.
+    pub fn found_with(altered: &dyn Fn(String) -> String) -> Self {
         let home = tempfile::tempdir().expect("a folder");
         let machine = Sim::start(&home.path().join("machine")).expect("a machine");
         let mut this = Self {
@@ -52,7 +57,7 @@ impl TestBox {
         let policy = policy
             .replace("cap_pcr = 12\n", "")
             .replace("message_bytes = 268_435_456", "message_bytes = 33_554_432");
-        fs::write(this.file("policy.toml"), policy).expect("a policy");
+        fs::write(this.file("policy.toml"), altered(policy)).expect("a policy");
         for name in OFFICERS {
             let passphrase = this.file(&format!("{name}.pass"));
             fs::write(&passphrase, format!("the passphrase of {name}\n")).expect("a passphrase");
@@ -75,16 +80,27 @@ impl TestBox {
 
     /// Founds a box, gives anna an account, starts it and signs her in.
     pub fn running() -> Self {
-        let mut this = Self::found();
+        Self::running_with(&|policy| policy)
+    }
+
+    /// As [`TestBox::running`], with an altered policy.
+    pub fn running_with(altered: &dyn Fn(String) -> String) -> Self {
+        let mut this = Self::found_with(altered);
         this.start();
-        fs::write(this.file("anna.pass"), "anna's password\n").expect("a password");
-        let password = this.file("anna.pass").display().to_string();
-        let officers = this.officers(2);
-        this.ok(&format!(
-            "user set anna --mailbox anna@example.org --password-file {password} {officers}"
-        ));
+        this.add_person("anna", "anna@example.org");
         this.login();
         this
+    }
+
+    /// Gives somebody an account with one mailbox.
+    pub fn add_person(&self, name: &str, mailbox: &str) {
+        let password = self.file(&format!("{name}.pass"));
+        fs::write(&password, format!("{name}'s password\n")).expect("a password");
+        self.ok(&format!(
+            "user set {name} --mailbox {mailbox} --password-file {} {}",
+            password.display(),
+            self.officers(2)
+        ));
     }
 
     /// A box on a new machine, restored from a golden vault's backup by the two officers whose files lie beside it. It
@@ -125,9 +141,14 @@ impl TestBox {
 
     /// Signs anna in; sessions do not outlive a keeper.
     pub fn login(&self) {
-        let password = self.file("anna.pass");
+        self.login_as("anna");
+    }
+
+    /// Signs a person in, in whose name the next commands are.
+    pub fn login_as(&self, name: &str) {
+        let password = self.file(&format!("{name}.pass"));
         self.ok(&format!(
-            "login anna --passphrase-file {}",
+            "login {name} --passphrase-file {}",
             password.display()
         ));
     }
@@ -328,6 +349,12 @@ impl TestBox {
     /// A connection to the box's SMTP over TLS.
     pub fn smtp(&self) -> std::io::Result<smtp::Client> {
         smtp::Client::connect(self.smtps, &self.data().join("tls/certificate.pem"))
+    }
+
+    /// As [`TestBox::smtp`], from another address of this machine (127.0.0.0/8).
+    pub fn smtp_from(&self, source: std::net::Ipv4Addr) -> std::io::Result<smtp::Client> {
+        let certificate = self.data().join("tls/certificate.pem");
+        smtp::Client::connect_from(source, self.smtps, &certificate)
     }
 
     /// Sends one mail to anna, which must be accepted; gives its queue id.

@@ -4,7 +4,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,24 @@ pub struct Client(BufReader<StreamOwned<ClientConnection, TcpStream>>);
 impl Client {
     /// Connects and says EHLO.
     pub fn connect(port: u16, certificate: &Path) -> io::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        Self::over(TcpStream::connect(("127.0.0.1", port))?, certificate)
+    }
+
+    /// As [`Client::connect`], from this address of the machine.
+    pub fn connect_from(source: Ipv4Addr, port: u16, certificate: &Path) -> io::Result<Self> {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from((source, 0)))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let stream = runtime.block_on(socket.connect(address))?;
+        let stream = runtime.block_on(async { stream.into_std() })?;
+        stream.set_nonblocking(false)?;
+        Self::over(stream, certificate)
+    }
+
+    fn over(stream: TcpStream, certificate: &Path) -> io::Result<Self> {
         stream.set_read_timeout(Some(Duration::from_secs(120)))?;
         let mut roots = RootCertStore::empty();
         let certificate = CertificateDer::from_pem_file(certificate).map_err(io::Error::other)?;
