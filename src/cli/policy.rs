@@ -44,7 +44,7 @@ pub fn run(command: &PolicyCommand, to: &mut dyn Write) -> Result<(), PolicyComm
         .map_err(|_| PolicyCommandError::NotText(file.clone()))?;
     let policy = ValidPolicy::parse(&text, &file.display().to_string())?;
     let quorum = policy.quorum();
-    let warnings = warnings(&policy);
+    let warnings = policy.warnings();
     if *json {
         let said = serde_json::json!({
             "valid": true, "digest": policy.digest(), "officers": quorum.officers, "required": quorum.required,
@@ -123,28 +123,6 @@ const fn listed(policy: &Vouched) -> Option<&BTreeSet<String>> {
     }
 }
 
-/// What a valid policy should not say all the same.
-fn warnings(policy: &ValidPolicy) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let (people, required) = (policy.threshold(Action::People), policy.quorum().required);
-    if people < required {
-        warnings.push(format!(
-            "thresholds.people is {people}, below officers.required ({required}): so few officers can give a person, or themselves, \
-             any mailbox; set it to {required}"
-        ));
-    }
-    let journal = policy.journal();
-    if !journal.is_empty() && journal.is_of_any_sender() {
-        warnings.push(
-            "journal.senders is missing: who can mail to the journaling mailbox through one of journal.peers can forge a report, and \
-             with it mail in anybody's mailbox; name the reports' envelope senders, and have the server take mail for that mailbox \
-             from nobody but itself"
-                .to_owned(),
-        );
-    }
-    warnings
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,9 +163,10 @@ mod tests {
             )
             .replace("peers = [] ", "peers = [\"192.0.2.10\"] ");
         let senders = journal.replace("peers = [", "senders = [\"<>\"]\npeers = [");
-        for (text, warns) in [(journal, true), (senders, false)] {
+        let excluded = DEFAULT.replace("exclusions = []", "exclusions = [\"doctor@example.org\"]");
+        for (text, warns) in [(journal, true), (senders, false), (excluded, true)] {
             let policy = ValidPolicy::parse(&text, "p.toml").expect("valid");
-            assert_eq!(warnings(&policy).len(), usize::from(warns), "{text}");
+            assert_eq!(policy.warnings().len(), usize::from(warns), "{text}");
         }
         std::fs::write(&file, DEFAULT.replace("\"online\"", "\"sealed\"")).expect("write");
         let error = run(&PolicyCommand::Check { file, json: true }, &mut Vec::new())

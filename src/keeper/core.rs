@@ -128,7 +128,9 @@ impl Core {
         let (trust, warnings) = opening::trust(&data, &policy, &escrow)?;
         let setup = Arc::new(WorkerSetup::new(trust, policy.open().clone())?);
         let troubles = Troubles::default();
-        warnings.into_iter().for_each(|one| troubles.keep(one));
+        let unapplied = policy.unapplied();
+        let warnings = warnings.into_iter().chain(unapplied);
+        warnings.for_each(|one| troubles.keep(one));
         let search = Arc::new(search);
         let core = Arc::new(Self {
             policy,

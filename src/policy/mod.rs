@@ -6,6 +6,7 @@ mod names;
 mod parse;
 mod read;
 mod trust;
+mod warnings;
 
 use crate::id::{Digest, TenantId};
 use crate::mail::context::OpenPolicy;

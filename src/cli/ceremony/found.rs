@@ -90,6 +90,9 @@ pub fn found(
 ) -> Result<FoundReport, CeremonyCommandError> {
     vacant(&request.data)?;
     let policy = ValidPolicy::parse(&request.policy, &request.policy_name)?;
+    for warning in policy.warnings() {
+        narrator.say(&format!("Warning: {warning}"));
+    }
     let publics = request
         .officers
         .iter()
