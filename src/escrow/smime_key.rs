@@ -5,7 +5,8 @@ pub use super::smime_load::{load, load_nameless};
 use super::{KeyInfo, KeyProblem, UserKey, kem};
 use crate::id::Digest;
 use crate::mail::keyops::{Kdf, KeyHint, KeyRefusal, KeyWrap, SessionKey, Wrapped};
-use crate::mail::smime::{algorithm, ber, certificates, chain, legacy, verify, wrap};
+use crate::mail::smime::{ber, certificates, chain, verify, wrap};
+use crate::mail::{digest, legacy};
 use crate::secret::SecretBytes;
 use ber::{Element, tag};
 use openssl::bn::{BigNum, BigNumContext};
@@ -388,7 +389,7 @@ fn ec_peer(own: &PKey<Private>, bits: &[u8]) -> Option<PKey<Public>> {
 }
 
 fn md(name: &str) -> Result<&'static MdRef, KeyRefusal> {
-    let digest = algorithm::digest(name).ok_or(KeyRefusal::DoesNotOpen)?;
+    let digest = digest::named(name).ok_or(KeyRefusal::DoesNotOpen)?;
     Md::from_nid(digest.type_()).ok_or(KeyRefusal::DoesNotOpen)
 }
 

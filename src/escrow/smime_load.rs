@@ -3,8 +3,9 @@
 
 use super::smime_key::SmimeKey;
 use super::{KeyProblem, UserKey, rounds};
+use crate::mail::legacy;
 use crate::mail::smime::ber::{Element, tag};
-use crate::mail::smime::{certificates, legacy};
+use crate::mail::smime::certificates;
 use crate::secret::SecretBytes;
 use openssl::pkcs12::Pkcs12;
 use openssl::pkey::{PKey, Private};

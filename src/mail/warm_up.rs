@@ -3,7 +3,7 @@
 /// Initialises OpenSSL with its legacy provider, and the OpenPGP library. Called once, before confinement.
 pub fn warm_up() {
     openssl::init();
-    if !super::smime::legacy::enable() {
+    if !super::legacy::enable() {
         tracing::warn!(
             "this build of OpenSSL lacks the legacy algorithms: old S/MIME mail does not open"
         );

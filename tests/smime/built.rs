@@ -122,7 +122,7 @@ fn kek_recipient(wrap: &str, wrapped: &[u8]) -> Vec<u8> {
 
 #[test]
 fn wraps_that_openssl_lacks() {
-    strongroom::mail::smime::legacy::enable();
+    strongroom::mail::legacy::enable();
     let hex = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
     for (nid, wrap, length) in [
         (Nid::CAMELLIA_128_ECB, "1.2.392.200011.61.1.1.3.2", 16),

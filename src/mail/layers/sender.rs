@@ -48,6 +48,10 @@ fn in_fields(bytes: &[u8], root: &Part) -> Vec<String> {
             .map(|mailbox| mailbox.address.to_lowercase())
             .filter(|address| !address.is_empty())
             .collect();
+        all.extend(named.iter().map(|one| address::compared(one)));
+        if named.len() == 1 && !is_cut && !may_hold_more(value) {
+            continue;
+        }
         let known: HashSet<&str> = named.iter().map(String::as_str).collect();
         let text = decode_words(&unfolded(value)).to_lowercase();
         let others = text
@@ -57,7 +61,6 @@ fn in_fields(bytes: &[u8], root: &Part) -> Vec<String> {
             .filter(|word| is_address(word) && !known.contains(word))
             .map(str::to_owned);
         let others: Vec<String> = others.collect();
-        all.extend(named.iter().map(|one| address::compared(one)));
         all.extend(others.iter().map(|one| address::compared(one)));
         if is_cut {
             all.push(OTHERS.to_owned());
@@ -68,6 +71,13 @@ fn in_fields(bytes: &[u8], root: &Part) -> Vec<String> {
         all.push(OTHERS.to_owned());
     }
     all
+}
+
+/// Whether a From field with one mailbox may show another address.
+fn may_hold_more(value: &[u8]) -> bool {
+    memchr::memchr_iter(b'@', value).count() != 1
+        || !value.is_ascii()
+        || memchr::memmem::find(value, b"=?").is_some()
 }
 
 /// True if `root` is a mail's header, with more than the fields of MIME.

@@ -320,7 +320,7 @@ fn candidates<'a>(
 
 /// Hashes the bytes as this signature wants it: salt (version 6), data, the signature's own fields.
 fn digest(packet: &SignaturePacket, bytes: &[u8], header: &[u8]) -> Option<Vec<u8>> {
-    if matches!(packet.version(), 2 | 5) {
+    if packet.version() < 6 {
         return packet.digest(&[bytes], header);
     }
     let signature = &packet.fields;
@@ -361,7 +361,10 @@ fn unchecked(signature: &openpgp::packet::Signature, depth: u32) -> Signature {
     evidence.time = signature.signature_creation_time().map(timestamp);
     evidence.algorithms = vec![
         public_key_name(signature.pk_algo().into()),
-        hash_name(signature.hash_algo()),
+        hash_name(signature.hash_algo()).map_or_else(
+            || format!("hash {}", u8::from(signature.hash_algo())),
+            str::to_owned,
+        ),
     ];
     evidence
 }
@@ -380,8 +383,9 @@ pub(super) fn timestamp(time: SystemTime) -> Timestamp {
     Timestamp::from_seconds(time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()))
 }
 
-fn hash_name(hash: HashAlgorithm) -> String {
-    match u8::from(hash) {
+/// The usual name of a digest; `None` if it is not known here.
+pub(super) fn hash_name(hash: HashAlgorithm) -> Option<&'static str> {
+    Some(match u8::from(hash) {
         1 => "MD5",
         2 => "SHA-1",
         3 => "RIPEMD-160",
@@ -391,7 +395,6 @@ fn hash_name(hash: HashAlgorithm) -> String {
         11 => "SHA-224",
         12 => "SHA3-256",
         14 => "SHA3-512",
-        other => return format!("hash {other}"),
-    }
-    .to_owned()
+        _ => return None,
+    })
 }

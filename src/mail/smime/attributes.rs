@@ -5,6 +5,7 @@ use super::ber::{BerError, Element, Reader, der, tag};
 use super::structure::{SignerInfo, attribute_values};
 use super::verify::Fit;
 use super::{algorithm, oids, verify};
+use crate::mail::digest;
 use crate::time::Timestamp;
 use const_oid::ObjectIdentifier;
 use openssl::pkey::{PKey, Public};
@@ -77,7 +78,7 @@ pub fn attributes_fit(
     for body in orders {
         let bytes = der(tag::SET, body);
         let mut digest = |name| {
-            algorithm::hash_public(name, [Ok::<_, ()>(bytes.as_slice())].into_iter())
+            digest::of_public(name, [Ok::<_, ()>(bytes.as_slice())].into_iter())
                 .ok()
                 .flatten()
         };
@@ -140,7 +141,7 @@ fn is_named(value: &Element<'_>, usual: &str, certificate: &[u8]) -> Result<bool
         usual
     };
     let stated = id.value("a digest")?.octet_string()?;
-    let computed = algorithm::hash(name, [Ok::<_, BerError>(certificate)].into_iter())?;
+    let computed = digest::of(name, [Ok::<_, BerError>(certificate)].into_iter())?;
     Ok(computed.is_none_or(|computed| computed == *stated))
 }
 

@@ -1,12 +1,13 @@
 //! `AuthenticatedData` (RFC 5652 §9): content in the clear, with a MAC whose key only the recipients have. Whoever has
 //! a key can check that another holder of it wrote this; it signs nothing.
 
-use super::algorithm::{self, Algorithm};
+use super::algorithm::Algorithm;
 use super::ber::{BerError, Element, der, tag};
 use super::key_search::{Recipients, Search};
 use super::structure::{Encapsulated, attribute_values};
 use super::{collect, damaged, layer, oids};
 use crate::mail::context::{Context, Failure, Unopened, Unwrapped};
+use crate::mail::digest;
 use crate::mail::model::{Integrity, Layer};
 use openssl::pkey::PKey;
 use openssl::sign::Signer;
@@ -143,7 +144,7 @@ fn authenticated_bytes(data: &AuthenticatedData<'_>) -> Result<Vec<u8>, String> 
         .digest
         .and_then(|digest| oids::digest_name(&digest.oid))
         .ok_or("the digest of the content is not known")?;
-    let digest = algorithm::hash(name, [Ok::<_, ()>(content.as_slice())].into_iter());
+    let digest = digest::of(name, [Ok::<_, ()>(content.as_slice())].into_iter());
     if digest != Ok(Some(stated.into_owned())) {
         return Err("the content is not what was authenticated".to_owned());
     }
@@ -173,6 +174,6 @@ fn hmac_digest(algorithm: &Algorithm<'_>) -> Option<&'static str> {
 
 fn mac(digest: &str, key: &[u8], bytes: &[u8]) -> Option<Vec<u8>> {
     let key = PKey::hmac(key).ok()?;
-    let mut signer = Signer::new(algorithm::digest(digest)?, &key).ok()?;
+    let mut signer = Signer::new(digest::named(digest)?, &key).ok()?;
     signer.sign_oneshot_to_vec(bytes).ok()
 }

@@ -234,7 +234,7 @@ pub fn find_in<C: AsRef<[Rc<Certificate>]>>(
         names.is_some_and(|names| wanted.fits(names))
     });
     let mut found: Vec<Rc<Certificate>> = Vec::new();
-    for one in known.find(id).iter().chain(named) {
+    for one in known.find(&wanted).iter().chain(named) {
         if found.len() < MOST_OF_A_NAME && found.iter().all(|other| other.id != one.id) {
             found.push(Rc::clone(one));
         }

@@ -4,7 +4,6 @@
 
 use super::ber::tag;
 use super::certificates::{Certificate, Source, Wanted};
-use super::structure::Identifier;
 use super::verify;
 use crate::id::Digest;
 use crate::mail::context::Trust;
@@ -133,12 +132,11 @@ impl Known {
         }
     }
 
-    /// The certificates that `id` names: renewed ones have one key identifier, and nobody keeps two authorities from
+    /// The certificates that are named so: renewed ones have one key identifier, and nobody keeps two authorities from
     /// using one name.
     #[must_use]
-    pub fn find(&self, id: &Identifier<'_>) -> &[Rc<Certificate>] {
-        let found = Wanted::of(id).and_then(|wanted| self.named.get(&wanted));
-        found.map_or(&[], Vec::as_slice)
+    pub fn find(&self, wanted: &Wanted) -> &[Rc<Certificate>] {
+        self.named.get(wanted).map_or(&[], Vec::as_slice)
     }
 
     /// Whether this very certificate was known before the mail came.

@@ -3,7 +3,8 @@
 
 use super::algorithm::Algorithm;
 use super::ber::{BerError, Chunks, Element, tag};
-use super::{legacy, oids};
+use super::oids;
+use crate::mail::legacy;
 use crate::mail::model::Integrity;
 use openssl::cipher::Cipher;
 use openssl::cipher_ctx::CipherCtx;

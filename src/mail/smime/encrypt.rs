@@ -1,8 +1,8 @@
 //! Encrypting a recovered mail to its person's new certificate, as a whole S/MIME message that OpenSSL and
 //! gpgsm open: AES-256-CBC, with RSA or ECDH as the certificate's key wants it.
 
-use super::legacy;
 use super::release_check::{self, CheckError};
+use crate::mail::legacy;
 use crate::mail::outside;
 use openssl::cms::{CMSOptions, CmsContentInfo};
 use openssl::error::ErrorStack;

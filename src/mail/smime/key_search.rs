@@ -284,7 +284,7 @@ fn password_key(password: &PasswordWrap, passphrase: &SecretBytes) -> Option<Sec
     let kek = match &password.salt {
         None => passphrase.duplicate(),
         Some(salt) => {
-            let digest: MessageDigest = super::algorithm::digest(password.digest)?;
+            let digest: MessageDigest = crate::mail::digest::named(password.digest)?;
             let rounds =
                 Some(password.iterations).filter(|rounds| (1..=MAX_ITERATIONS).contains(rounds))?;
             let mut kek = vec![0; password.key_bytes];

@@ -12,7 +12,6 @@ pub mod content;
 pub mod encrypt;
 pub mod enveloped;
 mod key_search;
-pub mod legacy;
 pub mod name;
 pub mod oids;
 mod rating;
@@ -32,6 +31,7 @@ use super::context::{Context, Failure, Unopened, Unwrapped};
 use super::inflate::{self, Limit, Pieces};
 use super::model::{Format, Integrity, Layer, Outcome, Signature};
 use crate::id::Digest;
+use crate::mail::digest;
 use ber::Element;
 use const_oid::ObjectIdentifier;
 use signed::Signed;
@@ -189,7 +189,7 @@ fn digested(content: Element<'_>, ctx: &Context<'_>) -> Result<Unwrapped, Unopen
             .algorithms
             .push(name.map_or_else(|| digest.oid.to_string(), str::to_owned));
         let plaintext = collect(encapsulated.octets(), ctx)?;
-        let computed = algorithm::hash(
+        let computed = digest::of(
             name.unwrap_or_default(),
             [Ok::<_, ()>(plaintext.as_slice())].into_iter(),
         );

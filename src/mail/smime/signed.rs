@@ -11,9 +11,10 @@ use super::revocation::Data;
 use super::signed_content::{Content, LineEnds};
 use super::structure::{SignedData, SignerInfo};
 use super::verify::Fit;
-use super::{algorithm, damaged, layer, oids, verify};
+use super::{damaged, layer, oids, verify};
 use crate::id::Digest;
 use crate::mail::context::{Context, Failure, Unopened, Unwrapped};
+use crate::mail::digest;
 use crate::mail::model::{Format, Layer, Signature, SignatureMath, Verdict, shortened};
 use const_oid::ObjectIdentifier;
 use openssl::pkey::{PKey, Public};
@@ -383,11 +384,7 @@ impl Judge<'_, '_> {
         ends: LineEnds,
         name: &'static str,
     ) -> Option<Vec<u8>> {
-        let compute = || {
-            algorithm::hash_public(name, content.pieces(ends))
-                .ok()
-                .flatten()
-        };
+        let compute = || digest::of_public(name, content.pieces(ends)).ok().flatten();
         self.digests
             .entry((ends, name))
             .or_insert_with(compute)

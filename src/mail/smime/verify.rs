@@ -1,11 +1,10 @@
 //! The bare signature check: does this signature fit these bytes and this key? Nothing here trusts anybody.
 
-use super::algorithm::{self, Algorithm};
+use super::algorithm::Algorithm;
 use super::ber::{Element, der, tag};
-use super::legacy;
 use super::oids;
 use super::structure::SignerInfo;
-use crate::mail::rsa;
+use crate::mail::{digest, legacy, rsa};
 use openssl::error::ErrorStack;
 use openssl::md::Md;
 use openssl::pkey::{Id, PKey, Public};
@@ -222,7 +221,7 @@ fn md(name: &str) -> Option<&'static openssl::md::MdRef> {
         "SHA-512" => return Some(Md::sha512()),
         _ => {}
     }
-    Md::from_nid(algorithm::digest(name)?.type_())
+    Md::from_nid(digest::named(name)?.type_())
 }
 
 fn plain_to_der(signature: &[u8]) -> Option<Vec<u8>> {

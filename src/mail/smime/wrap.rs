@@ -2,9 +2,8 @@
 //! and RC2 wraps (RFC 3217), the password wrap (RFC 3211), the KDFs of X9.42, X9.44 and X9.63, and HKDF (RFC 5869). Shared by
 //! the openers here and by escrowed keys.
 
-use super::algorithm;
-use super::legacy;
 use crate::mail::keyops::{Kdf, KeyWrap};
+use crate::mail::{digest, legacy};
 use crate::secret::SecretBytes;
 use openssl::cipher::Cipher;
 use openssl::cipher_ctx::{CipherCtx, CipherCtxFlags};
@@ -130,7 +129,7 @@ fn counted(
         }
         let pieces = zeroize::Zeroizing::new(block(&counter.to_be_bytes()));
         let pieces = pieces.iter().map(|piece| Ok::<_, ()>(piece.as_slice()));
-        key.extend_from_slice(&algorithm::hash(digest, pieces).ok()??);
+        key.extend_from_slice(&digest::of(digest, pieces).ok()??);
     }
     key.truncate(length);
     Some(SecretBytes::new(key.to_vec()))
@@ -138,7 +137,7 @@ fn counted(
 
 /// HKDF without salt: `length` bytes from `secret`.
 fn hkdf(digest: &str, secret: &[u8], info: &[u8], length: usize) -> Option<SecretBytes> {
-    let md = Md::from_nid(algorithm::digest(digest)?.type_())?;
+    let md = Md::from_nid(digest::named(digest)?.type_())?;
     let mut context = PkeyCtx::new_id(Id::HKDF).ok()?;
     context.derive_init().ok()?;
     context.set_hkdf_md(md).ok()?;

@@ -1,10 +1,12 @@
 //! Signature packets of versions 2 to 6 (RFC 9580 §5.2, RFC 1991 §6.2, draft-koch-librepgp §5.2). Versions 2 and 5 differ
 //! from 3 and 4 in what is hashed, not in how they are written, so Sequoia reads them as such.
 
+use crate::mail::digest;
 use crate::mail::openpgp::packets::{framed, tag};
+use crate::mail::openpgp::signature::hash_name;
 use openpgp::packet::Signature;
 use openpgp::parse::Parse;
-use openpgp::types::SignatureType;
+use openpgp::types::{HashAlgorithm, SignatureType};
 use sequoia_openpgp as openpgp;
 use std::ops::Range;
 
@@ -48,7 +50,14 @@ impl SignaturePacket {
     #[must_use]
     pub fn digest(&self, content: &[&[u8]], header: &[u8]) -> Option<Vec<u8>> {
         let trailer = self.trailer(header)?;
-        let mut hash = self.fields.hash_algo().context().ok()?.for_digest();
+        let algorithm = self.fields.hash_algo();
+        if algorithm != HashAlgorithm::SHA1 {
+            let pieces = content.iter().copied().chain([&*trailer]);
+            let digest = digest::of_public(hash_name(algorithm)?, pieces.map(Ok::<_, ()>));
+            return digest.ok()?;
+        }
+        // Sequoia notices collisions.
+        let mut hash = algorithm.context().ok()?.for_digest();
         content.iter().for_each(|part| hash.update(part));
         hash.update(&trailer);
         hash.into_digest().ok()
