@@ -8,6 +8,8 @@ use clap::Args;
 use std::process::ExitCode;
 
 /// Run the box: parent, intake, keeper and workers
+///
+/// SIGTERM stops it in order. SIGHUP has a renewed TLS certificate served; a pair that does not fit leaves the old one in use.
 #[derive(Debug, Args)]
 pub struct Serve {
     #[command(flatten)]

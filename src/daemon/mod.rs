@@ -47,6 +47,8 @@ pub enum ServeError {
 
 enum Event {
     Terminate,
+    /// The TLS certificate was renewed.
+    Reload,
     /// The attempt to unlock is over.
     Unlocked(Box<Result<Unlocked, LockedError>>),
     /// Intake with this process id takes mail in.
@@ -54,7 +56,7 @@ enum Event {
     Ended(End),
 }
 
-/// Runs the box until SIGTERM or SIGINT.
+/// Runs the box until SIGTERM or SIGINT; SIGHUP has intake read the TLS certificate anew.
 pub fn serve(data: &Path) -> Result<(), ServeError> {
     sandbox::no_dumps()?;
     if let Err(error) = sandbox::lock_memory() {
@@ -69,14 +71,17 @@ pub fn serve(data: &Path) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// Blocks the stop signals in all threads and turns them into events. Children start with an empty mask.
+/// Blocks the signals in all threads and turns them into events. Children start with an empty mask.
 fn watch_signals(events: &Sender<Event>) -> io::Result<()> {
-    let stops = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
-    stops.thread_block()?;
+    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
+    signals.thread_block()?;
     let events = events.clone();
     std::thread::spawn(move || {
-        while stops.wait().is_ok() {
-            let _ = events.send(Event::Terminate);
+        while let Ok(signal) = signals.wait() {
+            let _ = events.send(match signal {
+                Signal::SIGHUP => Event::Reload,
+                _ => Event::Terminate,
+            });
         }
     });
     Ok(())
@@ -138,6 +143,7 @@ impl Parent {
     fn take(&mut self, event: Event) {
         match event {
             Event::Terminate => {}
+            Event::Reload => self.intake.reload(),
             Event::Unlocked(result) => self.note_unlocked(*result),
             Event::Listening(pid) if self.intake.is_held_by(pid) => {
                 self.state.intake = None;

@@ -13,3 +13,4 @@ mod reading;
 mod recovery;
 mod rollback;
 mod support;
+mod tls;
