@@ -5,6 +5,7 @@
 mod backup;
 mod commands;
 mod damage;
+mod envelope;
 mod faults;
 mod golden;
 mod parent;
