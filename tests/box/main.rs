@@ -8,6 +8,7 @@ mod damage;
 mod envelope;
 mod faults;
 mod golden;
+mod pages;
 mod parent;
 mod people;
 mod reading;
