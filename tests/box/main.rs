@@ -14,5 +14,6 @@ mod people;
 mod reading;
 mod recovery;
 mod rollback;
+mod succession;
 mod support;
 mod tls;
