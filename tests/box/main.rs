@@ -14,6 +14,7 @@ mod parent;
 mod people;
 mod reading;
 mod recovery;
+mod release;
 mod rollback;
 mod succession;
 mod support;
