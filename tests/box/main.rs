@@ -6,6 +6,7 @@ mod backup;
 mod commands;
 mod damage;
 mod envelope;
+mod evidence;
 mod faults;
 mod golden;
 mod keys;
