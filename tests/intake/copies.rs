@@ -108,7 +108,7 @@ fn a_file_is_kept_where_its_sound_copy_ends_early_and_the_other_cannot_be_read()
     fs::create_dir(&copies[0]).expect("a folder");
     fs::write(&copies[1], &whole[..whole.len() * 3 / 4]).expect("cut");
     let found = read_all(&folders, &key);
-    assert_eq!(found.ids(), ids[..1]);
+    assert_eq!(found.ids(), ids[..1], "{:?}", found.damage);
     assert!(found.damage.iter().any(|damage| damage.path == copies[0]));
     assert!(matches!(found.done[..], [(_, false)]), "kept for people");
 }
