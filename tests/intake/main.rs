@@ -10,3 +10,4 @@ mod server;
 mod smtp;
 mod spool;
 mod support;
+mod tls;
