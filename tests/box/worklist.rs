@@ -107,3 +107,31 @@ fn a_key_that_comes_while_mail_is_imported_opens_all_of_it() {
     });
     assert_all_opened(&box_, count as u64);
 }
+
+// E2: what goes wrong while waiting mail is opened is tried again.
+#[test]
+fn waiting_mail_that_a_full_disk_kept_closed_is_opened_when_there_is_room() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let Some(vault) = Disk::mount(&box_.data().join("vault"), 8) else {
+        eprintln!("SKIPPED: mounting a tmpfs is refused here (run as root)");
+        return;
+    };
+    let keys = box_.file("keys");
+    fs::create_dir(&keys).expect("a folder");
+    make_key(&keys, "anna");
+    box_.start();
+    box_.login();
+    for number in 0..3 {
+        box_.send(&encrypted(&keys, "anna", number));
+    }
+    box_.wait_for_records(3);
+    vault.fill();
+    add_key(&box_);
+    box_.wait_until("the disk is full", || {
+        box_.log().contains("a waiting mail could not be opened")
+    });
+    assert!(box_.json("worklist --json")[0]["mails"].as_u64() > Some(0));
+    vault.clear();
+    assert_all_opened(&box_, 3);
+}
