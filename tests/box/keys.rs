@@ -259,6 +259,24 @@ fn keys_that_only_sign_are_refused_by_name_whatever_their_kind_and_container() {
         fs::write(keys.join(format!("{name}.gpg")), key).expect("a key");
         expected.push((format!("{name}.gpg"), name));
     }
+    let rows = refused_rows(&box_, &keys);
+    for (file, name) in &expected {
+        let row = rows.iter().find(|row| row["source"] == *file);
+        assert_signs_only(row.expect(file), name);
+    }
+    assert_eq!(rows.len(), expected.len(), "{rows:?}");
+    let rows = refused_rows(&box_, &home);
+    assert_eq!(rows.len(), 4, "{rows:?}");
+    for row in rows {
+        assert_signs_only(&row, "gpg-");
+    }
+    assert_eq!(box_.status("escrowed_keys"), 0);
+    assert_eq!(box_.json("escrow list --json"), Value::Array(vec![]));
+    end_agent(&home);
+}
+
+/// What `escrow add` says of keys of which it takes not one.
+fn refused_rows(box_: &TestBox, keys: &Path) -> Vec<Value> {
     fs::write(box_.file("pass"), "\n").expect("no passphrase");
     let output = box_.run(&format!(
         "escrow add {} --passphrase-file {} --json",
@@ -266,23 +284,14 @@ fn keys_that_only_sign_are_refused_by_name_whatever_their_kind_and_container() {
         box_.file("pass").display()
     ));
     assert!(!output.status.success());
-    let rows: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    for (file, name) in &expected {
-        let mut rows = rows.as_array().expect("rows").iter();
-        let row = rows.find(|row| row["source"] == *file).expect(file);
-        let problem = row["problem"].as_str().unwrap_or_default();
-        let is_named = problem.starts_with("a pure signing key is not escrowed")
-            && problem.contains(name.as_str());
-        assert!(is_named, "{file}: {row}");
-    }
-    assert_eq!(
-        rows.as_array().map(Vec::len),
-        Some(expected.len()),
-        "{rows}"
-    );
-    assert_eq!(box_.status("escrowed_keys"), 0);
-    assert_eq!(box_.json("escrow list --json"), Value::Array(vec![]));
-    end_agent(&home);
+    serde_json::from_slice(&output.stdout).expect("rows")
+}
+
+fn assert_signs_only(row: &Value, name: &str) {
+    let problem = row["problem"].as_str().unwrap_or_default();
+    let is_named =
+        problem.starts_with("a pure signing key is not escrowed") && problem.contains(name);
+    assert!(is_named, "{name}: {row}");
 }
 
 /// gpg with keys that have no passphrase.
