@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use strongroom::crypto::hpke::OpeningKey;
 use strongroom::id::Digest;
-use strongroom::intake::spool::SpoolReader;
+use strongroom::intake::spool::{SpoolEvent, SpoolReader};
 
 #[test]
 fn the_second_folder_serves_where_the_first_is_damaged_or_missing() {
@@ -128,4 +128,29 @@ fn a_spool_folder_that_cannot_be_listed_is_named_and_the_other_serves() {
     let second: PathBuf = files_in(&folders[1]).remove(0);
     assert!(reader.remove(found.done[0].0).is_err(), "the first is told");
     assert!(!second.exists(), "and the second removed all the same");
+}
+
+#[test]
+fn a_file_that_the_system_cannot_read_for_a_while_holds_up_no_other() {
+    let folder = tempfile::tempdir().expect("folder");
+    let folders = [folder.path().to_owned()];
+    let key = OpeningKey::generate();
+    let older = closed_file(&folders, &key, &[text(3000, 1)]);
+    let broken = files_in(folder.path()).remove(0);
+    let younger = closed_file(&folders, &key, &[text(3000, 2)]);
+    let good = fs::read(&broken).expect("read");
+    clear(&broken);
+    fs::create_dir(&broken).expect("a folder");
+    let mut reader = SpoolReader::new(folders.to_vec());
+    let keys = |_: &Digest, info: &[u8], associated: &[u8], sealed: &[u8]| {
+        Some(key.open(info, associated, sealed))
+    };
+    let event = reader.next(&keys).expect("the younger file is read");
+    assert!(matches!(event, SpoolEvent::Mail(mail) if mail.id == younger[0]));
+    let event = reader.next(&keys).expect("and to its end");
+    assert!(matches!(event, SpoolEvent::FileDone { .. }));
+    assert!(reader.next(&keys).is_err(), "then the older one is told");
+    clear(&broken);
+    fs::write(&broken, good).expect("put back");
+    assert_eq!(read_on(&mut reader, &key).ids(), older);
 }

@@ -127,9 +127,10 @@ impl SpoolReader {
         &self.missing
     }
 
-    /// The next thing to know. [`SpoolEvent::Idle`] means: ask again later.
+    /// The next thing to know. [`SpoolEvent::Idle`] means: ask again later. An error is one of a file that the system
+    /// cannot read now, and comes when all other files have nothing to give.
     pub fn next(&mut self, keys: &dyn SpoolKeys) -> Result<SpoolEvent, SpoolError> {
-        if let Some(event) = self.advance(keys)? {
+        if let Ok(Some(event)) = self.advance(keys) {
             return Ok(event);
         }
         self.find_files()?;
@@ -137,13 +138,14 @@ impl SpoolReader {
     }
 
     fn advance(&mut self, keys: &dyn SpoolKeys) -> Result<Option<SpoolEvent>, SpoolError> {
+        let mut failed = None;
         for (&place, reader) in &mut self.waiting {
-            let event = match reader {
-                Some(reader) => reader.next()?,
-                None => match begin(copies_of(&self.folders, place.1)?, place.1, keys)? {
-                    Ok(begun) => reader.insert(Box::new(begun)).next()?,
-                    Err(event) => event,
-                },
+            let event = match next_of(reader, &self.folders, place.1, keys) {
+                Ok(event) => event,
+                Err(error) => {
+                    failed = failed.or(Some(error));
+                    continue;
+                }
             };
             if matches!(event, SpoolEvent::FileDone { .. }) || reader.is_none() {
                 self.waiting.remove(&place);
@@ -152,7 +154,7 @@ impl SpoolReader {
             }
             return Ok(Some(event));
         }
-        Ok(None)
+        failed.map_or(Ok(None), Err)
     }
 
     /// Takes note of files that are new.
@@ -161,16 +163,11 @@ impl SpoolReader {
             if self.known.contains_key(&id) {
                 continue;
             }
-            let copies = copies_of(&self.folders, id)?;
-            if copies.is_empty() {
-                continue; // its writer took it back: nothing in it was acknowledged
-            }
-            let headers = copies.headers::<PREAMBLE>()?;
-            let created = headers
-                .iter()
-                .find_map(|header| Preamble::decode(header))
-                .map(|preamble| preamble.created);
-            let created = created.unwrap_or(Timestamp(0));
+            let created = match created(&self.folders, id) {
+                Ok(None) => continue, // its writer took it back: nothing in it was acknowledged
+                Ok(Some(created)) => created,
+                Err(_) => Timestamp(0), // told when it is its turn
+            };
             self.known.insert(id, created);
             self.waiting.insert((created, id), None);
         }
@@ -221,6 +218,34 @@ fn ids_in(folder: &Path) -> io::Result<Vec<SpoolFileId>> {
 
 fn copies_of(folders: &[PathBuf], id: SpoolFileId) -> Result<Copies, SpoolError> {
     Copies::open(folders.iter().map(|folder| path_of(folder, id)))
+}
+
+/// When the file was begun, as far as its header tells; `None` where there is no such file.
+fn created(folders: &[PathBuf], id: SpoolFileId) -> Result<Option<Timestamp>, SpoolError> {
+    let copies = copies_of(folders, id)?;
+    if copies.is_empty() {
+        return Ok(None);
+    }
+    let headers = copies.headers::<PREAMBLE>()?;
+    let mut preambles = headers.iter().filter_map(|header| Preamble::decode(header));
+    let created = preambles.next().map(|preamble| preamble.created);
+    Ok(Some(created.unwrap_or(Timestamp(0))))
+}
+
+/// The next event of a file, which is begun where it is its turn.
+fn next_of(
+    reader: &mut Option<Box<FileReader>>,
+    folders: &[PathBuf],
+    id: SpoolFileId,
+    keys: &dyn SpoolKeys,
+) -> Result<SpoolEvent, SpoolError> {
+    match reader {
+        Some(reader) => reader.next(),
+        None => match begin(copies_of(folders, id)?, id, keys)? {
+            Ok(begun) => reader.insert(Box::new(begun)).next(),
+            Err(event) => Ok(event),
+        },
+    }
 }
 
 /// Opens the chain key from the first copy whose header allows it; else what is to be told.
