@@ -64,7 +64,7 @@ pub enum BoxFileError {
     #[error("a restore was interrupted: run `strongroom ceremony restore --data {}` again, it goes on by itself", .0.display())]
     RestorePending(PathBuf),
     /// Another process works on it.
-    #[error("`strongroom serve` or a ceremony runs on {}; stop it first, then run this again", .0.display())]
+    #[error("`strongroom serve` or a ceremony runs on {}; stop it first, then run this again (beside a ceremony only `strongroom serve --no-unlock` may run)", .0.display())]
     Running(PathBuf),
 }
 
@@ -316,10 +316,20 @@ impl DataFolder {
         &self.0
     }
 
-    /// Keeps everybody else who asks for it out of the folder, as long as the lock lives: `serve` and ceremonies ask.
+    /// Keeps everybody else who asks for it out of the folder, as long as the lock lives: ceremonies ask, and `serve`
+    /// unless it leaves the TPM alone.
     pub fn lock_alone(&self) -> Result<Flock<File>, BoxFileError> {
+        self.lock("parent.lock")
+    }
+
+    /// Keeps every other `serve` out.
+    pub fn lock_serve(&self) -> Result<Flock<File>, BoxFileError> {
+        self.lock("serve.lock")
+    }
+
+    fn lock(&self, name: &str) -> Result<Flock<File>, BoxFileError> {
         durable::create_folder(&self.join(RUN))?;
-        let path = self.join(RUN).join("parent.lock");
+        let path = self.join(RUN).join(name);
         let file = File::create(&path).map_err(durable::at("create", &path))?;
         Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|_| BoxFileError::Running(self.0.clone()))

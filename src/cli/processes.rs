@@ -1,17 +1,22 @@
 //! The processes of the box: `serve` for people, the others for `serve`.
 
 use super::failure::Failure;
-use crate::daemon::{self, intake};
+use crate::daemon::{self, Extent, intake};
 use crate::keeper::{self, FAILURE, REFUSED};
 use crate::{durable, worker};
 use clap::Args;
 use std::process::ExitCode;
 
 /// Run the box: parent, intake, keeper and workers
+///
+/// SIGTERM stops it in order. SIGHUP has a renewed TLS certificate served; a pair that does not fit leaves the old one in use.
 #[derive(Debug, Args)]
 pub struct Serve {
     #[command(flatten)]
     data: super::Data,
+    /// Take mail in and do nothing else: the TPM is not spoken to, and `ceremony restore` can run meanwhile
+    #[arg(long)]
+    no_unlock: bool,
 }
 
 /// Started by `serve`
@@ -25,7 +30,12 @@ impl Serve {
     /// Runs until SIGTERM.
     pub fn run(&self) -> Result<(), Failure> {
         log();
-        daemon::serve(&self.data.data).map_err(|error| Failure::Input(error.to_string()))
+        let extent = if self.no_unlock {
+            Extent::Intake
+        } else {
+            Extent::Whole
+        };
+        daemon::serve(&self.data.data, extent).map_err(|error| Failure::Input(error.to_string()))
     }
 }
 

@@ -132,6 +132,10 @@ impl Child {
         self.signal(Signal::SIGKILL);
     }
 
+    pub(super) fn reload(&self) {
+        self.signal(Signal::SIGHUP);
+    }
+
     fn signal(&self, signal: Signal) {
         if !self.has_ended() {
             let _ = kill(self.pid, signal);

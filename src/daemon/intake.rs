@@ -92,8 +92,11 @@ fn take_mail_in(data: &DataFolder) -> Result<(), IntakeProcessError> {
         let tls = bound.tls();
         tokio::spawn(async move {
             while reload.recv().await.is_some() {
-                if let Err(error) = tls.reload() {
-                    tracing::error!(%error, "the TLS certificate is not reloaded; the old one stays in use");
+                match tls.reload() {
+                    Ok(()) => tracing::info!("the TLS certificate is read anew"),
+                    Err(error) => {
+                        tracing::error!(%error, "the TLS certificate is not reloaded; the old one stays in use");
+                    }
                 }
             }
         });

@@ -25,6 +25,9 @@ use unlock::{LockedError, Unlocked};
 const RETRY: Duration = Duration::from_secs(10);
 /// How long children may take to stop.
 const STOPPING: Duration = Duration::from_secs(60);
+/// The state of a box that is started without unlocking it.
+const NOT_UNLOCKED: &str = "started with --no-unlock: mail is taken in, the archive stays closed, and the TPM is left to `strongroom ceremony restore`. \
+     To open the box, stop this and start `strongroom serve`";
 /// How long a stop waits for an attempt to unlock, so that the TPM is shut down in order.
 const UNLOCKING: Duration = Duration::from_secs(5);
 
@@ -47,6 +50,8 @@ pub enum ServeError {
 
 enum Event {
     Terminate,
+    /// The TLS certificate was renewed.
+    Reload,
     /// The attempt to unlock is over.
     Unlocked(Box<Result<Unlocked, LockedError>>),
     /// Intake with this process id takes mail in.
@@ -54,29 +59,45 @@ enum Event {
     Ended(End),
 }
 
-/// Runs the box until SIGTERM or SIGINT.
-pub fn serve(data: &Path) -> Result<(), ServeError> {
+/// What of the box runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// Intake alone. The TPM is not spoken to, and a ceremony may go on beside it.
+    Intake,
+}
+
+/// Runs the box until SIGTERM or SIGINT; SIGHUP has intake read the TLS certificate anew.
+pub fn serve(data: &Path, extent: Extent) -> Result<(), ServeError> {
     sandbox::no_dumps()?;
     if let Err(error) = sandbox::lock_memory() {
         tracing::warn!(%error, "memory is not locked: secrets could reach swap");
     }
     let data = DataFolder::open(data)?;
-    let _alone = data.lock_alone()?;
+    let _only_one = data.lock_serve()?;
+    let _alone = match extent {
+        Extent::Whole => Some(data.lock_alone()?),
+        Extent::Intake => None,
+    };
     durable::let_through(&data.join(RUN))?;
     let (events, inbox) = mpsc::channel();
     watch_signals(&events)?;
-    Parent::new(data, events).run(&inbox);
+    Parent::new(data, events, extent).run(&inbox);
     Ok(())
 }
 
-/// Blocks the stop signals in all threads and turns them into events. Children start with an empty mask.
+/// Blocks the signals in all threads and turns them into events. Children start with an empty mask.
 fn watch_signals(events: &Sender<Event>) -> io::Result<()> {
-    let stops = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
-    stops.thread_block()?;
+    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
+    signals.thread_block()?;
     let events = events.clone();
     std::thread::spawn(move || {
-        while stops.wait().is_ok() {
-            let _ = events.send(Event::Terminate);
+        while let Ok(signal) = signals.wait() {
+            let _ = events.send(match signal {
+                Signal::SIGHUP => Event::Reload,
+                _ => Event::Terminate,
+            });
         }
     });
     Ok(())
@@ -91,18 +112,23 @@ struct Parent {
     unlocking: bool,
     intake: Post,
     keeper: Post,
-    /// The keeper found the data folder to be none to start normally with.
-    refused: bool,
+    /// The TPM is left to a ceremony: the keeper found the data folder to be none to start normally with, or nothing is to
+    /// be unlocked.
+    tpm_is_left: bool,
     state: State,
     /// The state as it is could not be written.
     unsaved: bool,
 }
 
 impl Parent {
-    fn new(data: DataFolder, events: Sender<Event>) -> Self {
+    fn new(data: DataFolder, events: Sender<Event>, extent: Extent) -> Self {
+        let (state, reason, unlock_due) = match extent {
+            Extent::Whole => ("starting", None, Some(Instant::now())),
+            Extent::Intake => ("locked", Some(NOT_UNLOCKED.to_owned()), None),
+        };
         let state = State {
-            state: "starting".to_owned(),
-            reason: None,
+            state: state.to_owned(),
+            reason,
             since: SystemClock.now().to_string(),
             parent: std::process::id(),
             intake: None,
@@ -111,11 +137,11 @@ impl Parent {
             data,
             events,
             unlocked: None,
-            unlock_due: Some(Instant::now()),
+            unlock_due,
             unlocking: false,
             intake: Post::default(),
             keeper: Post::default(),
-            refused: false,
+            tpm_is_left: extent == Extent::Intake,
             state,
             unsaved: false,
         }
@@ -138,6 +164,7 @@ impl Parent {
     fn take(&mut self, event: Event) {
         match event {
             Event::Terminate => {}
+            Event::Reload => self.intake.reload(),
             Event::Unlocked(result) => self.note_unlocked(*result),
             Event::Listening(pid) if self.intake.is_held_by(pid) => {
                 self.state.intake = None;
@@ -241,7 +268,7 @@ impl Parent {
             reason,
             "the box refuses to start normally; mail is accepted all the same"
         );
-        self.refused = true;
+        self.tpm_is_left = true;
         self.keeper.close();
         if let Some(unlocked) = self.unlocked.take() {
             warn_unless_shut_down(unlocked.shut_down());
@@ -292,7 +319,9 @@ impl Parent {
         self.wait_for(inbox, UNLOCKING, |parent| !parent.unlocking);
         match self.unlocked.take() {
             Some(unlocked) => warn_unless_shut_down(unlocked.shut_down()),
-            None if !self.refused => warn_unless_shut_down(unlock::shut_down_locked(&self.data)),
+            None if !self.tpm_is_left => {
+                warn_unless_shut_down(unlock::shut_down_locked(&self.data))
+            }
             None => {}
         }
         self.state.intake = None;

@@ -43,6 +43,13 @@ impl Post {
         self.child.as_ref().is_some_and(|child| child.pid() == pid)
     }
 
+    /// Its child, if there is one, reads its files anew.
+    pub(super) fn reload(&self) {
+        if let Some(child) = &self.child {
+            child.reload();
+        }
+    }
+
     /// The child is gone, or none could be started: another one after a pause.
     pub(super) fn reopen(&mut self) {
         let lived = self.started.take().map(|since| since.elapsed());

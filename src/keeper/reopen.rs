@@ -6,7 +6,7 @@ use super::archiving::derive;
 use super::core::{Core, CoreError, lock};
 use super::manifest::{Manifest, over_evidence};
 use super::packing::{self, Texture};
-use super::pool::{Mail, Worker};
+use super::pool::{Mail, Worker, WorkerFailure};
 use super::protocol::{Form, Waiting};
 use super::store::NewRecord;
 use crate::catalog::{Changes, RecordMeta};
@@ -18,7 +18,11 @@ use crate::vault::PartKind;
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+/// When what failed is tried again.
+const RETRY: Duration = Duration::from_secs(10);
 
 /// Keys that came, by tenant and the hints that name them.
 pub type NewKeys = (TenantId, Vec<KeyHint>);
@@ -33,17 +37,35 @@ pub fn known_keys(core: &Core) -> Result<Vec<NewKeys>, CoreError> {
     core.tenants().map(of_tenant).collect()
 }
 
-/// Opens waiting mail for the keys that come through `inbox`, until it is closed.
+/// Opens waiting mail for the keys that come through `inbox`, until it is closed. What fails and may not fail again, as on
+/// a full disk, is tried again.
 pub fn run(core: &Arc<Core>, inbox: &Receiver<NewKeys>) {
     let mut worker = Worker::new(Arc::clone(&core.setup));
-    for (tenant, mut hints) in inbox {
-        hints.push(KeyHint::Hidden);
-        if let Err(error) = open_waiting(core, &mut worker, &tenant, &hints) {
-            tracing::error!(%error, "waiting mail could not be opened with a new key");
+    let mut again: Vec<NewKeys> = Vec::new();
+    loop {
+        let due = match next(inbox, !again.is_empty()) {
+            Ok(keys) => vec![keys],
+            Err(RecvTimeoutError::Timeout) => std::mem::take(&mut again),
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        for (tenant, hints) in due {
+            if let Err(error) = open_waiting(core, &mut worker, &tenant, &hints) {
+                tracing::error!(%error, "waiting mail could not be opened with a new key; this is tried again");
+                again.push((tenant, hints));
+            }
         }
     }
 }
 
+fn next(inbox: &Receiver<NewKeys>, with_retry: bool) -> Result<NewKeys, RecvTimeoutError> {
+    if with_retry {
+        inbox.recv_timeout(RETRY)
+    } else {
+        inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
+    }
+}
+
+/// One record stops no other, but a full disk stops all.
 fn open_waiting(
     core: &Core,
     worker: &mut Worker,
@@ -51,15 +73,23 @@ fn open_waiting(
     hints: &[KeyHint],
 ) -> Result<(), CoreError> {
     let mut records = BTreeSet::new();
-    for hint in hints {
+    for hint in hints.iter().chain([&KeyHint::Hidden]) {
         records.extend(core.catalog().waiting(tenant, &derive::hint_bytes(hint))?);
     }
+    let mut passing = Ok(());
     for record in records {
-        if let Err(error) = open_one(core, worker, record) {
-            tracing::error!(%record, %error, "a waiting mail could not be opened");
+        let Err(error) = open_one(core, worker, record) else {
+            continue;
+        };
+        tracing::error!(%record, %error, "a waiting mail could not be opened");
+        if matches!(&error, CoreError::Store(error) if error.is_full()) {
+            return Err(error);
+        }
+        if !error.is_damage() {
+            passing = Err(error);
         }
     }
-    Ok(())
+    passing
 }
 
 fn open_one(core: &Core, worker: &mut Worker, record: RecordId) -> Result<(), CoreError> {
@@ -78,8 +108,10 @@ fn open_one(core: &Core, worker: &mut Worker, record: RecordId) -> Result<(), Co
         arrived: manifest.arrival.received,
         bytes: &bytes,
     };
-    let Ok(opened) = worker.open(&mail, &**keys) else {
-        return Ok(());
+    let opened = match worker.open(&mail, &**keys) {
+        Ok(opened) => opened,
+        Err(WorkerFailure::Start(error)) => return Err(error.into()),
+        Err(_) => return Ok(()),
     };
     if let Some(reason) = over_evidence(&opened) {
         tracing::warn!(%record, %reason, "a waiting mail is left as it is");

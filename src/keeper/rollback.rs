@@ -23,7 +23,7 @@ pub enum RolledBack {
     /// The TPM has gone on without this ledger.
     #[error(
         "this data folder is older than the TPM's counter ({ledger} here, {tpm} there): an old copy was put back, or the ledger's end was cut off. \
-         Put back the newest copy; if it is lost, boot anew without `strongroom serve`, and let the officers accept this state by `strongroom ceremony restore`"
+         Put back the newest copy; if it is lost, boot anew with `strongroom serve --no-unlock` alone, which takes mail in, and let the officers accept this state by `strongroom ceremony restore`"
     )]
     Older {
         /// The ledger's last step.
@@ -33,7 +33,7 @@ pub enum RolledBack {
     },
     /// The ledger is ahead of the TPM.
     #[error(
-        "the TPM's counter ({tpm}) is behind this data folder ({ledger}): it is not the TPM of this box, or it was cleared. Boot anew without `strongroom serve`, then run `strongroom ceremony restore`"
+        "the TPM's counter ({tpm}) is behind this data folder ({ledger}): it is not the TPM of this box, or it was cleared. Boot anew with `strongroom serve --no-unlock` alone, which takes mail in, then run `strongroom ceremony restore`"
     )]
     OtherTpm {
         /// The ledger's last step.
@@ -44,7 +44,7 @@ pub enum RolledBack {
     /// Counters agree, contents do not.
     #[error(
         "the TPM remembers other checkpoints than this ledger holds at step {counter}: the ledger was replaced. \
-         Put back the right copy; if it is lost, boot anew without `strongroom serve`, and let the officers accept this state by `strongroom ceremony restore`"
+         Put back the right copy; if it is lost, boot anew with `strongroom serve --no-unlock` alone, which takes mail in, and let the officers accept this state by `strongroom ceremony restore`"
     )]
     OtherHistory {
         /// The step.
@@ -53,7 +53,7 @@ pub enum RolledBack {
     /// A restore that no officers signed.
     #[error(
         "the ledger says at entry {entry} that the box was restored, but that is not so: {problem}. \
-         Put back the right copy; if it is lost, boot anew without `strongroom serve`, and let the officers accept this state by `strongroom ceremony restore`"
+         Put back the right copy; if it is lost, boot anew with `strongroom serve --no-unlock` alone, which takes mail in, and let the officers accept this state by `strongroom ceremony restore`"
     )]
     NotRestored {
         /// The ledger's entry.

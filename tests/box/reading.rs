@@ -12,7 +12,7 @@ const TEAMS: &str =
     "From: sender@example.net\r\nTo: team@example.org\r\nSubject: Bilby\r\n\r\nThe bilby text.\r\n";
 
 /// Enters a person by two officers' signatures.
-fn enter(box_: &TestBox, name: &str, rights: &str) {
+pub fn enter(box_: &TestBox, name: &str, rights: &str) {
     let password = box_.file(&format!("{name}.pass"));
     fs::write(&password, format!("the password of {name}\n")).expect("a password");
     box_.ok(&format!(
@@ -22,7 +22,7 @@ fn enter(box_: &TestBox, name: &str, rights: &str) {
     ));
 }
 
-fn sign_in(box_: &TestBox, name: &str) {
+pub fn sign_in(box_: &TestBox, name: &str) {
     let password = box_.file(&format!("{name}.pass"));
     box_.ok(&format!(
         "login {name} --passphrase-file {}",
@@ -83,13 +83,13 @@ fn approve(box_: &TestBox, case: &str) -> String {
 }
 
 /// Runs a command that must fail, and gives what it says.
-fn refused(box_: &TestBox, arguments: &str) -> String {
+pub fn refused(box_: &TestBox, arguments: &str) -> String {
     let output = box_.run(arguments);
     assert!(!output.status.success(), "{arguments}: {}", text(&output));
     text(&output)
 }
 
-fn entries(box_: &TestBox, more: &str) -> Vec<Value> {
+pub fn entries(box_: &TestBox, more: &str) -> Vec<Value> {
     let log = box_.json(&format!("access --json --limit 500 {more}"));
     assert_eq!(log["damaged"], Value::Array(Vec::new()));
     log["entries"].as_array().expect("entries").clone()

@@ -2,6 +2,7 @@
 //! policy; and against a power cut in the middle of a counter step.
 
 use crate::support::{TestBox, numbered_mail, text};
+use hsm_sim::Firmware;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -144,6 +145,71 @@ fn an_old_copy_is_refused_whatever_is_written_into_its_ledger() {
 
     copy(&newest, &data);
     box_.start();
+    box_.ok("verify");
+    box_.assert_no_panic();
+}
+
+// C5, I2: officers accept an old copy, and mail is taken in all the while.
+#[test]
+fn mail_is_taken_in_before_and_while_officers_accept_an_old_copy() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let (data, older) = (box_.data(), box_.file("older"));
+    copy(&data, &older);
+    box_.start();
+    box_.send(&numbered_mail(1));
+    box_.wait_for_records(1);
+    box_.stop();
+    copy(&older, &data);
+
+    box_.start_only();
+    let mut said = String::new();
+    box_.wait_until("the refusal", || {
+        said = text(&box_.run("status"));
+        said.contains("is refused since")
+    });
+    for remedy in [
+        "strongroom serve --no-unlock",
+        "strongroom ceremony restore",
+    ] {
+        assert!(said.contains(remedy), "{said}");
+    }
+    box_.send(&numbered_mail(2));
+    let checkpoint = fs::read_to_string(data.join("ledger/checkpoint")).expect("text");
+    let restore = format!(
+        "ceremony restore --data {} --tpm {} --accept-head {} {}",
+        data.display(),
+        box_.machine.tcti(),
+        checkpoint.lines().nth(1).expect("a size"),
+        box_.officers(2)
+    );
+    said = text(&box_.run(&restore));
+    assert!(said.contains("stop it first"), "{said}");
+    box_.stop();
+
+    // Not even a TPM that is there is needed.
+    box_.machine.power_off();
+    box_.start_with(&["--no-unlock"]);
+    box_.wait_until("intake", || box_.smtp().is_ok());
+    box_.send(&numbered_mail(3));
+    said = text(&box_.run("status"));
+    assert!(said.contains("started with --no-unlock"), "{said}");
+    assert!(box_.processes("keeper").is_empty());
+    for another in ["serve", "serve --no-unlock"] {
+        said = text(&box_.run(another));
+        assert!(said.contains("stop it first"), "{another}: {said}");
+    }
+    box_.machine.boot(Firmware::Good).expect("a boot");
+    box_.ok(&restore);
+    box_.send(&numbered_mail(4));
+    box_.stop();
+
+    box_.start();
+    box_.login();
+    box_.wait_for_records(3);
+    for number in 2..=4 {
+        box_.wait_for_hits(1, &format!("id:<{number}@example.net>"));
+    }
     box_.ok("verify");
     box_.assert_no_panic();
 }

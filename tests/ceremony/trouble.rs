@@ -1,6 +1,6 @@
 //! Restores that come at the wrong time, or from damaged files.
 
-use super::{Cutter, Scene, copy, open_box};
+use crate::support::{Cutter, Scene, copy, open_box};
 use hsm_sim::Firmware;
 use std::fs;
 use strongroom::boxfiles::{self, DataFolder};
@@ -9,21 +9,14 @@ use strongroom::tpm::Tpm;
 
 #[test]
 fn a_restore_after_the_cap_of_this_boot_is_refused_until_the_next() {
-    let scene = Scene::new();
-    let mut sim = scene.sim("tpm");
-    scene.found(&sim, &mut Cutter::never()).expect("founded");
+    let (scene, mut sim) = Scene::founded();
     let data = scene.path("data");
     let file = DataFolder::at(&data).tpm().expect("tpm.json");
     let mut tpm = Tpm::open(&sim.tcti()).expect("a TPM");
     tpm.pin(&file.storage_root_key).expect("its key");
     tpm.cap_pcr(12).expect("capped, as serve does");
     drop(tpm);
-    let early = scene.restore(
-        &sim,
-        ("data", None),
-        scene.keys(&[0, 1]),
-        &mut Cutter::never(),
-    );
+    let early = scene.restored_by(&[0, 1], &sim);
     assert!(
         matches!(early, Err(CeremonyCommandError::Capped(12))),
         "{early:?}"
@@ -31,14 +24,7 @@ fn a_restore_after_the_cap_of_this_boot_is_refused_until_the_next() {
     sim.power_off();
     sim.boot(Firmware::Good).expect("boots");
     open_box(&data, &sim).expect("nothing was changed");
-    scene
-        .restore(
-            &sim,
-            ("data", None),
-            scene.keys(&[0, 1]),
-            &mut Cutter::never(),
-        )
-        .expect("resealed");
+    scene.restored_by(&[0, 1], &sim).expect("resealed");
     sim.power_off();
     sim.boot(Firmware::Good).expect("boots");
     open_box(&data, &sim).expect("opens after the next boot");
@@ -46,17 +32,10 @@ fn a_restore_after_the_cap_of_this_boot_is_refused_until_the_next() {
 
 #[test]
 fn a_folder_that_somebody_works_on_is_left_alone() {
-    let scene = Scene::new();
-    let sim = scene.sim("tpm");
-    scene.found(&sim, &mut Cutter::never()).expect("founded");
+    let (scene, sim) = Scene::founded();
     let data = DataFolder::at(&scene.path("data"));
     let alone = data.lock_alone().expect("as serve does");
-    let refused = scene.restore(
-        &sim,
-        ("data", None),
-        scene.keys(&[0, 1]),
-        &mut Cutter::never(),
-    );
+    let refused = scene.restored_by(&[0, 1], &sim);
     let refused = refused.expect_err("it runs").to_string();
     assert!(refused.contains("stop it first"), "{refused}");
     drop(alone);
@@ -65,22 +44,9 @@ fn a_folder_that_somebody_works_on_is_left_alone() {
 
 #[test]
 fn a_decided_restore_outlives_a_passing_error() {
-    let scene = Scene::new();
-    let first = scene.sim("tpm");
-    scene.found(&first, &mut Cutter::never()).expect("founded");
-    drop(first);
-    let second = scene.sim("new tpm");
+    let (scene, second) = Scene::bereft();
     let data = scene.path("data");
-    let mut cuts = 0;
-    while !data.join(boxfiles::RESTORED).exists() {
-        let _ = scene.restore(
-            &second,
-            ("data", None),
-            scene.keys(&[0, 2]),
-            &mut Cutter::after(cuts),
-        );
-        cuts += 1;
-    }
+    scene.decide(&second);
     // No file can be written into it for now.
     let transcripts = data.join(boxfiles::TRANSCRIPTS);
     fs::rename(&transcripts, scene.path("aside")).expect("moved");
@@ -100,9 +66,7 @@ fn a_decided_restore_outlives_a_passing_error() {
 
 #[test]
 fn damage_to_charter_or_backup_is_called_that() {
-    let scene = Scene::new();
-    let first = scene.sim("tpm");
-    scene.found(&first, &mut Cutter::never()).expect("founded");
+    let (scene, first) = Scene::founded();
     drop(first);
     let (data, backup) = (scene.path("data"), scene.path("backup"));
     copy(&data, &backup);

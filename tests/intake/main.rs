@@ -1,6 +1,7 @@
 //! The intake from outside: spool files under every kind of damage, real SMTP clients, imports.
 
 mod client;
+mod copies;
 mod crash;
 mod import;
 mod peers;
@@ -9,3 +10,4 @@ mod server;
 mod smtp;
 mod spool;
 mod support;
+mod tls;

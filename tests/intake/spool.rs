@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use strongroom::crypto::hpke::OpeningKey;
-use strongroom::id::{Digest, SpoolId};
+use strongroom::id::SpoolId;
 use strongroom::intake::spool::{
     CurrentKey, SpoolConfig, SpoolError, SpoolReader, SpoolWriter, key_file,
 };
@@ -21,7 +21,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 }
 
 /// A closed spool file with these mails, in each of `folders`.
-fn closed_file(folders: &[PathBuf], key: &OpeningKey, mails: &[Vec<u8>]) -> Vec<SpoolId> {
+pub fn closed_file(folders: &[PathBuf], key: &OpeningKey, mails: &[Vec<u8>]) -> Vec<SpoolId> {
     let writer = start(folders, key);
     let ids = block_on(async {
         let mut ids = Vec::new();
@@ -180,43 +180,6 @@ async fn many_sessions_at_once_get_ids_of_their_own() {
     acknowledged.sort();
     found.sort();
     assert_eq!(found, acknowledged);
-}
-
-#[test]
-fn the_second_folder_serves_where_the_first_is_damaged_or_missing() {
-    // I2
-    let folder = tempfile::tempdir().expect("folder");
-    let folders = [folder.path().join("one"), folder.path().join("two")];
-    let key = OpeningKey::generate();
-    let ids = closed_file(&folders, &key, &[text(3000, 1), text(3000, 2)]);
-    let path = files_in(&folders[0]).remove(0);
-    let good = fs::read(&path).expect("read");
-    for at in [70, 2000, 1232 + 5, good.len() - 3] {
-        let mut bad = good.clone();
-        bad[at] ^= 1;
-        fs::write(&path, bad).expect("write");
-        let found = read_all(&folders, &key);
-        assert_eq!(found.ids(), ids, "flipped at {at}");
-        assert!(
-            at < 1232
-                || found
-                    .damage
-                    .iter()
-                    .any(|damage| damage.path == path && damage.recovered)
-        );
-        assert!(found.done.iter().all(|(_, sound)| *sound));
-    }
-    fs::remove_file(&path).expect("remove");
-    assert_eq!(read_all(&folders, &key).ids(), ids);
-    fs::remove_dir(&folders[0]).expect("remove");
-    let mut reader = SpoolReader::new(folders.to_vec());
-    let found = read_on(&mut reader, &key);
-    assert_eq!(found.ids(), ids);
-    assert_eq!(reader.missing(), &folders[..1]);
-    reader.remove(found.done[0].0).expect("removed");
-    fs::remove_dir(&folders[1]).expect("remove");
-    let none = |_: &Digest, _: &[u8], _: &[u8], _: &[u8]| None;
-    assert!(reader.next(&none).is_err(), "no folder is left");
 }
 
 #[test]

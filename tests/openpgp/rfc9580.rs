@@ -122,6 +122,38 @@ fn every_kind_of_key_in_both_versions_opens_and_goes_into_escrow() {
     }
 }
 
+/// Certificates that only sign: by the primary key alone, or by a subkey too.
+#[test]
+fn version_6_keys_that_only_sign_are_refused_by_name() {
+    for suite in [
+        CipherSuite::Cv25519,
+        CipherSuite::Cv448,
+        CipherSuite::MLDSA65_Ed25519,
+    ] {
+        for with_subkey in [false, true] {
+            let builder = CertBuilder::new().add_userid("Signe <signe@example.org>");
+            let builder = builder.set_profile(Profile::RFC9580).unwrap();
+            let mut builder = builder.set_cipher_suite(suite);
+            if with_subkey {
+                builder = builder.add_signing_subkey();
+            }
+            let cert = builder.generate().unwrap().0;
+            let mut secret = Vec::new();
+            cert.as_tsk().serialize(&mut secret).unwrap();
+            let refused = openpgp_key::load_for_escrow(&secret, &[]);
+            let problem = match &refused[..] {
+                [Err(problem)] => problem.to_string(),
+                _ => panic!("{suite:?}: one refusal"),
+            };
+            assert!(
+                problem.starts_with("a pure signing key is not escrowed")
+                    && problem.contains("Signe"),
+                "{suite:?}: {problem}"
+            );
+        }
+    }
+}
+
 #[test]
 fn every_aead_mode_opens_with_key_and_passphrase() {
     let cert = certificate(CipherSuite::Cv25519, Profile::RFC9580);

@@ -159,7 +159,7 @@ pub enum CeremonyCommandError {
     TpmTaken,
     /// The box was open in this boot.
     #[error(
-        "the box was opened since the machine was switched on, and capped PCR {0}: what is sealed now would not open after the next boot. Reboot first, without starting `strongroom serve`, then run this again"
+        "the box was opened since the machine was switched on, and capped PCR {0}: what is sealed now would not open after the next boot. Reboot first, without starting `strongroom serve` (with --no-unlock it may run, and takes mail in), then run this again"
     )]
     Capped(u8),
     /// The charter is not the one that the ledger names.

@@ -16,7 +16,7 @@ use crate::secret::{Key, SecretBytes};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Opens what is sealed to one of the box's spool keys.
 pub trait SpoolKeys {
@@ -68,7 +68,7 @@ pub struct SpoolDamage {
     /// Where the damaged frame begins.
     pub offset: u64,
     /// What is wrong.
-    pub what: &'static str,
+    pub what: String,
     /// True where the other copy was sound, so that nothing is lost.
     pub recovered: bool,
 }
@@ -121,15 +121,16 @@ impl SpoolReader {
         }
     }
 
-    /// Folders that are not there, while another one serves.
+    /// Folders that are not there or cannot be listed, while another one serves.
     #[must_use]
     pub fn missing(&self) -> &[PathBuf] {
         &self.missing
     }
 
-    /// The next thing to know. [`SpoolEvent::Idle`] means: ask again later.
+    /// The next thing to know. [`SpoolEvent::Idle`] means: ask again later. An error is one of a file that the system
+    /// cannot read now, and comes when all other files have nothing to give.
     pub fn next(&mut self, keys: &dyn SpoolKeys) -> Result<SpoolEvent, SpoolError> {
-        if let Some(event) = self.advance(keys)? {
+        if let Ok(Some(event)) = self.advance(keys) {
             return Ok(event);
         }
         self.find_files()?;
@@ -137,13 +138,14 @@ impl SpoolReader {
     }
 
     fn advance(&mut self, keys: &dyn SpoolKeys) -> Result<Option<SpoolEvent>, SpoolError> {
+        let mut failed = None;
         for (&place, reader) in &mut self.waiting {
-            let event = match reader {
-                Some(reader) => reader.next()?,
-                None => match begin(copies_of(&self.folders, place.1)?, place.1, keys)? {
-                    Ok(begun) => reader.insert(Box::new(begun)).next()?,
-                    Err(event) => event,
-                },
+            let event = match next_of(reader, &self.folders, place.1, keys) {
+                Ok(event) => event,
+                Err(error) => {
+                    failed = failed.or(Some(error));
+                    continue;
+                }
             };
             if matches!(event, SpoolEvent::FileDone { .. }) || reader.is_none() {
                 self.waiting.remove(&place);
@@ -152,7 +154,7 @@ impl SpoolReader {
             }
             return Ok(Some(event));
         }
-        Ok(None)
+        failed.map_or(Ok(None), Err)
     }
 
     /// Takes note of files that are new.
@@ -161,16 +163,11 @@ impl SpoolReader {
             if self.known.contains_key(&id) {
                 continue;
             }
-            let copies = copies_of(&self.folders, id)?;
-            if copies.is_empty() {
-                continue; // its writer took it back: nothing in it was acknowledged
-            }
-            let headers = copies.headers::<PREAMBLE>()?;
-            let created = headers
-                .iter()
-                .find_map(|header| Preamble::decode(header))
-                .map(|preamble| preamble.created);
-            let created = created.unwrap_or(Timestamp(0));
+            let created = match created(&self.folders, id) {
+                Ok(None) => continue, // its writer took it back: nothing in it was acknowledged
+                Ok(Some(created)) => created,
+                Err(_) => Timestamp(0), // told when it is its turn
+            };
             self.known.insert(id, created);
             self.waiting.insert((created, id), None);
         }
@@ -182,22 +179,12 @@ impl SpoolReader {
         self.missing.clear();
         let mut ids = Vec::new();
         for folder in &self.folders {
-            let entries = match std::fs::read_dir(folder) {
-                Err(error)
-                    if error.kind() == io::ErrorKind::NotFound
-                        && self.missing.len() + 1 < self.folders.len() =>
-                {
+            match ids_in(folder) {
+                Ok(found) => ids.extend(found),
+                Err(_) if self.missing.len() + 1 < self.folders.len() => {
                     self.missing.push(folder.clone());
-                    continue;
                 }
-                entries => entries.map_err(at("list", folder))?,
-            };
-            for entry in entries {
-                let name = PathBuf::from(entry.map_err(at("list", folder))?.file_name());
-                let stem = name.file_stem().unwrap_or_default().to_string_lossy();
-                if name.extension().is_some_and(|suffix| suffix == SUFFIX) {
-                    ids.extend(stem.parse::<SpoolFileId>());
-                }
+                Err(error) => return Err(at("list", folder)(error).into()),
             }
         }
         ids.sort_unstable();
@@ -207,9 +194,9 @@ impl SpoolReader {
 
     /// Removes a file durably from every folder. Only for files whose mails are all archived.
     pub fn remove(&mut self, file: SpoolFileId) -> Result<(), SpoolError> {
-        for folder in &self.folders {
-            durable::remove(&path_of(folder, file))?;
-        }
+        let remove = |folder: &PathBuf| durable::remove(&path_of(folder, file));
+        let removed: Vec<_> = self.folders.iter().map(remove).collect();
+        removed.into_iter().collect::<Result<Vec<()>, _>>()?;
         if let Some(created) = self.known.remove(&file) {
             self.waiting.remove(&(created, file));
         }
@@ -217,8 +204,48 @@ impl SpoolReader {
     }
 }
 
+fn ids_in(folder: &Path) -> io::Result<Vec<SpoolFileId>> {
+    let mut ids = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let name = PathBuf::from(entry?.file_name());
+        let stem = name.file_stem().unwrap_or_default().to_string_lossy();
+        if name.extension().is_some_and(|suffix| suffix == SUFFIX) {
+            ids.extend(stem.parse::<SpoolFileId>());
+        }
+    }
+    Ok(ids)
+}
+
 fn copies_of(folders: &[PathBuf], id: SpoolFileId) -> Result<Copies, SpoolError> {
     Copies::open(folders.iter().map(|folder| path_of(folder, id)))
+}
+
+/// When the file was begun, as far as its header tells; `None` where there is no such file.
+fn created(folders: &[PathBuf], id: SpoolFileId) -> Result<Option<Timestamp>, SpoolError> {
+    let copies = copies_of(folders, id)?;
+    if copies.is_empty() {
+        return Ok(None);
+    }
+    let headers = copies.headers::<PREAMBLE>()?;
+    let mut preambles = headers.iter().filter_map(|header| Preamble::decode(header));
+    let created = preambles.next().map(|preamble| preamble.created);
+    Ok(Some(created.unwrap_or(Timestamp(0))))
+}
+
+/// The next event of a file, which is begun where it is its turn.
+fn next_of(
+    reader: &mut Option<Box<FileReader>>,
+    folders: &[PathBuf],
+    id: SpoolFileId,
+    keys: &dyn SpoolKeys,
+) -> Result<SpoolEvent, SpoolError> {
+    match reader {
+        Some(reader) => reader.next(),
+        None => match begin(copies_of(folders, id)?, id, keys)? {
+            Ok(begun) => reader.insert(Box::new(begun)).next(),
+            Err(event) => Ok(event),
+        },
+    }
 }
 
 /// Opens the chain key from the first copy whose header allows it; else what is to be told.
@@ -302,8 +329,8 @@ impl FileReader {
             }
             let before = self.ratchet.duplicate();
             let key = self.ratchet.next_key();
-            let found = self.copies.frame(self.offset, &key)?;
-            match found {
+            let found = self.copies.frame(self.offset, &key);
+            match found.inspect_err(|_| self.ratchet = before.duplicate())? {
                 Found::Frame {
                     head,
                     plain,
@@ -391,5 +418,67 @@ impl FileReader {
         self.pending
             .push(self.copies.damage(self.offset, what, false));
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::file::SpoolFile;
+    use super::*;
+    use crate::crypto::hpke::OpeningKey;
+    use crate::intake::envelope::Source;
+
+    /// A published file with one mail, whose writer is gone.
+    fn one_mail(folders: &[PathBuf], key: &OpeningKey) -> SpoolFileId {
+        let sealing = key.sealing_key();
+        let mut file = SpoolFile::create(folders, &sealing, Timestamp(1)).expect("a file");
+        let closing = Closing {
+            length: 4,
+            sha256: Digest::of(b"mail"),
+            envelope: Envelope {
+                tenant: "main".parse().expect("a tenant"),
+                sender: String::new(),
+                parameters: Vec::new(),
+                recipients: Vec::new(),
+                arrived: Timestamp(1),
+                source: Source::Lmtp {
+                    uid: 0,
+                    helo: String::new(),
+                },
+            },
+        };
+        let closing = closing.encode().expect("fits");
+        let mut frames = Vec::new();
+        file.seal(Kind::Data, 0, &[b"mail"], &mut frames);
+        file.seal(Kind::Close, 0, &[&closing], &mut frames);
+        file.commit(&frames, 1).expect("written");
+        file.publish().expect("published");
+        let id = file.id();
+        file.finish();
+        id
+    }
+
+    #[test]
+    fn a_passing_error_of_the_disk_costs_no_mail() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folders = [folder.path().to_owned()];
+        let key = OpeningKey::generate();
+        let id = one_mail(&folders, &key);
+        let keys = |_: &Digest, info: &[u8], associated: &[u8], sealed: &[u8]| {
+            Some(key.open(info, associated, sealed))
+        };
+        let copies = copies_of(&folders, id).expect("opened");
+        let begun = begin(copies, id, &keys).expect("read");
+        let Ok(mut reader) = begun else {
+            panic!("a header that opens");
+        };
+        // A folder opens like a file, and no read of it succeeds.
+        let broken = Copies::open([folder.path().to_owned()].into_iter()).expect("opened");
+        let good = std::mem::replace(&mut reader.copies, broken);
+        assert!(reader.next().is_err());
+        assert!(reader.next().is_err(), "tried again");
+        reader.copies = good;
+        let event = reader.next().expect("read");
+        assert!(matches!(event, SpoolEvent::Mail(mail) if mail.length == 4));
     }
 }

@@ -124,7 +124,7 @@ impl Archiver {
     fn tell_missing(&self, folders: &[PathBuf]) {
         let trouble = folders.first().map(|folder| {
             format!(
-                "the spool folder {} is missing: new mail is refused until its disk is back or strongroom.toml names another",
+                "the spool folder {} is missing or cannot be read: new mail is refused until its disk is back or strongroom.toml names another",
                 folder.display()
             )
         });

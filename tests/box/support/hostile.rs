@@ -35,6 +35,19 @@ pub fn nested(depth: usize) -> Vec<u8> {
     (mail + "the innermost\r\n").into_bytes()
 }
 
+/// A mail whose attachments have names of so many bytes.
+pub fn long_names(count: usize, length: usize) -> Vec<u8> {
+    let mut mail = header("longnames", "multipart/mixed; boundary=b") + "\r\n";
+    let name = "n".repeat(length);
+    for number in 0..count {
+        let _ = write!(
+            mail,
+            "--b\r\nContent-Type: application/octet-stream; name=\"{number}{name}\"\r\n\r\nx\r\n"
+        );
+    }
+    (mail + "--b--\r\n").into_bytes()
+}
+
 /// CMS CompressedData (RFC 3274) of so many zeros.
 pub fn compressed(zeros: usize) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());

@@ -190,6 +190,11 @@ impl TestBox {
 
     /// Starts the box and does not wait.
     pub fn start_only(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// As [`TestBox::start_only`], with arguments for `serve`.
+    pub fn start_with(&mut self, arguments: &[&str]) {
         let log = File::options()
             .create(true)
             .append(true)
@@ -198,6 +203,7 @@ impl TestBox {
         let child = self
             .command()
             .arg("serve")
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
@@ -276,6 +282,16 @@ impl TestBox {
         let mut command = self.command();
         command.args(arguments.split_whitespace());
         command.output().expect("strongroom runs")
+    }
+
+    /// Runs a shell script in which `$STRONGROOM` is the program.
+    pub fn run_in_shell(&self, script: &str) -> Output {
+        let mut shell = Command::new("sh");
+        for (name, value) in self.command().get_envs() {
+            shell.envs(value.map(|value| (name, value)));
+        }
+        shell.env("STRONGROOM", STRONGROOM).args(["-c", script]);
+        shell.output().expect("sh")
     }
 
     /// Runs a command that must succeed and gives its output.

@@ -62,7 +62,21 @@ impl Client {
         write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<String> {
         let recipient = format!("RCPT TO:<{recipient}>");
-        for command in ["MAIL FROM:<sender@example.net>", &recipient, "DATA"] {
+        let commands = ["MAIL FROM:<sender@example.net>".to_owned(), recipient];
+        self.transaction(&commands, write)
+    }
+
+    /// As [`Client::mail`], for any envelope: the commands before DATA.
+    pub fn with_envelope(&mut self, commands: &[String], mail: &[u8]) -> io::Result<String> {
+        self.transaction(commands, &mut |out| out.write_all(mail))
+    }
+
+    fn transaction(
+        &mut self,
+        commands: &[String],
+        write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<String> {
+        for command in commands.iter().map(String::as_str).chain(["DATA"]) {
             let reply = self.ask(command)?;
             if !reply.starts_with(['2', '3']) {
                 return Ok(reply);

@@ -1,0 +1,65 @@
+//! Mail whose evidence, what opening it yields beside its content, would be too large to keep.
+
+use crate::reading::{enter, sign_in};
+use crate::support::{TestBox, hostile, numbered_mail, smtp, text};
+use serde_json::Value;
+
+fn send(box_: &TestBox, recipient: &str, mail: &[u8]) {
+    let mut client = box_.smtp().expect("a connection");
+    let reply = client.mail(recipient, mail).expect("a reply");
+    assert!(smtp::queue_id(&reply).is_some(), "{reply}");
+}
+
+// C1: it is archived once as received, further copies join it, and archiving goes on.
+#[test]
+fn a_mail_with_oversized_evidence_is_kept_as_received_and_its_second_copy_joins_it() {
+    let mut box_ = TestBox::running();
+    enter(&box_, "bert", "--mailbox bert@example.org");
+    let mail = hostile::long_names(142, 60_000);
+    send(&box_, "anna@example.org", &mail);
+    send(&box_, "bert@example.org", &mail);
+    send(&box_, "anna@example.org", &numbered_mail(1));
+    box_.wait_for_records(2);
+    // And once more, when the first is long archived.
+    send(&box_, "anna@example.org", &mail);
+    send(&box_, "anna@example.org", &numbered_mail(2));
+    box_.wait_for_records(3);
+    assert!(!text(&box_.run("status")).contains("stuck"));
+
+    let seen_by = |box_: &TestBox, arrivals: usize| {
+        box_.wait_for_hits(1, "subject:longnames");
+        let found = box_.json("search --json subject:longnames");
+        let record = found["hits"][0]["record"].as_str().expect("a hit");
+        let shown = box_.json(&format!("show --json {record}"));
+        assert_eq!(shown["outcome"], "refused");
+        let reason = shown["reason"].as_str().expect("a reason");
+        assert!(reason.starts_with("evidence too large: "), "{reason}");
+        assert_eq!(shown["arrivals"].as_array().map(Vec::len), Some(arrivals));
+        let original = box_.file("original.eml");
+        let _ = std::fs::remove_file(&original);
+        box_.ok(&format!(
+            "get {record} --original --output {}",
+            original.display()
+        ));
+        assert!(std::fs::read(original).expect("the mail") == mail);
+    };
+    box_.wait_until("the third arrival", || {
+        let found = box_.json("search --json subject:longnames");
+        let record = found["hits"][0]["record"]
+            .as_str()
+            .unwrap_or("none")
+            .to_owned();
+        let shown = box_.run(&format!("show --json {record}"));
+        let shown: Value = serde_json::from_slice(&shown.stdout).unwrap_or_default();
+        shown["arrivals"].as_array().map(Vec::len) == Some(2)
+    });
+    seen_by(&box_, 2);
+    sign_in(&box_, "bert");
+    seen_by(&box_, 1);
+    box_.ok("verify");
+    box_.stop();
+    let numbers: Vec<u32> = box_.arrivals().iter().map(|one| one.number).collect();
+    assert_eq!(numbers.iter().filter(|number| **number == 0).count(), 3);
+    assert_eq!(numbers.len(), 5, "{numbers:?}");
+    box_.assert_no_panic();
+}
