@@ -1,5 +1,6 @@
 //! Which recipients of a mail its reader may know of: blind copies are the sender's and the recipient's own.
 
+use super::archiving::derive::mailbox;
 use super::manifest::{Arrival, ReportedRecipient};
 use super::rights::Warrant;
 use crate::mail::model::Mailbox;
@@ -9,7 +10,7 @@ pub(super) fn is_senders(arrival: &Arrival, warrant: &Warrant) -> bool {
     let report = arrival.report.as_ref();
     let behalf = report.and_then(|report| report.on_behalf_of.as_ref());
     let mut senders = std::iter::once(&arrival.sender).chain(behalf);
-    senders.any(|sender| warrant.mailboxes().contains(&sender.to_lowercase()))
+    senders.any(|sender| warrant.mailboxes().contains(&mailbox(sender)))
 }
 
 /// Leaves only the recipients that a reader knows of: the own mailboxes and those in To and Cc; to the sender all. The bytes
@@ -26,7 +27,7 @@ pub(super) fn hide_blind_copies(arrival: &mut Arrival, named: &[Mailbox], warran
     if is_senders(arrival, warrant) {
         return;
     }
-    let own = |address: &str| warrant.mailboxes().contains(&address.to_lowercase());
+    let own = |address: &str| warrant.mailboxes().contains(&mailbox(address));
     let is_named = |address: &str| {
         named
             .iter()
@@ -151,5 +152,23 @@ mod tests {
                 .collect();
             assert_eq!(told.join(", "), seen, "{reader}");
         }
+    }
+
+    #[test]
+    fn a_mailbox_is_the_own_however_it_was_written() {
+        let mut arrival = reported();
+        arrival.report = None;
+        arrival.recipients = vec!["\"bert\"@X".to_owned(), "carl@x".to_owned()];
+        let bert = Warrant::of_person(&Person {
+            name: "bert".into(),
+            tenant: "main".parse().expect("tenant"),
+            mailboxes: vec!["bert@x".to_owned()],
+            password: StoredPassword::default(),
+            active: true,
+            officer: None,
+            auditor: false,
+        });
+        hide_blind_copies(&mut arrival, &[], &bert);
+        assert_eq!(arrival.recipients, ["\"bert\"@X"]);
     }
 }

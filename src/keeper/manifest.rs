@@ -244,6 +244,9 @@ impl PartEntry {
     }
 }
 
+/// Bytes in which trace fields are looked for.
+pub const TRACE_WINDOW: usize = 64 * 1024;
+
 /// The length of the leading trace fields (Return-Path, Received, Delivered-To, X-Original-To, Envelope-To): copies
 /// of one mail to several recipients differ only there. At most 64 KiB are looked at.
 #[must_use]
@@ -256,7 +259,7 @@ pub fn trace_prefix(mail: &[u8]) -> usize {
         "envelope-to:",
         "x-envelope-to:",
     ];
-    let window = &mail[..mail.len().min(64 * 1024)];
+    let window = &mail[..mail.len().min(TRACE_WINDOW)];
     let mut end = 0;
     let mut in_trace = false;
     for line in window.split_inclusive(|&byte| byte == b'\n') {

@@ -5,7 +5,7 @@ use super::archiving::derive;
 use super::blind_copies::{hide_blind_copies, is_senders};
 use super::core::{Core, CoreError, lock};
 use super::detail::{ACCESS, AccessDetail};
-use super::manifest::{Arrival, Manifest};
+use super::manifest::{self, Arrival, Manifest};
 use super::protocol::{Form, Hit, Hits, MailView};
 use super::rights::Warrant;
 use crate::catalog::RecordMeta;
@@ -189,19 +189,60 @@ impl Core {
             let arrival = arrivals.find(is_its).ok_or(CoreError::NoReport(record))?;
             return self.exact_bytes(&meta, &manifest, arrival);
         }
-        let as_received = form == Form::Original || manifest.rendition.is_none();
-        match arrivals.first() {
-            Some(arrival) if as_received && arrival.number > 0 => {
-                let from = arrival.report.as_ref().map_or(0, |report| report.mail_from);
-                let prefix = own(arrival.own_prefix.as_ref(), record)?;
-                let own = prefix.get(usize::try_from(from).unwrap_or(usize::MAX)..);
-                let own = own.unwrap_or_default().to_vec();
-                let shared = arrival.shared_from..manifest.mail().end;
-                let content = self.original(&meta, &manifest, shared)?;
-                Ok(Box::new(io::Cursor::new(own).chain(content)))
+        let arrival = arrivals.into_iter().next();
+        Ok(self.as_came(&meta, &manifest, arrival.as_ref(), form)?.1)
+    }
+
+    /// The mail in this form with the trace fields of the reader's own arrival in front, for others' can name a blind copy's
+    /// recipient; and how many bytes it has.
+    fn as_came(
+        &self,
+        meta: &RecordMeta,
+        manifest: &Manifest,
+        arrival: Option<&Arrival>,
+        form: Form,
+    ) -> Result<(u64, Box<dyn Read>), CoreError> {
+        let mail = manifest.mail();
+        let later = arrival.filter(|arrival| arrival.number > 0);
+        let rendition = manifest.rendition.as_ref();
+        let rendition = rendition.filter(|_| form == Form::Rendition);
+        let Some(arrival) = later else {
+            let length = rendition.map_or(mail.end - mail.start, |entry| entry.length);
+            return Ok((length, Box::new(self.content(meta, manifest, form)?)));
+        };
+        let from = arrival.report.as_ref().map_or(0, |report| report.mail_from);
+        let mut front = own(arrival.own_prefix.as_ref(), meta.record)?;
+        front.drain(..front.len().min(usize::try_from(from).unwrap_or(usize::MAX)));
+        let (rest, length) = match rendition {
+            None => {
+                let shared = arrival.shared_from..mail.end;
+                let length = shared.end.saturating_sub(shared.start);
+                (self.original(meta, manifest, shared)?, length)
             }
-            _ => Ok(Box::new(self.content(&meta, &manifest, form)?)),
-        }
+            Some(entry) => {
+                let mut whole = self.content(meta, manifest, form)?;
+                let mut start = Vec::new();
+                (&mut whole)
+                    .take(manifest::TRACE_WINDOW as u64)
+                    .read_to_end(&mut start)?;
+                let others = manifest::trace_prefix(&start);
+                front.extend_from_slice(&start[others..]);
+                (whole, entry.length - start.len() as u64)
+            }
+        };
+        let length = front.len() as u64 + length;
+        Ok((length, Box::new(io::Cursor::new(front).chain(rest))))
+    }
+
+    /// The readable form of a mail as it goes out under a warrant, and how many bytes it has.
+    pub(super) fn readable(
+        &self,
+        warrant: &Warrant,
+        meta: &RecordMeta,
+        manifest: &Manifest,
+    ) -> Result<(u64, Box<dyn Read>), CoreError> {
+        let arrivals = self.arrivals(meta, manifest, warrant)?;
+        self.as_came(meta, manifest, arrivals.first(), Form::Rendition)
     }
 
     /// All bytes of an arrival as they were received, of a journal report what is around the mail too.

@@ -6,7 +6,6 @@ use super::core::{Core, CoreError, lock};
 use super::detail::{CASE, CaseDetail};
 use super::people::Person;
 use super::pool::Mail;
-use super::protocol::Form;
 use super::reading::{Access, scope};
 use super::rights::Warrant;
 use crate::approval::{Approval, Statement};
@@ -202,10 +201,10 @@ impl Core {
         let meta = self.record_meta(record)?;
         self.note_access(warrant, Access::to(&meta, "release", warrant))?;
         let manifest = self.manifest(&meta)?;
-        let length = manifest.readable_length();
+        let (length, _) = self.readable(warrant, &meta, &manifest)?;
         let bytes = || -> Box<dyn Read> {
-            match self.content(&meta, &manifest, Form::Rendition) {
-                Ok(content) => Box::new(content),
+            match self.readable(warrant, &meta, &manifest) {
+                Ok((_, content)) => content,
                 Err(error) => Box::new(super::view::Unreadable::because(error)),
             }
         };

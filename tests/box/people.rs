@@ -209,6 +209,31 @@ fn blind_copies_stay_blind_and_everybody_gets_the_own_copy() {
         serde_json::json!(["bert@example.org"])
     );
 
+    // The readable form has no trace of the first copy's way either, which can name a blind copy's recipient.
+    certificate(&box_, "old");
+    let pem = box_.file("certificates/old.pem");
+    let both = ["old.key", "old.crt"]
+        .map(|name| fs::read_to_string(box_.file("certificates").join(name)).expect("PEM"));
+    fs::write(&pem, both.concat()).expect("a key");
+    box_.ok(&format!("escrow add {}", pem.display()));
+    let sealed = sealed(&box_, "old", "Wombat");
+    let mut client = box_.smtp().expect("a connection");
+    for (records, name) in [(2, "boss"), (2, "bert")] {
+        let trace = format!("Delivered-To: {name}@example.org\r\n");
+        let copy = [trace.as_bytes(), &sealed].concat();
+        client
+            .mail(&format!("{name}@example.org"), &copy)
+            .expect("a reply");
+        box_.wait_for_records(records);
+    }
+    drop(client);
+    box_.wait_for_hits(1, "subject:wombat");
+    let hit = box_.json("search --json subject:wombat");
+    let id = hit["hits"][0]["record"].as_str().expect("a hit").to_owned();
+    let readable = box_.ok(&format!("get {id} --rendition"));
+    assert!(readable.starts_with("Delivered-To: bert@"), "{readable}");
+    assert!(!readable.contains("boss") && readable.contains("quokka"));
+
     // An older people file gives nobody a right.
     let people = box_.data().join("people");
     let old = fs::read(&people).expect("the people file");

@@ -146,7 +146,7 @@ pub fn owners(arrival: &Arrival) -> Vec<String> {
 
 /// The mailbox that an address of an envelope means (RFC 5321, 4.1.2): lower case, without a source route, without the
 /// domain's last dot, its local part without quotes that it doesn't need.
-pub(super) fn mailbox(address: &str) -> String {
+pub(in crate::keeper) fn mailbox(address: &str) -> String {
     let routed = address.strip_prefix('@').and_then(|at| at.split_once(':'));
     let address = routed.map_or(address, |(_, address)| address).trim();
     let Some((local, domain)) = address.rsplit_once('@') else {
