@@ -99,6 +99,10 @@ def open_stream(key, associated, sealed):
     )
 
 
+# What ends a CBOR array or map of indefinite length.
+BREAK = object()
+
+
 def cbor(data):
     """One CBOR item (RFC 8949), of the kinds that occur here."""
     stream = io.BytesIO(data)
@@ -107,8 +111,12 @@ def cbor(data):
         first = stream.read(1)[0]
         major, low = first >> 5, first & 31
         if major == 7:
-            check(low in (20, 21, 22), f"CBOR simple value {low}")
-            return {20: False, 21: True, 22: None}[low]
+            check(low in (20, 21, 22, 31), f"CBOR simple value {low}")
+            return {20: False, 21: True, 22: None, 31: BREAK}[low]
+        if low == 31:
+            check(major in (4, 5), f"CBOR major type {major} of indefinite length")
+            items = list(iter(item, BREAK))
+            return items if major == 4 else dict(zip(items[::2], items[1::2], strict=True))
         size = low if low < 24 else int.from_bytes(stream.read(1 << (low - 24)), "big")
         match major:
             case 0: return size
