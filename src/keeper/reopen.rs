@@ -78,9 +78,10 @@ fn open_one(core: &Core, worker: &mut Worker, record: RecordId) -> Result<(), Co
         arrived: manifest.arrival.received,
         bytes: &bytes,
     };
-    let Ok(opened) = worker.open(&mail, &**keys) else {
+    let Ok(mut opened) = worker.open(&mail, &**keys) else {
         return Ok(());
     };
+    super::archiving::journal::keep_notes(&manifest.opened, &mut opened);
     if let Some(reason) = over_evidence(&opened) {
         tracing::warn!(%record, %reason, "a waiting mail is left as it is");
         return Ok(());

@@ -316,12 +316,24 @@ fn a_report_may_be_large_long_and_around_a_damaged_mail() {
     found(&box_, "mallory", "rubbish");
 
     // E7: what waits for its key is opened inside of its report.
-    sent.in_report("Cc: bert@example.org\r\n", &secret(&box_));
+    let waiting = report("Cc: bert@example.org\r\n", &secret(&box_));
+    let waiting = String::from_utf8(waiting).expect("ASCII");
+    let boundary = "\r\n--_7d3ee6e1-6b5f-4bb4-9c0e-90a1b2c3d4e5_";
+    let clear_copy = "\r\nContent-Type: message/rfc822\r\n\r\nFrom: x@example.net\r\n\r\nClear.";
+    let waiting = waiting.replace(
+        &format!("{boundary}--"),
+        &format!("{boundary}{clear_copy}{boundary}--"),
+    );
+    send(&mut sent.exchange, JOURNAL, waiting.as_bytes());
+    sent.mails.push(waiting.into_bytes());
     let (_, shown) = found(&box_, "bert", "wombat");
     assert_eq!(shown["outcome"], "no-key");
+    let noted = shown["notes"].clone();
+    assert!(noted.to_string().contains("has 1 more"), "{shown}");
     escrow(&box_, "anna");
     let (_, shown) = found(&box_, "bert", "quokka");
     assert_eq!(shown["signatures"][0]["scope"], "whole", "{shown}");
+    assert_eq!(shown["notes"], noted);
     sent.assert_kept();
     box_.assert_no_panic();
 }
