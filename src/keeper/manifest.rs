@@ -245,8 +245,11 @@ impl PartEntry {
     }
 }
 
+/// Trace fields are looked for in so many bytes.
+pub const TRACE_WINDOW: u64 = 64 * 1024;
+
 /// The length of the leading trace fields (Return-Path, Received, Delivered-To, X-Original-To, Envelope-To): copies
-/// of one mail to several recipients differ only there. At most 64 KiB are looked at.
+/// of one mail to several recipients differ only there. At most [`TRACE_WINDOW`] bytes are looked at.
 #[must_use]
 pub fn trace_prefix(mail: &[u8]) -> usize {
     const TRACE: [&str; 6] = [
@@ -257,7 +260,7 @@ pub fn trace_prefix(mail: &[u8]) -> usize {
         "envelope-to:",
         "x-envelope-to:",
     ];
-    let window = &mail[..mail.len().min(64 * 1024)];
+    let window = &mail[..mail.len().min(TRACE_WINDOW as usize)];
     let mut end = 0;
     let mut in_trace = false;
     for line in window.split_inclusive(|&byte| byte == b'\n') {

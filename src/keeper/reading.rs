@@ -5,7 +5,7 @@ use super::archiving::derive;
 use super::blind_copies::{hide_blind_copies, is_senders};
 use super::core::{Core, CoreError, lock};
 use super::detail::{ACCESS, AccessDetail};
-use super::manifest::{Arrival, Manifest};
+use super::manifest::{Arrival, Manifest, TRACE_WINDOW, trace_prefix};
 use super::protocol::{Form, Hit, Hits, MailView};
 use super::rights::Warrant;
 use crate::catalog::RecordMeta;
@@ -165,8 +165,7 @@ impl Core {
         })
     }
 
-    /// One mail's bytes as a stream. Whoever got it only by a later arrival gets that arrival's own bytes; of a journal report
-    /// everybody gets the mail in it, for the report tells blind copies.
+    /// One mail's bytes as a stream, as [`Core::in_form`] has them; the whole journal report is its sender's alone.
     pub fn get(
         &self,
         warrant: &Warrant,
@@ -181,27 +180,49 @@ impl Core {
         };
         self.note_access(warrant, Access::to(&meta, action, warrant))?;
         let manifest = self.manifest(&meta)?;
-        let arrivals = self.arrivals(&meta, &manifest, warrant)?;
         if form == Form::Report {
+            let arrivals = self.arrivals(&meta, &manifest, warrant)?;
             let mut arrivals = arrivals.iter();
             let is_its =
                 |arrival: &&Arrival| arrival.report.is_some() && is_senders(arrival, warrant);
             let arrival = arrivals.find(is_its).ok_or(CoreError::NoReport(record))?;
             return self.exact_bytes(&meta, &manifest, arrival);
         }
-        let as_received = form == Form::Original || manifest.rendition.is_none();
-        match arrivals.first() {
-            Some(arrival) if as_received && arrival.number > 0 => {
-                let from = arrival.report.as_ref().map_or(0, |report| report.mail_from);
-                let prefix = own(arrival.own_prefix.as_ref(), record)?;
-                let own = prefix.get(usize::try_from(from).unwrap_or(usize::MAX)..);
-                let own = own.unwrap_or_default().to_vec();
-                let shared = arrival.shared_from..manifest.mail().end;
-                let content = self.original(&meta, &manifest, shared)?;
-                Ok(Box::new(io::Cursor::new(own).chain(content)))
-            }
-            _ => Ok(Box::new(self.content(&meta, &manifest, form)?)),
+        Ok(self.in_form(warrant, &meta, &manifest, form)?.0)
+    }
+
+    /// A mail for whoever reads it, and how many bytes it has. Whoever got it only by a later arrival gets that arrival's own trace
+    /// fields, for those of the first name an envelope's recipient; of a journal report everybody gets the mail in it, for
+    /// the report tells blind copies.
+    pub(super) fn in_form(
+        &self,
+        warrant: &Warrant,
+        meta: &RecordMeta,
+        manifest: &Manifest,
+        form: Form,
+    ) -> Result<(Box<dyn Read>, u64), CoreError> {
+        let content = self.content(meta, manifest, form)?;
+        let length = content.length();
+        if warrant.covers(&meta.tenant, &derive::owners(&manifest.arrival)) {
+            return Ok((Box::new(content), length));
         }
+        let arrivals = self.arrivals(meta, manifest, warrant)?;
+        let arrival = arrivals.first().ok_or(CoreError::NoRecord(meta.record))?;
+        let from = arrival.report.as_ref().map_or(0, |report| report.mail_from);
+        let prefix = own(arrival.own_prefix.as_ref(), meta.record)?;
+        let own = prefix.get(usize::try_from(from).unwrap_or(usize::MAX)..);
+        let own = own.unwrap_or_default().to_vec();
+        let is_rendition = form == Form::Rendition && manifest.rendition.is_some();
+        let trace = if is_rendition {
+            let mut start = Vec::new();
+            content.take(TRACE_WINDOW).read_to_end(&mut start)?;
+            trace_prefix(&start) as u64
+        } else {
+            arrival.shared_from.saturating_sub(manifest.mail().start)
+        };
+        let shared = self.content(meta, manifest, form)?.behind(trace);
+        let length = own.len() as u64 + shared.length();
+        Ok((Box::new(io::Cursor::new(own).chain(shared)), length))
     }
 
     /// All bytes of an arrival as they were received, of a journal report what is around the mail too.

@@ -202,10 +202,11 @@ impl Core {
         let meta = self.record_meta(record)?;
         self.note_access(warrant, Access::to(&meta, "release", warrant))?;
         let manifest = self.manifest(&meta)?;
-        let length = manifest.readable_length();
+        let form = Form::Rendition;
+        let length = self.in_form(warrant, &meta, &manifest, form)?.1;
         let bytes = || -> Box<dyn Read> {
-            match self.content(&meta, &manifest, Form::Rendition) {
-                Ok(content) => Box::new(content),
+            match self.in_form(warrant, &meta, &manifest, form) {
+                Ok((content, _)) => content,
                 Err(error) => Box::new(super::view::Unreadable::because(error)),
             }
         };
