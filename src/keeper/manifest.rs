@@ -113,7 +113,8 @@ impl Arrival {
     #[must_use]
     pub fn mail(&self, length: u64) -> Range<u64> {
         let from = self.report.as_ref().map_or(0, |report| report.mail_from);
-        from.min(length)..self.shared_until.unwrap_or(length).min(length)
+        let until = self.shared_until.unwrap_or(length).min(length);
+        from.min(until)..until
     }
 }
 
@@ -244,11 +245,11 @@ impl PartEntry {
     }
 }
 
-/// Bytes in which trace fields are looked for.
-pub const TRACE_WINDOW: usize = 64 * 1024;
+/// Trace fields are looked for in so many bytes.
+pub const TRACE_WINDOW: u64 = 64 * 1024;
 
 /// The length of the leading trace fields (Return-Path, Received, Delivered-To, X-Original-To, Envelope-To): copies
-/// of one mail to several recipients differ only there. At most 64 KiB are looked at.
+/// of one mail to several recipients differ only there. At most [`TRACE_WINDOW`] bytes are looked at.
 #[must_use]
 pub fn trace_prefix(mail: &[u8]) -> usize {
     const TRACE: [&str; 6] = [
@@ -259,7 +260,7 @@ pub fn trace_prefix(mail: &[u8]) -> usize {
         "envelope-to:",
         "x-envelope-to:",
     ];
-    let window = &mail[..mail.len().min(TRACE_WINDOW)];
+    let window = &mail[..mail.len().min(TRACE_WINDOW as usize)];
     let mut end = 0;
     let mut in_trace = false;
     for line in window.split_inclusive(|&byte| byte == b'\n') {
@@ -296,6 +297,41 @@ mod tests {
         opened.waiting_for.push(hint);
         let reason = over_evidence(&opened).expect("too large");
         assert!(reason.starts_with("evidence too large: "), "{reason}");
+    }
+
+    #[test]
+    fn a_mail_lies_within_its_original_whatever_its_manifest_says() {
+        let report = JournalReport {
+            sender: String::new(),
+            recipients: Vec::new(),
+            parameters: Vec::new(),
+            recipient_parameters: Vec::new(),
+            on_behalf_of: None,
+            named: Vec::new(),
+            mail_from: 90,
+            own_suffix: None,
+        };
+        let arrival = Arrival {
+            number: 0,
+            spool_id: SpoolId {
+                file: crate::id::SpoolFileId::random(),
+                number: 0,
+            },
+            received: Timestamp(0),
+            sender: String::new(),
+            recipients: Vec::new(),
+            parameters: Vec::new(),
+            recipient_parameters: Vec::new(),
+            source: String::new(),
+            own_prefix: None,
+            shared_from: 95,
+            shared_until: Some(50),
+            report: Some(report),
+        };
+        for length in [0, 40, 60, 100] {
+            let mail = arrival.mail(length);
+            assert!(mail.start <= mail.end && mail.end <= length, "{mail:?}");
+        }
     }
 
     #[test]

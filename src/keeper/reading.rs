@@ -5,7 +5,7 @@ use super::archiving::derive;
 use super::blind_copies::{hide_blind_copies, is_senders};
 use super::core::{Core, CoreError, lock};
 use super::detail::{ACCESS, AccessDetail};
-use super::manifest::{self, Arrival, Manifest};
+use super::manifest::{Arrival, Manifest, TRACE_WINDOW, trace_prefix};
 use super::protocol::{Form, Hit, Hits, MailView};
 use super::rights::Warrant;
 use crate::catalog::RecordMeta;
@@ -165,8 +165,7 @@ impl Core {
         })
     }
 
-    /// One mail's bytes as a stream. Whoever got it only by a later arrival gets that arrival's own bytes; of a journal report
-    /// everybody gets the mail in it, for the report tells blind copies.
+    /// One mail's bytes as a stream, as [`Core::in_form`] has them; the whole journal report is its sender's alone.
     pub fn get(
         &self,
         warrant: &Warrant,
@@ -181,68 +180,49 @@ impl Core {
         };
         self.note_access(warrant, Access::to(&meta, action, warrant))?;
         let manifest = self.manifest(&meta)?;
-        let arrivals = self.arrivals(&meta, &manifest, warrant)?;
         if form == Form::Report {
+            let arrivals = self.arrivals(&meta, &manifest, warrant)?;
             let mut arrivals = arrivals.iter();
             let is_its =
                 |arrival: &&Arrival| arrival.report.is_some() && is_senders(arrival, warrant);
             let arrival = arrivals.find(is_its).ok_or(CoreError::NoReport(record))?;
             return self.exact_bytes(&meta, &manifest, arrival);
         }
-        let arrival = arrivals.into_iter().next();
-        Ok(self.as_came(&meta, &manifest, arrival.as_ref(), form)?.1)
+        Ok(self.in_form(warrant, &meta, &manifest, form)?.0)
     }
 
-    /// The mail in this form with the trace fields of the reader's own arrival in front, for others' can name a blind copy's
-    /// recipient; and how many bytes it has.
-    fn as_came(
-        &self,
-        meta: &RecordMeta,
-        manifest: &Manifest,
-        arrival: Option<&Arrival>,
-        form: Form,
-    ) -> Result<(u64, Box<dyn Read>), CoreError> {
-        let mail = manifest.mail();
-        let later = arrival.filter(|arrival| arrival.number > 0);
-        let rendition = manifest.rendition.as_ref();
-        let rendition = rendition.filter(|_| form == Form::Rendition);
-        let Some(arrival) = later else {
-            let length = rendition.map_or(mail.end - mail.start, |entry| entry.length);
-            return Ok((length, Box::new(self.content(meta, manifest, form)?)));
-        };
-        let from = arrival.report.as_ref().map_or(0, |report| report.mail_from);
-        let mut front = own(arrival.own_prefix.as_ref(), meta.record)?;
-        front.drain(..front.len().min(usize::try_from(from).unwrap_or(usize::MAX)));
-        let (rest, length) = match rendition {
-            None => {
-                let shared = arrival.shared_from..mail.end;
-                let length = shared.end.saturating_sub(shared.start);
-                (self.original(meta, manifest, shared)?, length)
-            }
-            Some(entry) => {
-                let mut whole = self.content(meta, manifest, form)?;
-                let mut start = Vec::new();
-                (&mut whole)
-                    .take(manifest::TRACE_WINDOW as u64)
-                    .read_to_end(&mut start)?;
-                let others = manifest::trace_prefix(&start);
-                front.extend_from_slice(&start[others..]);
-                (whole, entry.length - start.len() as u64)
-            }
-        };
-        let length = front.len() as u64 + length;
-        Ok((length, Box::new(io::Cursor::new(front).chain(rest))))
-    }
-
-    /// The readable form of a mail as it goes out under a warrant, and how many bytes it has.
-    pub(super) fn readable(
+    /// A mail for whoever reads it, and how many bytes it has. Whoever got it only by a later arrival gets that arrival's own trace
+    /// fields, for those of the first name an envelope's recipient; of a journal report everybody gets the mail in it, for
+    /// the report tells blind copies.
+    pub(super) fn in_form(
         &self,
         warrant: &Warrant,
         meta: &RecordMeta,
         manifest: &Manifest,
-    ) -> Result<(u64, Box<dyn Read>), CoreError> {
+        form: Form,
+    ) -> Result<(Box<dyn Read>, u64), CoreError> {
+        let content = self.content(meta, manifest, form)?;
+        let length = content.length();
+        if warrant.covers(&meta.tenant, &derive::owners(&manifest.arrival)) {
+            return Ok((Box::new(content), length));
+        }
         let arrivals = self.arrivals(meta, manifest, warrant)?;
-        self.as_came(meta, manifest, arrivals.first(), Form::Rendition)
+        let arrival = arrivals.first().ok_or(CoreError::NoRecord(meta.record))?;
+        let from = arrival.report.as_ref().map_or(0, |report| report.mail_from);
+        let prefix = own(arrival.own_prefix.as_ref(), meta.record)?;
+        let own = prefix.get(usize::try_from(from).unwrap_or(usize::MAX)..);
+        let own = own.unwrap_or_default().to_vec();
+        let is_rendition = form == Form::Rendition && manifest.rendition.is_some();
+        let trace = if is_rendition {
+            let mut start = Vec::new();
+            content.take(TRACE_WINDOW).read_to_end(&mut start)?;
+            trace_prefix(&start) as u64
+        } else {
+            arrival.shared_from.saturating_sub(manifest.mail().start)
+        };
+        let shared = self.content(meta, manifest, form)?.behind(trace);
+        let length = own.len() as u64 + shared.length();
+        Ok((Box::new(io::Cursor::new(own).chain(shared)), length))
     }
 
     /// All bytes of an arrival as they were received, of a journal report what is around the mail too.

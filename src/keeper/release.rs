@@ -6,6 +6,7 @@ use super::core::{Core, CoreError, lock};
 use super::detail::{CASE, CaseDetail};
 use super::people::Person;
 use super::pool::Mail;
+use super::protocol::Form;
 use super::reading::{Access, scope};
 use super::rights::Warrant;
 use crate::approval::{Approval, Statement};
@@ -201,10 +202,11 @@ impl Core {
         let meta = self.record_meta(record)?;
         self.note_access(warrant, Access::to(&meta, "release", warrant))?;
         let manifest = self.manifest(&meta)?;
-        let (length, _) = self.readable(warrant, &meta, &manifest)?;
+        let form = Form::Rendition;
+        let length = self.in_form(warrant, &meta, &manifest, form)?.1;
         let bytes = || -> Box<dyn Read> {
-            match self.readable(warrant, &meta, &manifest) {
-                Ok((_, content)) => content,
+            match self.in_form(warrant, &meta, &manifest, form) {
+                Ok((content, _)) => content,
                 Err(error) => Box::new(super::view::Unreadable::because(error)),
             }
         };

@@ -108,11 +108,12 @@ fn open_one(core: &Core, worker: &mut Worker, record: RecordId) -> Result<(), Co
         arrived: manifest.arrival.received,
         bytes: &bytes,
     };
-    let opened = match worker.open(&mail, &**keys) {
+    let mut opened = match worker.open(&mail, &**keys) {
         Ok(opened) => opened,
         Err(WorkerFailure::Start(error)) => return Err(error.into()),
         Err(_) => return Ok(()),
     };
+    super::archiving::journal::keep_notes(&manifest.opened, &mut opened);
     if let Some(reason) = over_evidence(&opened) {
         tracing::warn!(%record, %reason, "a waiting mail is left as it is");
         return Ok(());

@@ -125,6 +125,21 @@ impl Stretch {
             left: range.end.saturating_sub(range.start),
         }
     }
+
+    /// How many bytes are still to come.
+    pub(super) fn length(&self) -> u64 {
+        self.left
+    }
+
+    /// What comes behind so many bytes.
+    pub(super) fn behind(self, bytes: u64) -> Self {
+        let bytes = bytes.min(self.left);
+        Self {
+            skip: self.skip + bytes,
+            left: self.left - bytes,
+            ..self
+        }
+    }
 }
 
 impl Read for Stretch {

@@ -137,6 +137,8 @@ pub struct Context<'a> {
     pub date: Option<Timestamp>,
     /// Addresses in the innermost From seen so far, lower case, to compare with signers' addresses.
     pub from: Vec<String>,
+    /// The innermost encryption that was opened around it.
+    pub around: Option<&'a Layer>,
     /// What has been spent of the bounds.
     pub budget: &'a Budget,
 }

@@ -206,12 +206,11 @@ fn split_once_outside_quotes(text: &str, separator: u8) -> (&str, Option<&str>) 
     let (mut quoted, mut escaped) = (false, false);
     for (at, byte) in text.bytes().enumerate() {
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => quoted = !quoted,
+            b'"' if !escaped => quoted = !quoted,
             _ if byte == separator && !quoted => return (&text[..at], Some(&text[at + 1..])),
             _ => {}
         }
+        escaped = byte == b'\\' && !escaped;
     }
     (text, None)
 }
@@ -360,6 +359,10 @@ mod tests {
         assert_eq!(t.parameter("boundary"), Some("a;\"b"));
         assert_eq!(t.parameter("x"), Some("äb"));
         assert_eq!(ContentType::parse(b"").essence(), "/");
+        // Behind a backslash outside of quotes a boundary is one all the same.
+        let t = ContentType::parse(b"multipart/mixed; x=\\; boundary=b; y=\"\\\";\"; z=c");
+        assert_eq!(t.parameter("boundary"), Some("b"));
+        assert_eq!(t.parameter("z"), Some("c"));
     }
 
     #[test]

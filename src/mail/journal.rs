@@ -251,26 +251,49 @@ fn role_of(label: &str) -> Option<Role> {
 
 /// `address[, Expanded: list | , Forwarded: mailbox]`.
 fn recipient(role: Role, value: &str) -> Option<Recipient> {
-    let (address, original) = match value.split_once(',') {
-        None => (value, None),
-        Some((address, rest)) => {
+    let (address, rest) = value.split_at(address_end(value)?);
+    let original = match rest.strip_prefix(',') {
+        None => None,
+        Some(rest) => {
             let (how, from) = rest.split_once(':')?;
             let from = bounded(bare_address(from.trim()))?;
-            let original = match how.trim().to_ascii_lowercase().as_str() {
+            Some(match how.trim().to_ascii_lowercase().as_str() {
                 "expanded" => Original::Expanded(from),
                 "forwarded" => Original::Forwarded(from),
                 _ => return None,
-            };
-            (address, Some(original))
+            })
         }
     };
     let address = bare_address(address.trim());
-    let plausible = address.contains('@') && !address.contains(char::is_whitespace);
-    let address = bounded(address).filter(|_| plausible)?;
+    let address = bounded(address).filter(|address| is_plausible(address))?;
     Some(Recipient {
         role,
         address,
         original,
+    })
+}
+
+/// Where the first comma outside of quotes stands, or the end; `None` where quotes are not closed.
+fn address_end(value: &str) -> Option<usize> {
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, c) in value.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            ',' if !quoted => return Some(at),
+            _ => {}
+        }
+    }
+    (!quoted).then_some(value.len())
+}
+
+/// Whether it is a mail address: blanks are in a quoted local part alone.
+fn is_plausible(address: &str) -> bool {
+    let blank = |text: &str| text.contains(char::is_whitespace);
+    address.rsplit_once('@').is_some_and(|(local, domain)| {
+        let quoted = local.len() > 1 && local.starts_with('"') && local.ends_with('"');
+        !blank(domain) && (quoted || !blank(local))
     })
 }
 
@@ -330,6 +353,30 @@ mod tests {
         let other_end = found.other_end.unwrap();
         assert!(inside(found.end).ends_with("\r\n\r\nbody\r\n"));
         assert!(inside(other_end).ends_with("\r\n\r\nbody\r\n\r\n"));
+    }
+
+    // Else whoever adds such a recipient keeps a mail from all the others' mailboxes in the archive.
+    #[test]
+    fn a_quoted_local_part_may_have_blanks_and_commas() {
+        let message = report(
+            "Sender: \"a, b\"@x\r\nTo: \"b, c\"@y\r\nBcc: <\"d \\\", e\"@y>, Expanded: \"l, m\"@y\r\nTo: f@y",
+        );
+        let found = unwrap(&message).unwrap();
+        let addresses: Vec<&str> = found.recipients.iter().map(|r| &*r.address).collect();
+        assert_eq!(found.sender, "\"a, b\"@x");
+        assert_eq!(addresses, ["\"b, c\"@y", "\"d \\\", e\"@y", "f@y"]);
+        let list = Original::Expanded("\"l, m\"@y".into());
+        assert_eq!(found.recipients[1].original, Some(list));
+        for wrong in [
+            "\"b, c@y",
+            "\"b\" c@y",
+            "\"b\"@y z",
+            "b, c@y",
+            "\"b\", c\"@y",
+        ] {
+            let message = report(&format!("Sender: a@x\r\nTo: {wrong}"));
+            assert_eq!(unwrap(&message), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -69,9 +69,15 @@ impl Network {
             None => (text, None),
         };
         let wrong = || format!("is {:?}", shortened(text));
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
+        let written: IpAddr = address.parse().map_err(|_| wrong())?;
+        let most: u8 = if written.is_ipv4() { 32 } else { 128 };
         let bits = bits.map_or(Ok(most), |bits| bits.parse().map_err(|_| wrong()))?;
+        // A peer's IPv4 address is compared as such, in whatever form a listener sees it.
+        let address = written.to_canonical();
+        let (bits, most) = match address.is_ipv4() {
+            true if most == 128 => (bits.saturating_sub(96), 32),
+            _ => (bits, most),
+        };
         if bits == 0 || bits > most {
             return Err(format!(
                 "is {text:?}, whose prefix is not of 1 to {most} bits"
@@ -182,6 +188,9 @@ mod tests {
         assert!(has("192.0.2.10", "192.0.2.10") && !has("192.0.2.10", "192.0.2.11"));
         assert!(has("192.0.2.0/24", "192.0.2.255") && !has("192.0.2.0/24", "192.0.3.0"));
         assert!(has("2001:db8::/32", "2001:db8::1") && !has("2001:db8::/32", "2001:db9::1"));
+        assert!(has("::ffff:192.0.2.10", "192.0.2.10"), "as the box logs it");
+        assert!(has("::ffff:192.0.2.0/120", "192.0.2.255"));
+        assert!(!has("::ffff:192.0.2.0/120", "192.0.3.0"));
         assert!(has("128.0.0.0/1", "255.1.1.1") && !has("::/1", "10.0.0.1"));
         for wrong in [
             "192.0.2.10/24",
@@ -189,6 +198,7 @@ mod tests {
             "10.0.0.0/33",
             "mail.example",
             "10.0.0.0/",
+            "::ffff:0.0.0.0/96",
             "/8",
             "",
         ] {

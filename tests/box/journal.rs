@@ -284,6 +284,66 @@ fn a_mail_that_came_directly_and_in_reports_is_one_record() {
     box_.assert_no_panic();
 }
 
+// Envelope recipients stand in the trace fields: a copy's own are shown, for those of another tell of a blind copy.
+#[test]
+fn the_way_of_anothers_copy_is_in_no_form_of_a_mail() {
+    let box_ = journaled();
+    let (sealed, plain) = (secret(&box_), numbered_mail(7));
+    escrow(&box_, "anna");
+    let way = |name: &str, mail: &[u8]| {
+        let trace = format!("Delivered-To: {name}@example.org\r\n");
+        [trace.as_bytes(), mail].concat()
+    };
+    for name in ["bert", "anna"] {
+        let mut client = box_.smtp().expect("a connection");
+        for mail in [&sealed, &plain] {
+            send(
+                &mut client,
+                &format!("{name}@example.org"),
+                &way(name, mail),
+            );
+        }
+        found(&box_, name, "quokka");
+        found(&box_, name, "crocodile");
+    }
+    assert_eq!(box_.status("records"), 2);
+    let (id, _) = found(&box_, "anna", "quokka");
+    let rendition = box_.ok(&format!("get {id} --rendition"));
+    assert!(rendition.starts_with("Delivered-To: anna@"), "{rendition}");
+    assert!(rendition.contains("The quokka text."), "{rendition}");
+    assert!(!rendition.contains("bert@"), "{rendition}");
+    let (id, _) = found(&box_, "bert", "quokka");
+    let rendition = box_.ok(&format!("get {id} --rendition"));
+    assert!(rendition.starts_with("Delivered-To: bert@"), "{rendition}");
+
+    // What is released of her mailbox is her copy too.
+    let (new, out) = (certificate(&box_, "new"), box_.file("out"));
+    box_.login();
+    let asked = box_.json(&format!(
+        "case request --json --purpose x --mailbox anna@example.org --certificate {}",
+        new.display()
+    ));
+    let case = asked["case"].as_str().expect("a case");
+    box_.ok(&format!("case approve {case} {}", box_.officers(2)));
+    box_.ok(&format!("case release {case} --output {}", out.display()));
+    let folder = box_.file("certificates");
+    let mails = fs::read_dir(&out).expect("a folder").flatten();
+    let mails = mails.filter(|file| file.path().extension().is_some_and(|end| end == "eml"));
+    let opened: Vec<String> = mails
+        .map(|file| {
+            let decrypt = "cms -decrypt -inkey new.key -recip new.crt -in";
+            let opened = openssl(&folder, &format!("{decrypt} {}", file.path().display()));
+            String::from_utf8_lossy(&opened).into_owned()
+        })
+        .collect();
+    assert_eq!(opened.len(), 2);
+    for mail in &opened {
+        assert!(mail.contains("Delivered-To: anna@"), "{mail}");
+        assert!(!mail.contains("bert@"), "{mail}");
+    }
+    box_.assert_no_panic();
+}
+
 // A mail that lies in the spool's file, one for as many as a report may name, one of nothing but rubbish, and one that waits.
 #[test]
 fn a_report_may_be_large_long_and_around_a_damaged_mail() {
@@ -316,12 +376,24 @@ fn a_report_may_be_large_long_and_around_a_damaged_mail() {
     found(&box_, "mallory", "rubbish");
 
     // E7: what waits for its key is opened inside of its report.
-    sent.in_report("Cc: bert@example.org\r\n", &secret(&box_));
+    let waiting = report("Cc: bert@example.org\r\n", &secret(&box_));
+    let waiting = String::from_utf8(waiting).expect("ASCII");
+    let boundary = "\r\n--_7d3ee6e1-6b5f-4bb4-9c0e-90a1b2c3d4e5_";
+    let clear_copy = "\r\nContent-Type: message/rfc822\r\n\r\nFrom: x@example.net\r\n\r\nClear.";
+    let waiting = waiting.replace(
+        &format!("{boundary}--"),
+        &format!("{boundary}{clear_copy}{boundary}--"),
+    );
+    send(&mut sent.exchange, JOURNAL, waiting.as_bytes());
+    sent.mails.push(waiting.into_bytes());
     let (_, shown) = found(&box_, "bert", "wombat");
     assert_eq!(shown["outcome"], "no-key");
+    let noted = shown["notes"].clone();
+    assert!(noted.to_string().contains("has 1 more"), "{shown}");
     escrow(&box_, "anna");
     let (_, shown) = found(&box_, "bert", "quokka");
     assert_eq!(shown["signatures"][0]["scope"], "whole", "{shown}");
+    assert_eq!(shown["notes"], noted);
     sent.assert_kept();
     box_.assert_no_panic();
 }

@@ -75,6 +75,7 @@ fn trusting<T>(trust: &Trust, open: impl FnOnce(&Context) -> T) -> T {
         attached: &[],
         policy: &policy,
         arrived: Timestamp::from_seconds(1_800_000_000),
+        around: None,
         date: Some(Timestamp::from_seconds(1_700_000_000)),
         from: vec!["anna@example.org".to_owned()],
         budget: &Budget::default(),

@@ -107,6 +107,7 @@ fn checked_from(
         attached: &[],
         policy: &policy,
         arrived: Timestamp::from_seconds(1_750_000_000),
+        around: None,
         date: None,
         from: vec![from.to_owned()],
         budget: &Budget::default(),

@@ -239,7 +239,12 @@ pub fn doc(manifest: &Manifest, text: SearchText, further: &[String]) -> SearchD
         tenant: manifest.tenant.clone(),
         record: manifest.record,
         arrived: manifest.arrival.received,
-        date: text.date.unwrap_or(manifest.arrival.received),
+        date: manifest
+            .opened
+            .text
+            .date
+            .or(text.date)
+            .unwrap_or(manifest.arrival.received),
         owners: all.into_iter().collect(),
         from: text.from.iter().map(party).collect(),
         to: text.to.iter().map(party).collect(),
@@ -320,7 +325,60 @@ pub fn slot_place(slot: SlotRef) -> SlotPlace {
 
 #[cfg(test)]
 mod tests {
-    use super::mailbox;
+    use super::*;
+    use crate::id::{Digest, RecordId, SpoolFileId};
+    use crate::keeper::manifest::{Manifest, PartEntry, VERSION};
+    use crate::mail::model::Opened;
+
+    fn dated(date: Timestamp) -> Manifest {
+        let envelope = Envelope {
+            tenant: "main".parse().expect("a tenant"),
+            sender: String::new(),
+            parameters: Vec::new(),
+            recipients: Vec::new(),
+            arrived: Timestamp(1000),
+            source: Source::Lmtp {
+                uid: 0,
+                helo: String::new(),
+            },
+        };
+        let id = SpoolId {
+            file: SpoolFileId::random(),
+            number: 0,
+        };
+        Manifest {
+            version: VERSION,
+            salt: String::new(),
+            record: RecordId::random(),
+            tenant: envelope.tenant.clone(),
+            revision: 1,
+            arrival: arrival(0, id, &envelope, &Journal::Not("a test".into())),
+            join: Digest([0; 32]),
+            original: PartEntry::to_come(),
+            rendition: None,
+            opened: Opened {
+                outcome: Outcome::NotEncrypted,
+                reason: None,
+                layers: Vec::new(),
+                signatures: Vec::new(),
+                rendition: None,
+                text: SearchText {
+                    date: Some(date),
+                    ..SearchText::default()
+                },
+                waiting_for: Vec::new(),
+            },
+        }
+    }
+
+    // What a case allows to be listed and released goes by search, what it allows to be shown by the manifest.
+    #[test]
+    fn a_mail_is_found_by_the_date_that_rights_go_by() {
+        let manifest = dated(Timestamp(7));
+        // What a worker gives that died with the mail.
+        let doc = doc(&manifest, SearchText::default(), &[]);
+        assert_eq!(doc.date, date(&manifest));
+    }
 
     #[test]
     fn a_mailbox_has_one_spelling() {

@@ -17,6 +17,9 @@ use std::ops::Range;
 
 use super::derive::mailbox;
 
+/// How the note begins of what else lies in a report.
+const MORE: &str = "the journal report has";
+
 /// What a mail is as a journal report.
 #[derive(Debug, Clone)]
 pub enum Journal {
@@ -81,10 +84,18 @@ impl Journal {
         {
             let more = report.messages.len() - 1;
             notes.push(format!(
-                "the journal report has {more} more of this mail, such as a clear copy; the vault keeps it with the report"
+                "{MORE} {more} more of this mail, such as a clear copy; the vault keeps it with the report"
             ));
         }
     }
+}
+
+/// Keeps what was noted of a mail by [`Journal::note`] when the mail is opened once more, which does not see the report.
+pub fn keep_notes(before: &Opened, again: &mut Opened) {
+    let notes = &mut again.text.notes;
+    notes.retain(|note| note != NOT_UNWRAPPED);
+    let is_its = |note: &&String| note.starts_with(NOT_UNWRAPPED) || note.starts_with(MORE);
+    notes.extend(before.text.notes.iter().filter(is_its).cloned());
 }
 
 /// Why policy does not take a mail with this envelope for a journal report.

@@ -5,7 +5,7 @@
 mod batch;
 pub mod commit;
 pub mod derive;
-mod journal;
+pub mod journal;
 pub mod opener;
 mod seen;
 

@@ -45,7 +45,7 @@ pub struct AccessRow {
     pub who: String,
     /// Why.
     pub purpose: String,
-    /// What was done: "search", "show", "get original", "get rendition", "release", "access log", "sign in",
+    /// What was done: "search", "show", "get original", "get rendition", "get report", "release", "access log", "sign in",
     /// "sign in refused", "case requested" and the like, "person set", "account closed".
     pub action: String,
     /// The records that were listed or read, as far as whoever asks may know of them.

@@ -203,8 +203,19 @@ impl Walk<'_> {
             arrived: self.arrived,
             from: place.from.clone(),
             date: place.date,
+            around: self.encryption_around(place),
             budget: self.budget,
         }
+    }
+
+    /// The innermost encryption around a place that is looked into now: all that was found since is inside of it.
+    fn encryption_around(&self, place: &Place) -> Option<&Layer> {
+        let mut depth = place.depth;
+        self.layers.iter().rev().find(|layer| {
+            let is_around = layer.depth < depth;
+            depth = depth.min(layer.depth);
+            is_around && result::is_encryption(layer)
+        })
     }
 
     /// Looks into one MIME entity. Returns its changed bytes, or `None` if nothing in it was opened.

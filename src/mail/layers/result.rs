@@ -167,7 +167,7 @@ const fn rank(outcome: Outcome) -> u8 {
     }
 }
 
-fn is_encryption(layer: &Layer) -> bool {
+pub(super) fn is_encryption(layer: &Layer) -> bool {
     matches!(
         layer.kind.as_str(),
         "enveloped" | "authenveloped" | "encrypted"

@@ -49,7 +49,11 @@ fn in_fields(bytes: &[u8], root: &Part) -> Vec<String> {
             .filter(|address| !address.is_empty())
             .collect();
         all.extend(named.iter().map(|one| address::compared(one)));
-        if named.len() == 1 && !is_cut && !may_hold_more(value) {
+        if let [one] = named.as_slice()
+            && one.contains('@')
+            && !is_cut
+            && !may_hold_more(value)
+        {
             continue;
         }
         let known: HashSet<&str> = named.iter().map(String::as_str).collect();
@@ -73,7 +77,7 @@ fn in_fields(bytes: &[u8], root: &Part) -> Vec<String> {
     all
 }
 
-/// Whether a From field with one mailbox may show another address.
+/// Whether a From field may show another address than that of its only mailbox.
 fn may_hold_more(value: &[u8]) -> bool {
     memchr::memchr_iter(b'@', value).count() != 1
         || !value.is_ascii()
@@ -159,6 +163,21 @@ mod tests {
                     .iter()
                     .all(|address| shown.iter().any(|s| s == address)),
                 "{spoof:?}: {shown:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_address_beside_a_mailbox_without_a_domain_counts() {
+        for field in [
+            "\"boss@big.example\" <eve>",
+            "boss@big.example <eve>",
+            "(boss@big.example) eve",
+        ] {
+            let shown = from(field);
+            assert!(
+                shown.iter().any(|s| s == "boss@big.example"),
+                "{field}: {shown:?}"
             );
         }
     }

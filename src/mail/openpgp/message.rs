@@ -219,7 +219,7 @@ impl Peel<'_, '_> {
             } else {
                 let readings = [Reading::literal(&plaintext, &header)];
                 let mut judged = signature::judge(packets, &readings, depth, ctx);
-                let around = self.encryption_around(depth);
+                let around = self.encryption_around(depth).or(ctx.around);
                 for (signature, packet) in judged.iter_mut().zip(packets) {
                     recipients::compare(signature, packet, around, ctx);
                 }

@@ -33,7 +33,7 @@ pub use policy::EveryAge;
 pub use session::public_key_name;
 
 use crate::mail::context::{Context, Failure, Unopened, Unwrapped};
-use crate::mail::model::{Integrity, Layer, Outcome};
+use crate::mail::model::{Integrity, Layer, Outcome, Signature};
 use line_ends::{to_crlf, to_lf};
 use message::{digests, layer};
 use packets::tag;
@@ -112,7 +112,7 @@ fn clear_signed(text: &[u8], ctx: &Context) -> Result<Unwrapped, Unopened> {
     if clear.verbatim {
         readings.extend([&*clear.text, &with_lf, &with_crlf].map(Reading::verbatim));
     }
-    let signatures = signature::judge(&signatures, &readings, 0, ctx);
+    let signatures = judged(&signatures, &readings, ctx);
     let layer = signed_layer(
         "clear-signed",
         &clear.text,
@@ -137,7 +137,7 @@ fn check_detached(signature: &[u8], signed: &[u8], ctx: &Context) -> Result<Unwr
             "no OpenPGP signature in the signature part",
         ));
     }
-    let signatures = signature::judge(&packets, &Reading::detached(signed), 0, ctx);
+    let signatures = judged(&packets, &Reading::detached(signed), ctx);
     let layer = signed_layer("signed", signed, signature::algorithms(&signatures));
     Ok(Unwrapped {
         plaintext: Vec::new(),
@@ -145,6 +145,16 @@ fn check_detached(signature: &[u8], signed: &[u8], ctx: &Context) -> Result<Unwr
         layers: vec![layer],
         signatures,
     })
+}
+
+/// Signatures beside what they are over. Who opened a message can take them out of it, so they too are compared with whom
+/// they were made for.
+fn judged(packets: &[Vec<u8>], readings: &[Reading<'_>], ctx: &Context) -> Vec<Signature> {
+    let mut judged = signature::judge(packets, readings, 0, ctx);
+    for (signature, packet) in judged.iter_mut().zip(packets) {
+        recipients::compare(signature, packet, ctx.around, ctx);
+    }
+    judged
 }
 
 fn signatures_in(bytes: &[u8]) -> Vec<Vec<u8>> {

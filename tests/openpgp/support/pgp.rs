@@ -80,6 +80,7 @@ pub fn context_from<T>(
         attached: &[],
         policy: &policy,
         arrived: SystemClock.now(),
+        around: None,
         date: None,
         from: from.iter().map(|from| (*from).to_owned()).collect(),
         budget: &Budget::default(),

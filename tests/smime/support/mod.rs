@@ -165,6 +165,7 @@ fn context<'a>(
         attached: &[],
         policy,
         arrived,
+        around: None,
         date: None,
         from: Vec::new(),
         budget,

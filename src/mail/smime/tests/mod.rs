@@ -77,6 +77,7 @@ fn open_with_from(
         attached: &[],
         policy: &policy,
         arrived,
+        around: None,
         date: None,
         from,
         budget: &budget,
