@@ -210,6 +210,21 @@ pub fn openpgp_in(body: &[u8], encoding: &str, label: &str) -> Option<Vec<u8>> {
         .or_else(|| Some(transfer::base64(body)).filter(|bytes| is_openpgp(bytes)))
 }
 
+/// The detached signatures in a part's body. Where they lie in several armored blocks, of several signers, their packets
+/// are put one behind the other.
+#[must_use]
+pub fn openpgp_signatures_in(body: &[u8], encoding: &str) -> Option<Vec<u8>> {
+    let first = openpgp_in(body, encoding, "SIGNATURE")?;
+    let text = transfer::decode(body, encoding);
+    if PEM.find_iter(&text).nth(1).is_none() {
+        return Some(first);
+    }
+    let blocks =
+        armor::blocks(&text).filter(|block| block.label == "SIGNATURE" && is_openpgp(&block.bytes));
+    let all: Vec<u8> = blocks.flat_map(|block| block.bytes).collect();
+    Some(if all.is_empty() { first } else { all })
+}
+
 /// The first armored block with this label that holds packets. A message whose armor says only `SIGNATURE` or
 /// the reverse is taken too if nothing fits better.
 fn armored(text: &[u8], label: &str) -> Option<Vec<u8>> {
