@@ -150,21 +150,34 @@ fn a_part_that_is_smime_by_its_name_only() {
     assert_eq!(opened.outcome, Outcome::Damaged);
 }
 
+/// A mail with this file, named as a signature, beside its text.
+fn with_file(file: &str) -> String {
+    format!(
+        "From: a@x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nhello\r\n--b\r\nContent-Type: application/octet-stream; name=a.asc\r\n\r\n{file}\r\n--b--\r\n"
+    )
+}
+
+/// A signature packet of this type, in armor.
+fn block(kind: u8, label: &str) -> String {
+    let packet = framed(tag::SIGNATURE, &[4, kind, 1, 8, 0, 0, 0, 0, 0x12, 0x34]);
+    armor::armored(label, &packet)
+}
+
+const DOCUMENT: u8 = 0x00;
+
 #[test]
 fn a_revocation_beside_the_text_is_no_signature_over_it() {
-    const DOCUMENT: u8 = 0x00;
     const KEY_REVOCATION: u8 = 0x20;
-    let told = |kind: u8, label: &str| {
-        let packet = framed(tag::SIGNATURE, &[4, kind, 1, 8, 0, 0, 0, 0, 0x12, 0x34]);
-        let block = armor::armored(label, &packet);
-        let file = format!("Content-Type: application/octet-stream; name=a.asc\r\n\r\n{block}");
-        let mail = format!(
-            "From: a@x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nhello\r\n--b\r\n{file}\r\n--b--\r\n"
-        );
-        open(mail.as_bytes()).signatures.len()
-    };
-    assert_eq!(told(DOCUMENT, "SIGNATURE"), 1);
+    let told = |file: &str| open(with_file(file).as_bytes()).signatures.len();
+    assert_eq!(told(&block(DOCUMENT, "SIGNATURE")), 1);
     for label in ["SIGNATURE", "PUBLIC KEY BLOCK"] {
-        assert_eq!(told(KEY_REVOCATION, label), 0, "{label}");
+        assert_eq!(told(&block(KEY_REVOCATION, label)), 0, "{label}");
     }
+}
+
+#[test]
+fn a_signature_file_may_hold_several_blocks() {
+    let file = block(DOCUMENT, "SIGNATURE").repeat(2);
+    let opened = open(with_file(&file).as_bytes());
+    assert_eq!(opened.signatures.len(), 2);
 }
