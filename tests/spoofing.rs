@@ -235,6 +235,79 @@ fn certificates_alone_are_no_signature() {
     );
 }
 
+/// A multipart/signed by `signers` over the part, with all parts that are not the first one as `rest` makes them of the
+/// armored signatures.
+fn signed_with(signers: [&str; 2], rest: impl Fn(String, String) -> String) -> String {
+    let [first, second] = signers.map(|signer| sign(signer, PART, "SIGNATURE"));
+    let rest = rest(first, second);
+    format!(
+        "From: {BOSS}\r\nContent-Type: multipart/signed; boundary=s; protocol=\"application/pgp-signature\"\r\n\r\n--s\r\n{PART}\r\n--s\r\n{rest}\r\n--s--\r\n"
+    )
+}
+
+const SIGNATURE_TYPE: &str = "Content-Type: application/pgp-signature\r\n\r\n";
+
+#[test]
+fn each_of_several_signatures_is_judged() {
+    let forms: [&dyn Fn(String, String) -> String; 3] = [
+        &|first, second| format!("{SIGNATURE_TYPE}{first}{second}"),
+        &|first, second| format!("{SIGNATURE_TYPE}{first}\r\n--s\r\n{SIGNATURE_TYPE}{second}"),
+        &|first, second| {
+            let inner =
+                format!("--i\r\n{SIGNATURE_TYPE}{first}\r\n--i\r\n{SIGNATURE_TYPE}{second}");
+            format!("Content-Type: multipart/mixed; boundary=i\r\n\r\n{inner}\r\n--i--\r\n")
+        },
+    ];
+    for form in forms {
+        for signers in [[BOSS, EVE], [EVE, BOSS]] {
+            let message = signed_with(signers, form);
+            let signatures = open(&message).signatures;
+            let of = |signer: &str| {
+                let mut all = signatures.iter();
+                all.find(|one| one.signer == signer).map(|one| one.verdict)
+            };
+            assert_eq!(
+                (signatures.len(), of(BOSS), of(EVE)),
+                (2, Some(Verdict::Valid), Some(Verdict::UnknownSigner)),
+                "{message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn text_in_the_place_of_the_signature_makes_the_signed_text_a_part() {
+    let one = |rest: &dyn Fn(&str) -> String| {
+        verify(&signed_with([BOSS, BOSS], |signature, _| rest(&signature)))
+    };
+    let honest = one(&|signature| format!("{SIGNATURE_TYPE}{signature}"));
+    assert_eq!(
+        (honest.verdict, honest.scope),
+        (Verdict::Valid, Scope::Whole)
+    );
+    let spoofs: [&dyn Fn(&str) -> String; 3] = [
+        &|signature| {
+            format!("Content-Type: text/html\r\n\r\n<p>Pay Eve.</p>\r\n<pre>\r\n{signature}</pre>")
+        },
+        &|signature| {
+            let inner = format!("--i\r\n\r\nPay Eve.\r\n--i\r\n{SIGNATURE_TYPE}{signature}");
+            format!("Content-Type: multipart/mixed; boundary=i\r\n\r\n{inner}\r\n--i--\r\n")
+        },
+        &|signature| {
+            format!(
+                "Content-Type: text/plain\r\n\r\nPay Eve.\r\n--s\r\n{SIGNATURE_TYPE}{signature}"
+            )
+        },
+    ];
+    for spoof in spoofs {
+        let signature = one(spoof);
+        assert_eq!(
+            (signature.verdict, signature.scope),
+            (Verdict::Valid, Scope::Part)
+        );
+    }
+}
+
 #[test]
 fn what_is_shown_beside_the_signed_text_makes_it_a_part() {
     let text = sign(BOSS, "You are promoted.\n", "SIGNED MESSAGE");

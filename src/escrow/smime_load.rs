@@ -299,7 +299,15 @@ fn pem(bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {
     for block in blocks(&text).take(MOST_KEYS) {
         if block.label.ends_with("PRIVATE KEY") {
             let checked = block.decoded().map_or(Ok(()), |inner| affordable(&inner));
-            match checked.and_then(|()| pem_key(block.text, passphrases)) {
+            let key = checked.and_then(|()| match pem_key(block.text, passphrases) {
+                // Labels are wrong at times: Go programs write `PRIVATE KEY` over PKCS#1.
+                Err(problem @ KeyProblem::Unreadable(_)) => block
+                    .decoded()
+                    .and_then(|inner| private_key(&inner, passphrases))
+                    .unwrap_or(Err(problem)),
+                read => read,
+            });
+            match key {
                 Ok(key) => contents.keys.push(key),
                 Err(problem) => contents.problems.push(problem),
             }

@@ -74,7 +74,8 @@ pub fn to_text(rtf: &[u8]) -> String {
             b'{' => text.open(),
             b'}' => text.close(),
             b'\\' => rest = text.control(tail),
-            b'\r' | b'\n' => {}
+            // Outlook compresses the string with its end.
+            b'\r' | b'\n' | 0 => {}
             _ => text.byte(byte),
         }
     }
@@ -284,6 +285,7 @@ mod tests {
             (br"{\rtf1\uc1 M\u252?ll\u-10179?\u-8704? {\uc2\u228 ae}\{x\}}", "Müll\u{1f600} ä{x}"),
             (br"{\rtf1\fromhtml1{\*\htmltag64 <p>}\htmlrtf {no\htmlrtf0 yes{\*\htmltag72 </p>}\htmlrtf\par\htmlrtf0 end}", "yes\nend"),
             (br"{\rtf1{\pict\bin4 }}}}x}y}", "y"),
+            (b"{\\rtf1 a\0}\r\n\0", "a"),
             (br"", ""),
         ] {
             assert_eq!(to_text(rtf), text, "{}", String::from_utf8_lossy(rtf));

@@ -133,7 +133,7 @@ pub fn pem_cms_in(text: &[u8]) -> Option<(Range<usize>, Vec<u8>)> {
 pub fn is_openpgp(bytes: &[u8]) -> bool {
     packet_start(bytes).is_some_and(|(tag, body)| match tag {
         1 => matches!(body.first(), Some(2 | 3 | 6)),
-        2 => matches!(body.first(), Some(2..=6)),
+        2 => matches!(body.first(), Some(2..=6)) && !is_about_a_key(body),
         3 => matches!(body.first(), Some(4..=6)),
         4 => matches!(body.first(), Some(3 | 6)),
         8 => matches!(body.first(), Some(0..=3)),
@@ -144,6 +144,15 @@ pub fn is_openpgp(bytes: &[u8]) -> bool {
         9 | 21 => true,
         _ => false,
     })
+}
+
+/// True for certifications, bindings and revocations (RFC 9580 §5.2.1), which are over no document: somebody sends the
+/// revocation of their key, for one.
+fn is_about_a_key(signature: &[u8]) -> bool {
+    match signature {
+        [2 | 3, _, kind, ..] | [4..=6, kind, ..] => (0x10..=0x30).contains(kind),
+        _ => false,
+    }
 }
 
 /// As [`is_openpgp`], but only for what is surely an encrypted message: nothing else begins with these bytes by chance.
@@ -208,6 +217,21 @@ pub fn openpgp_in(body: &[u8], encoding: &str, label: &str) -> Option<Vec<u8>> {
     is_openpgp(body)
         .then(|| body.to_vec())
         .or_else(|| Some(transfer::base64(body)).filter(|bytes| is_openpgp(bytes)))
+}
+
+/// The detached signatures in a part's body. Where they lie in several armored blocks, of several signers, their packets
+/// are put one behind the other.
+#[must_use]
+pub fn openpgp_signatures_in(body: &[u8], encoding: &str) -> Option<Vec<u8>> {
+    let first = openpgp_in(body, encoding, "SIGNATURE")?;
+    let text = transfer::decode(body, encoding);
+    if PEM.find_iter(&text).nth(1).is_none() {
+        return Some(first);
+    }
+    let blocks =
+        armor::blocks(&text).filter(|block| block.label == "SIGNATURE" && is_openpgp(&block.bytes));
+    let all: Vec<u8> = blocks.flat_map(|block| block.bytes).collect();
+    Some(if all.is_empty() { first } else { all })
 }
 
 /// The first armored block with this label that holds packets. A message whose armor says only `SIGNATURE` or

@@ -54,7 +54,9 @@ pub fn parse(bytes: &[u8]) -> Option<Contents> {
             }
         }
     }
-    contents.files.retain(|(_, content)| !content.is_empty());
+    contents
+        .files
+        .retain(|(name, content)| !name.is_empty() || !content.is_empty());
     Some(contents)
 }
 
@@ -261,11 +263,18 @@ mod tests {
         tnef.extend(attribute_bytes(ATT_ATTACH_REND_DATA, &[0; 14]));
         tnef.extend(attribute_bytes(ATT_ATTACH_TITLE, b"smime.p7m\0"));
         tnef.extend(attribute_bytes(ATT_ATTACH_DATA, b"content"));
+        tnef.extend(attribute_bytes(ATT_ATTACH_REND_DATA, &[0; 14]));
+        tnef.extend(attribute_bytes(ATT_ATTACH_TITLE, b"empty.txt\0"));
+        tnef.extend(attribute_bytes(ATT_ATTACH_DATA, b""));
+        tnef.extend(attribute_bytes(ATT_ATTACH_REND_DATA, &[0; 14]));
         let contents = parse(&tnef).unwrap();
         assert_eq!(contents.text, b"hello");
         assert_eq!(
             contents.files,
-            [("smime.p7m".to_owned(), b"content".to_vec())]
+            [
+                ("smime.p7m".to_owned(), b"content".to_vec()),
+                ("empty.txt".to_owned(), Vec::new()),
+            ]
         );
     }
 

@@ -5,7 +5,8 @@ use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::serialize::stream::{Message, Signer};
 use std::io::Write;
 use strongroom::mail::model::{Format, Outcome, Scope, Verdict};
-use strongroom::mail::openpgp::packets::{framed, packets as split};
+use strongroom::mail::openpgp::armor;
+use strongroom::mail::openpgp::packets::{framed, packets as split, tag};
 
 /// The text with the signature of our key, in the cleartext framework.
 fn clear_signed(text: &str) -> String {
@@ -147,4 +148,36 @@ fn a_part_that_is_smime_by_its_name_only() {
     assert_eq!(opened.outcome, Outcome::NotEncrypted, "{:?}", opened.reason);
     let opened = open(b"From: a@x\nContent-Type: application/pkcs7-mime\n\nnothing\n");
     assert_eq!(opened.outcome, Outcome::Damaged);
+}
+
+/// A mail with this file, named as a signature, beside its text.
+fn with_file(file: &str) -> String {
+    format!(
+        "From: a@x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nhello\r\n--b\r\nContent-Type: application/octet-stream; name=a.asc\r\n\r\n{file}\r\n--b--\r\n"
+    )
+}
+
+/// A signature packet of this type, in armor.
+fn block(kind: u8, label: &str) -> String {
+    let packet = framed(tag::SIGNATURE, &[4, kind, 1, 8, 0, 0, 0, 0, 0x12, 0x34]);
+    armor::armored(label, &packet)
+}
+
+const DOCUMENT: u8 = 0x00;
+
+#[test]
+fn a_revocation_beside_the_text_is_no_signature_over_it() {
+    const KEY_REVOCATION: u8 = 0x20;
+    let told = |file: &str| open(with_file(file).as_bytes()).signatures.len();
+    assert_eq!(told(&block(DOCUMENT, "SIGNATURE")), 1);
+    for label in ["SIGNATURE", "PUBLIC KEY BLOCK"] {
+        assert_eq!(told(&block(KEY_REVOCATION, label)), 0, "{label}");
+    }
+}
+
+#[test]
+fn a_signature_file_may_hold_several_blocks() {
+    let file = block(DOCUMENT, "SIGNATURE").repeat(2);
+    let opened = open(with_file(&file).as_bytes());
+    assert_eq!(opened.signatures.len(), 2);
 }

@@ -81,6 +81,34 @@ fn keys_from_every_container() {
 }
 
 #[test]
+fn a_key_under_the_label_of_another_kind_is_read() {
+    let folder = Folder::new();
+    folder.identity("rsa", "rsa:2048", "");
+    let certificate = folder.read("rsa.crt");
+    for (key, label, other) in [
+        ("rsa -traditional", "RSA PRIVATE KEY", "PRIVATE KEY"),
+        ("rsa -traditional", "RSA PRIVATE KEY", "EC PRIVATE KEY"),
+        ("pkey", "PRIVATE KEY", "RSA PRIVATE KEY"),
+        (
+            "pkcs8 -topk8 -passout pass:geheim",
+            "ENCRYPTED PRIVATE KEY",
+            "PRIVATE KEY",
+        ),
+    ] {
+        folder.must(&format!("{key} -in rsa.key -out k"));
+        let pem = String::from_utf8(folder.read("k")).unwrap();
+        let relabelled = pem.replace(&format!(" {label}--"), &format!(" {other}--"));
+        assert_ne!(pem, relabelled);
+        let file = [certificate.clone(), relabelled.into_bytes()].concat();
+        assert_eq!(
+            problems(&file, &["no", "geheim"]),
+            ["CN=rsa, emailAddress=rsa@example.org"],
+            "{label} as {other}"
+        );
+    }
+}
+
+#[test]
 fn a_key_without_its_certificate_is_nameless() {
     let folder = Folder::new();
     folder.identity("rsa", "rsa:2048", "");

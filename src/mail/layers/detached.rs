@@ -91,7 +91,7 @@ fn signature(bytes: &[u8], part: &Part) -> Option<Vec<u8>> {
         return None;
     }
     let body = &bytes[part.body.clone()];
-    let found = sniff::openpgp_in(body, &part.encoding(bytes), "SIGNATURE")?;
+    let found = sniff::openpgp_signatures_in(body, &part.encoding(bytes))?;
     let first = packets(&found).next()?.ok()?;
     (first.tag == tag::SIGNATURE).then_some(found)
 }

@@ -1,5 +1,6 @@
 //! `multipart/signed` and `multipart/encrypted`, and what gateways made of them.
 
+use super::parts::is_read_as_text;
 use super::{Place, Spot, Walk, sender};
 use crate::mail::context::{Failure, Unopened, Unwrapped};
 use crate::mail::mime::Part;
@@ -15,7 +16,12 @@ impl Walk<'_> {
         let [content, rest @ ..] = part.children.as_slice() else {
             return;
         };
-        let place = if rest.len() > 1 {
+        let Beside {
+            signatures,
+            others,
+            is_shown,
+        } = beside(bytes, part, rest);
+        let place = if is_shown {
             spot.place.part()
         } else {
             spot.place.clone()
@@ -23,21 +29,10 @@ impl Walk<'_> {
         let senders = sender::shown(bytes, content);
         let before = self.signatures.len();
         let mut layers = 0;
-        let mut others = Vec::new();
-        for candidate in rest {
-            let found = if layers == 0 {
-                signature_in(bytes, candidate, part)
-            } else {
-                None
-            };
-            match found {
-                Some((format, signature)) => {
-                    let signed = &bytes[content.span.clone()];
-                    let result = self.detached(format, &signature, signed, &place);
-                    layers = self.settle_signature(result, format, &place);
-                }
-                None => others.push(candidate),
-            }
+        for (format, signature) in signatures {
+            let signed = &bytes[content.span.clone()];
+            let result = self.detached(format, &signature, signed, &place);
+            layers = layers.max(self.settle_signature(result, format, &place));
         }
         if layers == 0 {
             let failure = Failure::Damaged("multipart/signed without a signature in it".into());
@@ -172,6 +167,60 @@ fn format_of(signed: &Part) -> Format {
     }
 }
 
+/// What lies behind the signed part of a `multipart/signed`.
+#[derive(Default)]
+struct Beside<'a> {
+    /// OpenPGP signatures of several parts are one behind the other.
+    signatures: Vec<(Format, Vec<u8>)>,
+    others: Vec<&'a Part>,
+    /// A reader sees more than the signed part: clients that know no signatures show all parts (RFC 1847 §1).
+    is_shown: bool,
+}
+
+/// Parts with signatures that are looked at in one `multipart/signed`.
+const MOST_SIGNATURE_PARTS: usize = 8;
+
+/// The signatures behind the signed part. There is to be one part (RFC 1847 §2.1); who signs what was signed already, as
+/// mailing lists do, adds another, or makes a multipart of the signatures.
+fn beside<'a>(bytes: &[u8], signed: &Part, rest: &'a [Part]) -> Beside<'a> {
+    let mut found = Beside {
+        is_shown: rest.len() > 1,
+        ..Beside::default()
+    };
+    for candidate in rest {
+        found.add(bytes, signed, candidate);
+    }
+    found
+}
+
+impl<'a> Beside<'a> {
+    fn add(&mut self, bytes: &[u8], signed: &Part, candidate: &'a Part) {
+        if candidate.is_multipart() && !candidate.children.is_empty() {
+            for child in &candidate.children {
+                self.add(bytes, signed, child);
+            }
+            return;
+        }
+        let has_room = self.signatures.len() < MOST_SIGNATURE_PARTS;
+        let is_leaf = candidate.children.is_empty();
+        let signature = if has_room && is_leaf {
+            signature_in(bytes, candidate, signed)
+        } else {
+            None
+        };
+        self.is_shown |= signature.is_none() || is_read_as_text(&candidate.content_type.kind);
+        let Some((format, signature)) = signature else {
+            return self.others.push(candidate);
+        };
+        match self.signatures.last_mut() {
+            Some((Format::Openpgp, before)) if format == Format::Openpgp => {
+                before.extend(signature);
+            }
+            _ => self.signatures.push((format, signature)),
+        }
+    }
+}
+
 /// The signature in the second part of a `multipart/signed`, by its type, the protocol, or its content.
 fn signature_in(bytes: &[u8], part: &Part, signed: &Part) -> Option<(Format, Vec<u8>)> {
     let body = &bytes[part.body.clone()];
@@ -185,7 +234,7 @@ fn signature_in(bytes: &[u8], part: &Part, signed: &Part) -> Option<(Format, Vec
     };
     let cms = || sniff::cms_in(body, &encoding).map(|ber| (Format::Smime, ber));
     let pgp = || {
-        sniff::openpgp_in(body, &encoding, "SIGNATURE")
+        sniff::openpgp_signatures_in(body, &encoding)
             .or_else(|| sniff::openpgp_in(body, &encoding, "MESSAGE"))
             .map(|packets| (Format::Openpgp, packets))
     };

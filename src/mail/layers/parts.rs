@@ -250,7 +250,7 @@ fn is_cms_type(essence: &str) -> bool {
 }
 
 /// Top-level types that readers show as text: text itself and whatever nobody knows.
-fn is_read_as_text(kind: &str) -> bool {
+pub(super) fn is_read_as_text(kind: &str) -> bool {
     !matches!(
         kind,
         "application" | "image" | "audio" | "video" | "model" | "font"
