@@ -23,7 +23,20 @@ pub fn decode(bytes: &[u8], label: Option<&str>) -> String {
     if encoding == UTF_8 || encoding.is_single_byte() {
         return relabelled(bytes, encoding);
     }
+    if let Some(text) = utf8(bytes).filter(|text| is_surely_utf8(text)) {
+        return text.to_owned();
+    }
     encoding.decode(bytes).0.into_owned()
+}
+
+/// Whether so much of a text is of three octets for a letter that it is no other East Asian encoding by chance: few letters may
+/// be one ("联通" in GBK is well-formed UTF-8, of two octets each).
+fn is_surely_utf8(text: &str) -> bool {
+    const ENOUGH: usize = 4;
+    text.chars()
+        .filter(|c| *c >= '\u{800}')
+        .nth(ENOUGH - 1)
+        .is_some()
 }
 
 fn plain(label: Option<&str>) -> String {
@@ -141,6 +154,20 @@ mod tests {
         assert_eq!(decode(b"\xe4 x", Some("utf-8")), "ä x");
         assert_eq!(decode(b"\xc4\xe3", Some("gb18030")), "你");
         assert_eq!(decode(b"\x1b$B$\"\x1b(B", None), "あ");
+    }
+
+    #[test]
+    fn utf8_under_an_east_asian_label_is_read_as_what_it_is() {
+        for label in ["gb2312", "gb18030", "big5", "shift_jis", "euc-kr"] {
+            assert_eq!(
+                decode("邮件的正文在这里".as_bytes(), Some(label)),
+                "邮件的正文在这里",
+                "{label}"
+            );
+        }
+        let short = encoding_rs::GBK.encode("联通").0.into_owned();
+        assert!(std::str::from_utf8(&short).is_ok());
+        assert_eq!(decode(&short, Some("gbk")), "联通");
     }
 
     #[test]
