@@ -54,7 +54,9 @@ impl Gpg {
         ]);
         gpg.args(["--trust-model", "always", "--s2k-count", "65536"]);
         if let Some(time) = &self.time {
+            // Each call begins at this time anew, so that a key made late in one is of the next one's future.
             gpg.args(["--faked-system-time", time]);
+            gpg.args(["--ignore-time-conflict", "--ignore-valid-from"]);
         }
         gpg.args(options)
             .stdin(Stdio::piped())
