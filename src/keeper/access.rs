@@ -17,7 +17,7 @@ use std::ops::Range;
 const ACTION: &str = "access log";
 /// Most entries on one page.
 const LARGEST_PAGE: u32 = 500;
-/// Most damages that one page names.
+/// A page ends behind the bundle in which it comes to name so many damages.
 const MOST_DAMAGES: usize = 100;
 /// What one page may cost: a ledger entry that is passed counts 1, more where more is looked up for it.
 const MOST_WORK: u64 = 100_000;
@@ -72,19 +72,14 @@ fn page(tree: &Tree, filter: &AccessFilter, tell: &mut Tell<'_>) -> Result<Acces
     while let Some(last) = end.checked_sub(1) {
         let start = Tree::first_in_bundle(last);
         let (entries, unread) = readable(tree, start..end);
-        page.damaged.extend(unread.iter().map(unreadable));
         for recorded in entries.iter().rev() {
-            if page.entries.len() >= limit
-                || page.damaged.len() >= MOST_DAMAGES
-                || work >= MOST_WORK
-            {
-                page.next = Some(recorded.index + 1);
-                return Ok(page);
-            }
-            if filter
-                .since
-                .is_some_and(|since| recorded.entry.time < since)
-            {
+            let is_full = page.entries.len() >= limit || work >= MOST_WORK;
+            let since = filter.since;
+            let is_behind = since.is_some_and(|since| recorded.entry.time < since);
+            if is_full || is_behind {
+                let passed = unread.iter().filter(|gap| gap.start > recorded.index);
+                page.damaged.extend(passed.map(unreadable));
+                page.next = (!is_behind).then_some(recorded.index + 1);
                 return Ok(page);
             }
             let (told, cost) = tell(recorded)?;
@@ -97,6 +92,11 @@ fn page(tree: &Tree, filter: &AccessFilter, tell: &mut Tell<'_>) -> Result<Acces
                 )),
                 Told::Nothing => {}
             }
+        }
+        page.damaged.extend(unread.iter().map(unreadable));
+        if page.damaged.len() >= MOST_DAMAGES && start > 0 {
+            page.next = Some(start);
+            return Ok(page);
         }
         end = start;
     }

@@ -109,6 +109,29 @@ fn a_detail_that_does_not_open_is_named_and_hides_no_other() {
 }
 
 #[test]
+fn a_log_full_of_damage_is_told_page_by_page_and_each_of_it_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tree = ledger(&folder, 700);
+    let (mut told, mut pages, mut before) = (Vec::new(), 0, None);
+    loop {
+        let filter = AccessFilter {
+            before,
+            ..pages_of(500)
+        };
+        let page = page(&tree, &filter, &mut |_| Ok((Told::Damaged, 1))).expect("a page");
+        told.extend(page.damaged);
+        pages += 1;
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    told.sort();
+    told.dedup();
+    assert_eq!((told.len(), pages), (700, 3), "a bundle a page");
+}
+
+#[test]
 fn what_was_asked_of_the_log_is_in_the_log_and_fits_there() {
     let filter = AccessFilter {
         person: Some("ü".repeat(4000)),
