@@ -1,8 +1,8 @@
 //! Exchange's journal reports: what they say of a mail's recipients counts, where policy believes whoever sends them, and
 //! nowhere else.
 
-use crate::people::{certificate, openssl};
-use crate::support::{TestBox, numbered_mail, smtp, text};
+use crate::people::certificate;
+use crate::support::{TestBox, numbered_mail, openssl, smtp, text};
 use serde_json::Value;
 use std::fs;
 use std::net::Ipv4Addr;

@@ -1,6 +1,6 @@
 //! Keys as people bring them, and which of them are taken.
 
-use crate::support::{TestBox, text};
+use crate::support::{TestBox, openssl, text};
 use serde_json::Value;
 use std::fs;
 use std::io::Write;
@@ -331,15 +331,6 @@ pub fn make_key(folder: &Path, name: &str) {
             "pkcs12 -export -inkey {name}.key.pem -in {name}.crt -passout pass:secret -out {name}.p12"
         ),
     );
-}
-
-pub fn openssl(folder: &Path, arguments: &str) {
-    let output = Command::new("openssl")
-        .args(arguments.split_whitespace())
-        .current_dir(folder)
-        .output()
-        .expect("openssl");
-    assert!(output.status.success(), "{}", text(&output));
 }
 
 /// A mail that openssl encrypted to `NAME.crt`.

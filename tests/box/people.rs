@@ -1,10 +1,9 @@
 //! Who may see and fetch what: people, officers, whoever has only the socket.
 
-use crate::support::{TestBox, text};
+use crate::support::{TestBox, openssl, text};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// A certificate of `NAME@example.org` that names this address; made once.
 pub fn certificate(box_: &TestBox, name: &str) -> PathBuf {
@@ -37,14 +36,14 @@ pub fn sealed(box_: &TestBox, name: &str, subject: &str) -> Vec<u8> {
     (lines.join("\r\n") + "\r\n").into_bytes()
 }
 
-pub fn openssl(folder: &Path, arguments: &str) -> Vec<u8> {
-    let output = Command::new("openssl")
-        .args(arguments.split_whitespace())
-        .current_dir(folder)
-        .output()
-        .expect("openssl");
-    assert!(output.status.success(), "{}", text(&output));
-    output.stdout
+/// Gives the key of `certificate(box_, "old")` into escrow.
+fn escrow_old_key(box_: &TestBox) {
+    certificate(box_, "old");
+    let pem = box_.file("certificates/old.pem");
+    let both = ["old.key", "old.crt"]
+        .map(|name| fs::read_to_string(box_.file("certificates").join(name)).expect("PEM"));
+    fs::write(&pem, both.concat()).expect("a key");
+    box_.ok(&format!("escrow add {}", pem.display()));
 }
 
 fn request(box_: &TestBox, more: &str, certificate: &Path) -> String {
@@ -60,12 +59,7 @@ fn request(box_: &TestBox, more: &str, certificate: &Path) -> String {
 fn a_release_is_fetched_once_shows_no_protected_subject_and_its_receipt_cannot_be_forged() {
     let box_ = TestBox::running();
     let new = certificate(&box_, "new");
-    certificate(&box_, "old");
-    let pem = box_.file("certificates/old.pem");
-    let both = ["old.key", "old.crt"]
-        .map(|name| fs::read_to_string(box_.file("certificates").join(name)).expect("PEM"));
-    fs::write(&pem, both.concat()).expect("a key");
-    box_.ok(&format!("escrow add {}", pem.display()));
+    escrow_old_key(&box_);
     box_.send(&sealed(&box_, "old", "Merger"));
     box_.wait_for_records(1);
     box_.wait_for_hits(1, "subject:merger");
@@ -210,12 +204,7 @@ fn blind_copies_stay_blind_and_everybody_gets_the_own_copy() {
     );
 
     // The readable form has no trace of the first copy's way either, which can name a blind copy's recipient.
-    certificate(&box_, "old");
-    let pem = box_.file("certificates/old.pem");
-    let both = ["old.key", "old.crt"]
-        .map(|name| fs::read_to_string(box_.file("certificates").join(name)).expect("PEM"));
-    fs::write(&pem, both.concat()).expect("a key");
-    box_.ok(&format!("escrow add {}", pem.display()));
+    escrow_old_key(&box_);
     let sealed = sealed(&box_, "old", "Wombat");
     let mut client = box_.smtp().expect("a connection");
     for (records, name) in [(2, "boss"), (2, "bert")] {

@@ -91,12 +91,7 @@ fn make_certificate(folder: &Path, name: &str, more: &str) -> PathBuf {
     let arguments = format!(
         "req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN={name} -keyout {name}.key -out {name}.crt {more}"
     );
-    let output = Command::new("openssl")
-        .args(arguments.split_whitespace())
-        .current_dir(folder)
-        .output()
-        .expect("openssl");
-    assert!(output.status.success(), "{}", text(&output));
+    crate::support::openssl(folder, &arguments);
     let copy = folder.join(format!("{name}.new"));
     fs::copy(folder.join(format!("{name}.crt")), &copy).expect("a copy");
     copy

@@ -5,6 +5,7 @@ use crate::support::disk::Disk;
 use crate::support::{TestBox, text};
 use serde_json::Value;
 use std::fs;
+use std::path::PathBuf;
 
 // E2: a key that comes late opens what waits for it, whatever happens to the box meanwhile.
 #[test]
@@ -56,20 +57,28 @@ fn assert_all_opened(box_: &TestBox, count: u64) {
     box_.assert_no_panic();
 }
 
-// E2: between a mail's opening and its commit it is on no list that a new key is held against.
-#[test]
-fn a_key_that_comes_between_a_mails_opening_and_its_commit_opens_it() {
+/// A box whose vault lies on a small disk, and a folder with anna's key; `None` where no disk can be mounted.
+fn with_small_vault() -> Option<(TestBox, Disk, PathBuf)> {
     let mut box_ = TestBox::running();
     box_.stop();
     let Some(vault) = Disk::mount(&box_.data().join("vault"), 8) else {
         eprintln!("SKIPPED: mounting a tmpfs is refused here (run as root)");
-        return;
+        return None;
     };
     let keys = box_.file("keys");
     fs::create_dir(&keys).expect("a folder");
     make_key(&keys, "anna");
     box_.start();
     box_.login();
+    Some((box_, vault, keys))
+}
+
+// E2: between a mail's opening and its commit it is on no list that a new key is held against.
+#[test]
+fn a_key_that_comes_between_a_mails_opening_and_its_commit_opens_it() {
+    let Some((box_, vault, keys)) = with_small_vault() else {
+        return;
+    };
     vault.fill();
     for number in 0..3 {
         box_.send(&encrypted(&keys, "anna", number));
@@ -111,17 +120,9 @@ fn a_key_that_comes_while_mail_is_imported_opens_all_of_it() {
 // E2: what goes wrong while waiting mail is opened is tried again.
 #[test]
 fn waiting_mail_that_a_full_disk_kept_closed_is_opened_when_there_is_room() {
-    let mut box_ = TestBox::running();
-    box_.stop();
-    let Some(vault) = Disk::mount(&box_.data().join("vault"), 8) else {
-        eprintln!("SKIPPED: mounting a tmpfs is refused here (run as root)");
+    let Some((box_, vault, keys)) = with_small_vault() else {
         return;
     };
-    let keys = box_.file("keys");
-    fs::create_dir(&keys).expect("a folder");
-    make_key(&keys, "anna");
-    box_.start();
-    box_.login();
     for number in 0..3 {
         box_.send(&encrypted(&keys, "anna", number));
     }

@@ -427,6 +427,17 @@ pub fn numbered_mail(number: usize) -> Vec<u8> {
     .into_bytes()
 }
 
+/// What openssl writes, run in this folder.
+pub fn openssl(folder: &Path, arguments: &str) -> Vec<u8> {
+    let output = Command::new("openssl")
+        .args(arguments.split_whitespace())
+        .current_dir(folder)
+        .output()
+        .expect("openssl");
+    assert!(output.status.success(), "{}", text(&output));
+    output.stdout
+}
+
 /// Standard output and standard error.
 pub fn text(output: &Output) -> String {
     let out = String::from_utf8_lossy(&output.stdout);
