@@ -83,6 +83,12 @@ impl ContentType {
             .is_some()
     }
 
+    /// Whether the type is this `kind/subtype`, which is in lower case.
+    #[must_use]
+    pub fn is(&self, essence: &str) -> bool {
+        essence.split_once('/') == Some((&self.kind, &self.subtype))
+    }
+
     /// `kind/subtype`.
     #[must_use]
     pub fn essence(&self) -> String {

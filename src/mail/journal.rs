@@ -161,7 +161,7 @@ fn delimiter(line: &[u8], boundary: &str) -> Option<bool> {
 /// The text of the first part.
 fn envelope_text(part: &[u8]) -> Option<String> {
     let header = mime::header_of(part);
-    let is_text = header.content_type.essence() == "text/plain";
+    let is_text = header.content_type.is("text/plain");
     if !is_text || header.body.len() > MAX_ENVELOPE {
         return None;
     }

@@ -85,7 +85,7 @@ fn signature(bytes: &[u8], part: &Part) -> Option<Vec<u8>> {
         return None;
     }
     let name = part.file_name().to_lowercase();
-    let declared = part.content_type.essence() == "application/pgp-signature";
+    let declared = part.content_type.is("application/pgp-signature");
     let named = ENDINGS.iter().any(|ending| name.ends_with(ending));
     if !declared && !named {
         return None;

@@ -15,7 +15,7 @@ impl Walk<'_> {
     /// Opens the armored blocks in a text part and puts their plaintext in their place. Text that is nothing but
     /// one encrypted MIME entity is replaced by that entity.
     pub(super) fn inline_part(&mut self, spot: Spot<'_>, edits: &mut Edits) {
-        if spot.part.content_type.essence() == "text/html" {
+        if spot.part.content_type.is("text/html") {
             return self.html_part(spot, edits);
         }
         let Some(text) = armored_text(spot.body(), &spot.encoding()) else {

@@ -142,7 +142,7 @@ fn unreadable(failure: Failure) -> Unopened {
 
 /// True for a multipart that holds one PGP/MIME message and nothing else that a reader would see.
 pub(super) fn is_encrypted(bytes: &[u8], part: &Part) -> bool {
-    let control = |child: &Part| child.content_type.essence() == "application/pgp-encrypted";
+    let control = |child: &Part| child.content_type.is("application/pgp-encrypted");
     let empty = |child: &Part| {
         child.children.is_empty() && bytes[child.body.clone()].trim_ascii().is_empty()
     };

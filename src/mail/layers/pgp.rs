@@ -89,7 +89,7 @@ impl Walk<'_> {
         if is_cms || !part.children.is_empty() || part.body.len() > MAX_KEY_BYTES * 2 {
             return;
         }
-        let declared = part.content_type.essence() == "application/pgp-keys";
+        let declared = part.content_type.is("application/pgp-keys");
         let body = transfer::decode(&bytes[part.body.clone()], &part.encoding(bytes));
         let mut found = false;
         if armor::KEYS.find(&body).is_some() {

@@ -207,7 +207,16 @@ fn on_one_line(header: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn is_digit(c: u8) -> bool {
-    c.is_ascii_alphanumeric() || c == b'+' || c == b'/'
+    const DIGITS: [bool; 256] = {
+        let mut digits = [false; 256];
+        let mut c = 0;
+        while c < 256 {
+            digits[c] = (c as u8).is_ascii_alphanumeric() || matches!(c as u8, b'+' | b'/');
+            c += 1;
+        }
+        digits
+    };
+    DIGITS[usize::from(c)]
 }
 
 /// Base64 without padding that forgives a last quantum with stray bits.

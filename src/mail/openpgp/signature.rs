@@ -9,6 +9,7 @@ use super::{verdict, verify};
 use crate::mail::context::Context;
 use crate::mail::model::{Format, Signature, Verdict};
 use crate::time::Timestamp;
+use data_encoding::HEXLOWER;
 use openpgp::crypto::hash::Hash;
 use openpgp::packet::key::{Key, PublicParts, UnspecifiedRole};
 use openpgp::types::{HashAlgorithm, SignatureType};
@@ -351,13 +352,13 @@ fn check(
 
 /// What the packet alone says: no key, nothing checked.
 fn unchecked(signature: &openpgp::packet::Signature, depth: u32) -> Signature {
-    let issuer = signature
-        .get_issuers()
+    let issuers = signature.get_issuers();
+    let issuer = issuers
         .first()
-        .map(|issuer| format!("{issuer:X}"));
+        .map(|issuer| HEXLOWER.encode(issuer.as_bytes()));
     let mut evidence = unread(depth, "unknown-key: no certificate for the signing key");
     evidence.verdict = Verdict::UnknownSigner;
-    evidence.signer = issuer.map_or_else(|| "unnamed".to_owned(), |id| id.to_lowercase());
+    evidence.signer = issuer.unwrap_or_else(|| "unnamed".to_owned());
     evidence.time = signature.signature_creation_time().map(timestamp);
     evidence.algorithms = vec![
         public_key_name(signature.pk_algo().into()),

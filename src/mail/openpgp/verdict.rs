@@ -11,6 +11,7 @@ use crate::mail::address;
 use crate::mail::context::{CLOCK_SKEW, Context, OpenPolicy};
 use crate::mail::model::{Claimed, Revocation, Signature, SignatureMath, Verdict, shortened};
 use crate::time::Timestamp;
+use data_encoding::HEXLOWER;
 use openpgp::packet::key::{Key, PublicParts, UnspecifiedRole};
 use openpgp::types::{KeyFlags, RevocationStatus, RevocationType};
 use sequoia_openpgp as openpgp;
@@ -324,7 +325,7 @@ fn describe(
         Some(standing) => Cow::Borrowed(&standing.addresses),
         None => Cow::Owned(by_hand()),
     };
-    evidence.fingerprint = Some(candidate.key.fingerprint().to_hex().to_lowercase());
+    evidence.fingerprint = Some(HEXLOWER.encode(candidate.key.fingerprint().as_bytes()));
     evidence.key_source = Some(candidate.known.source.clone());
     evidence.chain = vec![(*candidate.known.encoded).clone()];
     let user_id = candidate.known.cert.userids().next();
@@ -340,8 +341,7 @@ fn describe_by_hand(
     binding: Option<&Binding>,
     ctx: &Context,
 ) {
-    evidence.fingerprint =
-        Some(openpgp::fmt::hex::encode(&candidate.key.fingerprint).to_lowercase());
+    evidence.fingerprint = Some(HEXLOWER.encode(&candidate.key.fingerprint));
     evidence.key_source = Some(candidate.source.to_owned());
     evidence.chain = vec![candidate.cert.bytes().to_vec().into()];
     let addresses = binding.map_or(&[][..], |binding| &binding.addresses);

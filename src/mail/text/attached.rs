@@ -7,8 +7,7 @@ use crate::mail::mime::Part;
 /// parts of which encrypted mail is made are none. `parent` is what it lies in.
 pub fn is_attachment(part: &Part, name: &str, parent: Option<&Part>) -> bool {
     let content_type = &part.content_type;
-    let in_encrypted =
-        parent.is_some_and(|parent| parent.content_type.essence() == "multipart/encrypted");
+    let in_encrypted = parent.is_some_and(|parent| parent.content_type.is("multipart/encrypted"));
     let is_whole_mail = parent.is_none() && content_type.subtype.contains("pkcs7");
     if part.is_multipart() || in_encrypted || is_whole_mail || is_signature(content_type, name) {
         return false;
@@ -27,12 +26,10 @@ pub fn is_wrapper(part: &Part) -> bool {
 
 fn is_signature(content_type: &ContentType, name: &str) -> bool {
     let lower = name.to_lowercase();
-    matches!(
-        content_type.essence().as_str(),
-        "application/pkcs7-signature"
-            | "application/x-pkcs7-signature"
-            | "application/pgp-signature"
-            | "application/pgp-encrypted"
-    ) || lower.ends_with(".p7s")
-        || lower == "signature.asc"
+    let is_declared = content_type.kind == "application"
+        && matches!(
+            content_type.subtype.as_str(),
+            "pkcs7-signature" | "x-pkcs7-signature" | "pgp-signature" | "pgp-encrypted"
+        );
+    is_declared || lower.ends_with(".p7s") || lower == "signature.asc"
 }

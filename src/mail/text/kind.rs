@@ -54,7 +54,7 @@ pub fn of(content_type: &ContentType, name: &str, start: &[u8]) -> Kind {
     if is_json || ends_with(&[".txt", ".csv", ".md", ".log", ".json"]) {
         return Kind::Plain;
     }
-    if content_type.essence() == "application/octet-stream" && !is_sealed(name) {
+    if content_type.is("application/octet-stream") && !is_sealed(name) {
         return by_content(start);
     }
     Kind::Unread

@@ -2,7 +2,7 @@
 //! from 3 and 4 in what is hashed, not in how they are written, so Sequoia reads them as such.
 
 use crate::mail::digest;
-use crate::mail::openpgp::packets::{framed, tag};
+
 use crate::mail::openpgp::signature::hash_name;
 use openpgp::packet::Signature;
 use openpgp::parse::Parse;
@@ -102,10 +102,7 @@ impl SignaturePacket {
 }
 
 fn parsed(body: &[u8]) -> Option<Signature> {
-    match openpgp::Packet::from_bytes(&framed(tag::SIGNATURE, body)) {
-        Ok(openpgp::Packet::Signature(signature)) => Some(signature),
-        _ => None,
-    }
+    Signature::from_bytes(body).ok()
 }
 
 /// With the version's octet changed, and embedded signatures, which are of version 5 too, out of Sequoia's sight.
