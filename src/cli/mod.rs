@@ -113,6 +113,7 @@ impl Command {
                 | Self::User(_)
                 | Self::Login(_)
                 | Self::Case(_)
+                | Self::Policy(_)
                 | Self::Inspect(_)
         )
     }
