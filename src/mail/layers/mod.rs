@@ -12,6 +12,7 @@ mod parts;
 mod pgp;
 mod result;
 mod sender;
+mod splice;
 
 use super::context::{Budget, Context, Failure, OpenPgpCertificate, OpenPolicy, Trust};
 use super::keyops::{KeyHint, KeyOps};

@@ -2,7 +2,7 @@
 
 use super::multipart::is_encrypted;
 use super::{Place, Spot, Walk, sender};
-use crate::mail::openpgp::armor;
+use crate::mail::openpgp::{altered, armor};
 use crate::mail::rendition::{Edits, replace_attachment, replace_entity};
 use crate::mail::{sniff, tnef, transfer};
 
@@ -80,17 +80,10 @@ impl Walk<'_> {
                 };
             }
         }
-        if essence == "text/plain"
-            && sniff::is_cms_text(body, &encoding)
+        if sniff::is_cms_text(body, &encoding)
             && let Some(ber) = sniff::cms_in(body, &encoding)
         {
             return self.cms_part(spot, ber, edits);
-        }
-        if essence == "text/plain"
-            && transfer::contains(body, &encoding, &sniff::PEM)
-            && self.cms_text(spot, edits)
-        {
-            return;
         }
         if spot.is_message && self.slid_header(spot, edits) {
             return;
@@ -113,6 +106,9 @@ impl Walk<'_> {
             return self.inline_part(spot, edits);
         }
         if ends_with(&[".gpg", ".pgp", ".asc"]) || essence.starts_with("application/pgp") {
+            if self.text_file(spot, edits) {
+                return;
+            }
             if let Some(packets) = sniff::openpgp_in(body, &encoding, "MESSAGE") {
                 return self.pgp_attachment(spot, packets, name, edits);
             }
@@ -130,12 +126,12 @@ impl Walk<'_> {
     /// Opens an object that neither type nor name announces; false if there is none.
     fn undeclared(&mut self, spot: Spot<'_>, name: &str, edits: &mut Edits) -> bool {
         let start = transfer::beginning(spot.body(), &spot.encoding(), sniff::WINDOW);
-        if sniff::is_cms(&start) {
-            self.cms_part(spot, spot.decoded().into_owned(), edits);
-            return true;
-        }
+        let may_be_text = altered::mentions(&start, armor::MARK);
         let mentioned = sniff::mentions_armor(&start) || sniff::is_surely_openpgp(&start);
         drop(start);
+        if may_be_text && self.text_file(spot, edits) {
+            return true;
+        }
         if !mentioned {
             return false;
         }
