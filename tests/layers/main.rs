@@ -18,6 +18,7 @@ use strongroom::id::Digest;
 use strongroom::mail::context::{OpenPolicy, Trust};
 use strongroom::mail::model::{Format, Outcome};
 use strongroom::mail::openpgp::armor;
+use strongroom::mail::openpgp::packets::{framed, packets as split};
 use strongroom::mail::{self, Opened};
 use strongroom::time::Timestamp;
 
@@ -327,6 +328,22 @@ fn a_message_that_breaks_off_is_told_with_its_recipients() {
         (opened.outcome, layer.kind.as_str(), layer.recipients.len()),
         (Outcome::Damaged, "encrypted", 1)
     );
+}
+
+#[test]
+fn a_message_cut_off_in_its_session_keys_is_told_as_encrypted() {
+    let message = packets(INNER);
+    let first = split(&message).next().unwrap().unwrap();
+    let session_key = framed(first.tag, &first.body()).len();
+    for (length, recipients) in [(6, 0), (50, 1), (session_key, 1), (session_key + 3, 1)] {
+        let opened = open(&message[..length]);
+        let layer = &opened.layers[0];
+        assert_eq!(
+            (opened.outcome, layer.kind.as_str(), layer.recipients.len()),
+            (Outcome::Damaged, "encrypted", recipients),
+            "{length}"
+        );
+    }
 }
 
 #[test]
