@@ -148,12 +148,10 @@ impl Walk<'_> {
     }
 
     fn clear_signed(&mut self, text: &[u8], place: &Place) {
-        // What stands behind the dashes of the first line and in the header lines is shown, and signed by nobody.
-        let first = armor::line(text, 0).0.trim_ascii_end();
-        let place = if first.ends_with(b"-----") && !cleartext::has_telling_headers(text) {
-            place.clone()
-        } else {
+        let place = if cleartext::shows_more(text) {
             place.part()
+        } else {
+            place.clone()
         };
         let mut result = openpgp::open_clear_signed(text, &self.context(&place));
         if std::str::from_utf8(text).is_err()

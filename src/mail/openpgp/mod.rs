@@ -23,6 +23,7 @@ mod recipients;
 mod session;
 mod signature;
 mod standing;
+mod technical;
 mod verdict;
 mod verify;
 
