@@ -257,6 +257,16 @@ pub fn as_text(text: &[u8], charset: Option<&str>) -> Vec<u8> {
     out
 }
 
+/// A MIME entity that holds `mail` as an attached message, made of the file called `name`.
+#[must_use]
+pub fn as_message(mail: Vec<u8>, name: &str) -> Vec<u8> {
+    let mut out = b"Content-Type: message/rfc822\r\nContent-Disposition: attachment".to_vec();
+    out.extend_from_slice(name_parameter("filename", name).as_bytes());
+    out.extend_from_slice(b"\r\n\r\n");
+    out.extend(mail);
+    out
+}
+
 /// A `multipart/mixed` of these entities.
 #[must_use]
 pub fn as_mixed(parts: &[Vec<u8>]) -> Vec<u8> {

@@ -226,3 +226,63 @@ fn armor_in_utf_16_or_with_no_break_spaces_opens_wherever_it_lies() {
     let opened = open(format!("From: a@x\nContent-Type: text/html\n\n<p>{page}</p>").as_bytes());
     assert_eq!(opened.outcome, Outcome::Opened);
 }
+
+/// A message as Outlook saves it, with these streams.
+fn saved_by_outlook(streams: &[(&str, &[u8])]) -> Vec<u8> {
+    use std::io::Write;
+    let mut file = cfb::CompoundFile::create(std::io::Cursor::new(Vec::new())).unwrap();
+    for (path, content) in streams {
+        let folder = std::path::Path::new(path).parent().unwrap();
+        file.create_storage_all(folder).unwrap();
+        let mut stream = file.create_stream(path).unwrap();
+        stream.write_all(content).unwrap();
+    }
+    file.flush().unwrap();
+    file.into_inner().into_inner()
+}
+
+#[test]
+fn what_is_encrypted_in_a_message_that_outlook_saved_is_opened() {
+    let message = |file: &[u8]| {
+        saved_by_outlook(&[
+            ("/__properties_version1.0", b""),
+            ("/__substg1.0_0037001E", b"the subject"),
+            ("/__substg1.0_1000001E", b"see the file"),
+            (
+                "/__attach_version1.0_#00000000/__substg1.0_3707001E",
+                b"mail.txt.pgp",
+            ),
+            ("/__attach_version1.0_#00000000/__substg1.0_37010102", file),
+        ])
+    };
+    let closed = message(&packets("the secret word\n"));
+    let attached = with_file("application/vnd.ms-outlook", "mail.msg", &closed);
+    for mail in [&closed, &attached] {
+        let opened = open(mail);
+        assert_eq!(opened.outcome, Outcome::Opened, "{:?}", opened.reason);
+        for words in ["the subject", "see the file", "the secret word"] {
+            let found = [&opened.text.subject, &opened.text.body];
+            assert!(found.iter().any(|text| text.contains(words)), "{found:?}");
+        }
+    }
+    let kinds: Vec<String> = leaves(&open(&attached))
+        .into_iter()
+        .map(|leaf| leaf.1)
+        .collect();
+    assert_eq!(kinds, ["text/plain"; 3]);
+    let plain = with_file(
+        "application/octet-stream",
+        "mail.msg",
+        &message(b"a file\n"),
+    );
+    let opened = open(&plain);
+    assert_eq!(
+        (opened.outcome, opened.rendition),
+        (Outcome::NotEncrypted, None)
+    );
+    assert!(
+        opened.text.body.contains("see the file"),
+        "{:?}",
+        opened.text
+    );
+}

@@ -3,8 +3,8 @@
 use super::multipart::is_encrypted;
 use super::{Place, Spot, Walk, sender};
 use crate::mail::openpgp::{altered, armor};
-use crate::mail::rendition::{Edits, replace_attachment, replace_entity};
-use crate::mail::{sniff, tnef, transfer};
+use crate::mail::rendition::{Edits, as_message, replace_attachment, replace_entity};
+use crate::mail::{msg, sniff, tnef, transfer};
 
 impl Walk<'_> {
     /// Looks into a part and all parts in it.
@@ -94,6 +94,9 @@ impl Walk<'_> {
         );
         if is_tnef || lower == "winmail.dat" {
             return self.tnef_part(spot, edits);
+        }
+        if msg::may_be(&transfer::beginning(body, &encoding, 8)) && self.msg_part(spot, edits) {
+            return;
         }
         if content_type.is_message() || ends_with(&[".eml"]) {
             return self.encoded_message(spot, edits);
@@ -232,6 +235,25 @@ impl Walk<'_> {
         if let Some(changed) = self.entity(&entity, &inside) {
             replace_entity(spot.bytes, spot.part, changed, false, edits);
         }
+    }
+}
+
+impl Walk<'_> {
+    /// Opens what lies encrypted in a message that Outlook saved as a file. If something was, the part becomes a
+    /// forwarded message. False for what is no such file.
+    fn msg_part(&mut self, spot: Spot<'_>, edits: &mut Edits) -> bool {
+        let Some(mail) = msg::as_mail(&spot.decoded()) else {
+            return false;
+        };
+        let inside = Place {
+            nesting: spot.place.nesting + 1,
+            ..spot.place.part().forwarded()
+        };
+        if let Some(changed) = self.entity(&mail, &inside) {
+            let message = as_message(changed, spot.part.file_name());
+            replace_entity(spot.bytes, spot.part, message, spot.is_message, edits);
+        }
+        true
     }
 }
 
