@@ -19,6 +19,7 @@ pub mod legacy;
 pub mod mbox;
 pub mod mime;
 pub mod model;
+pub mod msg;
 pub mod openpgp;
 mod outside;
 pub mod rendition;

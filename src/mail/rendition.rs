@@ -182,7 +182,9 @@ pub fn replace_text(bytes: &[u8], part: &Part, text: &[u8], edits: &mut Edits) {
             "text/plain".into()
         };
         let charset = if is_utf8 { "utf-8" } else { "windows-1252" };
-        let field = format!("Content-Type: {essence}; charset={charset}{line_end}");
+        let name = part.content_type.parameter("name").unwrap_or_default();
+        let name = name_parameter("name", name);
+        let field = format!("Content-Type: {essence}; charset={charset}{name}{line_end}");
         edits.replace(part.head_end..part.head_end, field.into_bytes());
     }
     set_encoding(
@@ -229,21 +231,55 @@ pub fn as_entity(plaintext: Vec<u8>) -> Vec<u8> {
     {
         return plaintext;
     }
-    if !sniff::is_text(&plaintext) {
-        return as_file(&plaintext, "");
+    if sniff::is_text(&plaintext) {
+        as_text(&plaintext, None)
+    } else {
+        as_file(&plaintext, "")
     }
-    let charset = match std::str::from_utf8(&plaintext) {
+}
+
+/// A MIME entity of this text, whatever it begins with; in `charset` if it is given, else in what it looks like.
+#[must_use]
+pub fn as_text(text: &[u8], charset: Option<&str>) -> Vec<u8> {
+    let seen = match std::str::from_utf8(text) {
         Ok(_) => "utf-8",
         Err(_) => "windows-1252",
     };
+    let charset = charset.unwrap_or(seen);
     let mut out = format!("Content-Type: text/plain; charset={charset}\r\n").into_bytes();
-    if transfer::is_seven_bit(&plaintext) {
+    if transfer::is_seven_bit(text) {
         out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(&plaintext);
+        out.extend_from_slice(text);
     } else {
         out.extend_from_slice(b"Content-Transfer-Encoding: base64\r\n\r\n");
-        out.extend_from_slice(transfer::to_base64(&plaintext, "\r\n").as_bytes());
+        out.extend_from_slice(transfer::to_base64(text, "\r\n").as_bytes());
     }
+    out
+}
+
+/// A MIME entity that holds `mail` as an attached message, made of the file called `name`.
+#[must_use]
+pub fn as_message(mail: Vec<u8>, name: &str) -> Vec<u8> {
+    let mut out = b"Content-Type: message/rfc822\r\nContent-Disposition: attachment".to_vec();
+    out.extend_from_slice(name_parameter("filename", name).as_bytes());
+    out.extend_from_slice(b"\r\n\r\n");
+    out.extend(mail);
+    out
+}
+
+/// A `multipart/mixed` of these entities.
+#[must_use]
+pub fn as_mixed(parts: &[Vec<u8>]) -> Vec<u8> {
+    let digest = crate::id::Digest::of(&parts.concat()).to_string();
+    let boundary = format!("=_opened_{}", &digest[..32]);
+    let mut out =
+        format!("Content-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\n").into_bytes();
+    for part in parts {
+        out.extend_from_slice(format!("--{boundary}\r\n").as_bytes());
+        out.extend_from_slice(part);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
     out
 }
 
@@ -252,14 +288,14 @@ pub fn as_entity(plaintext: Vec<u8>) -> Vec<u8> {
 pub fn as_file(content: &[u8], name: &str) -> Vec<u8> {
     let mut out = format!("Content-Type: {}\r\n", type_of(name, content));
     out.push_str("Content-Transfer-Encoding: base64\r\nContent-Disposition: attachment");
-    out.push_str(&file_name_parameter(name));
+    out.push_str(&name_parameter("filename", name));
     out.push_str("\r\n\r\n");
     out.push_str(&transfer::to_base64(content, "\r\n"));
     out.into_bytes()
 }
 
-/// `; filename="…"`, by RFC 2231 where the name is not plain ASCII; empty without a name.
-fn file_name_parameter(name: &str) -> String {
+/// `; filename="…"` with this `key`, by RFC 2231 where the name is not plain ASCII; empty without a name.
+fn name_parameter(key: &str, name: &str) -> String {
     if name.is_empty() {
         return String::new();
     }
@@ -267,7 +303,7 @@ fn file_name_parameter(name: &str) -> String {
         .bytes()
         .all(|byte| (32..127).contains(&byte) && byte != b'"' && byte != b'\\')
     {
-        return format!("; filename=\"{name}\"");
+        return format!("; {key}=\"{name}\"");
     }
     let encoded: String = name
         .bytes()
@@ -278,7 +314,7 @@ fn file_name_parameter(name: &str) -> String {
             _ => format!("%{byte:02X}"),
         })
         .collect();
-    format!("; filename*=utf-8''{encoded}")
+    format!("; {key}*=utf-8''{encoded}")
 }
 
 /// The media type of a file by its name, else by whether it is text.

@@ -132,10 +132,13 @@ const WINDOW: usize = 1 << 20;
 /// Appends what a line holds; false if the text ends before it.
 type DecodeLine = Box<dyn FnMut(&[u8], &mut Vec<u8>) -> bool>;
 
-/// Whether the needle of `finder`, which is not empty, is anywhere in the decoded body. A large body is never there decoded
-/// as a whole.
+/// Whether a needle of these `finders`, none of which is empty, is anywhere in the decoded body. A large body is never
+/// there decoded as a whole.
 #[must_use]
-pub fn contains(body: &[u8], encoding: &str, finder: &Finder<'_>) -> bool {
+pub fn contains(body: &[u8], encoding: &str, finders: &[&Finder<'_>]) -> bool {
+    let is_in = |text: &[u8]| finders.iter().any(|finder| finder.find(text).is_some());
+    let needles = finders.iter().map(|finder| finder.needle().len());
+    let longest = needles.max().unwrap_or_default();
     let mut window = Vec::new();
     let mut decode_line: DecodeLine = match encoding {
         "base64" => {
@@ -146,20 +149,20 @@ pub fn contains(body: &[u8], encoding: &str, finder: &Finder<'_>) -> bool {
             quoted_line(line, out);
             true
         }),
-        _ => return finder.find(&decode(body, encoding)).is_some(),
+        _ => return is_in(&decode(body, encoding)),
     };
     for line in body.split_inclusive(|&byte| byte == b'\n') {
         if !decode_line(line, &mut window) {
             break;
         }
         if window.len() >= WINDOW {
-            if finder.find(&window).is_some() {
+            if is_in(&window) {
                 return true;
             }
-            window.drain(..window.len() - finder.needle().len());
+            window.drain(..window.len() - longest);
         }
     }
-    finder.find(&window).is_some()
+    is_in(&window)
 }
 
 /// Appends a line of whole groups, as nearly all are; false, and nothing appended, if it is not one.
@@ -395,10 +398,10 @@ mod tests {
                 "quoted-printable" => long.chunks(70).flat_map(|line| [line, b"=\n"].concat()).collect(),
                 _ => long,
             };
-            prop_assert!(encoding == "quoted-printable" || contains(&body, &encoding, &Finder::new(needle)));
+            prop_assert!(encoding == "quoted-printable" || contains(&body, &encoding, &[&Finder::new(needle)]));
             let decoded = decode(&body, &encoding);
-            prop_assert_eq!(contains(&body, &encoding, &Finder::new(needle)), memchr::memmem::find(&decoded, needle).is_some());
-            prop_assert!(!contains(&body, &encoding, &Finder::new(b"no such text in it")));
+            prop_assert_eq!(contains(&body, &encoding, &[&Finder::new(needle)]), memchr::memmem::find(&decoded, needle).is_some());
+            prop_assert!(!contains(&body, &encoding, &[&Finder::new(b"no such text in it")]));
         }
 
         #[test]

@@ -9,7 +9,7 @@ use strongroom::mail::openpgp::armor;
 use strongroom::mail::openpgp::packets::{framed, packets as split, tag};
 
 /// The text with the signature of our key, in the cleartext framework.
-fn clear_signed(text: &str) -> String {
+pub(super) fn clear_signed(text: &str) -> String {
     let policy = StandardPolicy::new();
     let mut keys = OURS.cert.keys().with_policy(&policy, None).secret();
     let key = keys.by_ref().find(|key| key.for_signing()).unwrap();

@@ -1,6 +1,6 @@
 //! Objects that come without a mail around them: CMS and OpenPGP files, armored or binary.
 
-use super::inline::only_block;
+use super::inline::{only_block, only_object};
 use super::{Place, Walk};
 use crate::mail::openpgp::{altered, armor};
 use crate::mail::{mime, rendition, sniff, transfer};
@@ -37,10 +37,11 @@ pub(super) fn find(bytes: &[u8]) -> Option<Object<'_>> {
         return None;
     }
     let start = bytes.trim_ascii_start();
-    if start.starts_with(b"-----BEGIN ") && !start.starts_with(b"-----BEGIN PGP ")
-        || is_base64_cms(start)
-    {
+    if is_base64_cms(start) {
         return sniff::cms_in(bytes, "").map(|ber| Object::Cms(Cow::Owned(ber)));
+    }
+    if start.starts_with(b"-----BEGIN ") && !start.starts_with(b"-----BEGIN PGP ") {
+        return only_object(bytes).map(|found| found.object);
     }
     let start_of_armor = start.starts_with(b"-----");
     if !start_of_armor

@@ -1,11 +1,13 @@
 //! OpenPGP armor inside text: the oldest way to send it, and what copies and gateways leave of the newer ones.
 
+use super::bare::Object;
+use super::splice::{Found, Splices, UUENCODED, objects_in};
 use super::{Place, Spot, Walk};
 use crate::mail::context::Unwrapped;
 use crate::mail::mime::Part;
 use crate::mail::model::Format;
 use crate::mail::openpgp::{self, altered, armor, cleartext};
-use crate::mail::rendition::{Edits, as_entity, replace_text};
+use crate::mail::rendition::{Edits, replace_text};
 use crate::mail::text::html;
 use crate::mail::{charset, sniff, transfer};
 use std::borrow::Cow;
@@ -18,7 +20,7 @@ impl Walk<'_> {
         if spot.part.content_type.is("text/html") {
             return self.html_part(spot, edits);
         }
-        let Some(text) = armored_text(spot.body(), &spot.encoding()) else {
+        let Some(text) = text_with_objects(spot.body(), &spot.encoding()) else {
             return;
         };
         if let Some(packets) = only_block(&text, &["MESSAGE"]) {
@@ -38,41 +40,76 @@ impl Walk<'_> {
                 let plaintext = in_known_charset(plaintext, &text, spot.part);
                 replace_text(spot.bytes, spot.part, &plaintext, edits);
             }
-        } else if let Some(changed) = self.inline_text(&text, spot.place) {
-            replace_text(spot.bytes, spot.part, &changed, edits);
+        } else if let Some(Found { object, name, .. }) = only_object(&text) {
+            match object {
+                Object::Cms(ber) => self.cms_part(spot, ber.into_owned(), edits),
+                Object::OpenPgp(packets) => {
+                    self.pgp_attachment(spot, packets.into_owned(), &name, edits);
+                }
+            }
+        } else {
+            let splices = self.splices(&text, spot.place);
+            splices.put(spot, &text, edits);
         }
+    }
+
+    /// Opens what is in a file that is text by its content: one block, which is all of it, or several objects with text
+    /// around them, which stays. False if it is no such file.
+    pub(super) fn text_file(&mut self, spot: Spot<'_>, edits: &mut Edits) -> bool {
+        let start = transfer::beginning(spot.body(), &spot.encoding(), sniff::WINDOW);
+        if !sniff::is_text(&start) && !altered::is_armored_utf16(&start) {
+            return false;
+        }
+        drop(start);
+        let Some(text) = text_with_objects(spot.body(), &spot.encoding()) else {
+            return false;
+        };
+        if let Some(packets) = only_block(&text, &["MESSAGE"]) {
+            self.pgp_attachment(spot, packets, spot.part.file_name(), edits);
+            return true;
+        }
+        let is_object = |block: armor::Block| match block.label.as_str() {
+            armor::SIGNED_MESSAGE => true,
+            label => label.starts_with("MESSAGE") && sniff::is_openpgp(&block.bytes),
+        };
+        let found = armor::blocks(&text).any(is_object) || !objects_in(&text).is_empty();
+        if found {
+            self.inline_part(spot, edits);
+        }
+        found
     }
 
     /// As [`Walk::inline_part`] for HTML that a gateway made of the text: what was opened becomes plain text.
     fn html_part(&mut self, spot: Spot<'_>, edits: &mut Edits) {
-        let start = transfer::beginning(spot.body(), &spot.encoding(), sniff::WINDOW);
-        if !sniff::mentions_armor(&start) {
+        if !transfer::contains(spot.body(), &spot.encoding(), &[&armor::MARKS]) {
             return;
         }
         let body = spot.decoded();
         let charset = spot.part.content_type.parameter("charset");
         let text = html::to_text(&charset::decode(&body, charset));
         let text = altered::restored(text.as_bytes()).unwrap_or_else(|| text.into_bytes());
-        if let Some(changed) = self.inline_text(&text, spot.place) {
-            spot.replace(as_entity(changed), edits);
+        let splices = self.splices(&text, spot.place);
+        if let Some(changed) = splices.into_entity(&text, spot) {
+            spot.replace(changed, edits);
         }
     }
 
     /// What was opened where text is due, opened further: text, or a binary message.
-    fn inside_text(&mut self, plaintext: Vec<u8>, place: &Place) -> Vec<u8> {
+    pub(super) fn inside_text(&mut self, plaintext: Vec<u8>, place: &Place) -> Vec<u8> {
         if !sniff::is_text(&plaintext) && sniff::is_openpgp(&plaintext) {
             self.inside_bare(plaintext, place)
         } else {
-            self.inline_text(&plaintext, place).unwrap_or(plaintext)
+            let splices = self.splices(&plaintext, place);
+            splices.into_text(&plaintext).unwrap_or(plaintext)
         }
     }
 
-    /// The text with its encrypted and opaque blocks replaced; clear-signed blocks are verified and stay.
-    pub(super) fn inline_text(&mut self, text: &[u8], place: &Place) -> Option<Vec<u8>> {
+    /// What the encrypted and opaque objects in a text hold; clear-signed blocks are verified and stay.
+    pub(super) fn splices(&mut self, text: &[u8], place: &Place) -> Splices {
+        let mut splices = Splices::default();
         if place.nesting >= self.policy.bounds.depth {
-            return None;
+            return splices;
         }
-        let mut edits = Edits::default();
         let mut signed_from = None;
         let content = content_of(text);
         for block in armor::blocks(text) {
@@ -95,8 +132,8 @@ impl Walk<'_> {
                 label if label.starts_with("MESSAGE") && sniff::is_openpgp(&block.bytes) => {
                     let place = place_of(&block.span, &content, place);
                     if let Some((plaintext, count)) = self.open_pgp(block.bytes, &place) {
-                        let inner = self.inside_text(plaintext, &place.inside(count));
-                        edits.replace(block.span, inner);
+                        let inner = self.inner(plaintext, "", &place.inside(count));
+                        splices.push(block.span, inner);
                     }
                 }
                 _ => {}
@@ -106,16 +143,15 @@ impl Walk<'_> {
         if let Some(start) = signed_from.filter(|start| *start == content.start) {
             self.clear_signed(&text[start..], place);
         }
-        edits.apply(text)
+        self.splice_objects(text, place, &mut splices);
+        splices
     }
 
     fn clear_signed(&mut self, text: &[u8], place: &Place) {
-        // What stands behind the dashes of the first line and in the header lines is shown, and signed by nobody.
-        let first = armor::line(text, 0).0.trim_ascii_end();
-        let place = if first.ends_with(b"-----") && !cleartext::has_telling_headers(text) {
-            place.clone()
-        } else {
+        let place = if cleartext::shows_more(text) {
             place.part()
+        } else {
+            place.clone()
         };
         let mut result = openpgp::open_clear_signed(text, &self.context(&place));
         if std::str::from_utf8(text).is_err()
@@ -132,20 +168,28 @@ impl Walk<'_> {
     }
 }
 
-/// The part's text if there is OpenPGP armor in it, by the declared transfer encoding or by the one it really has.
-fn armored_text<'b>(body: &'b [u8], encoding: &str) -> Option<Cow<'b, [u8]>> {
+/// The part's text if there is armor or another object in it, by the declared transfer encoding or by the one it really
+/// has.
+fn text_with_objects<'b>(body: &'b [u8], encoding: &str) -> Option<Cow<'b, [u8]>> {
     let has_armor = |text: &[u8]| armor::next_block(text, 0).is_some();
     let start = transfer::beginning(body, encoding, sniff::WINDOW);
-    let mentioned =
-        transfer::contains(body, encoding, &armor::MARKS) || altered::is_armored_utf16(&start);
+    let mentioned = transfer::contains(body, encoding, &[&armor::MARKS, &UUENCODED])
+        || altered::is_armored_utf16(&start);
     if mentioned {
         let declared = transfer::decode(body, encoding);
         let declared = altered::restored(&declared).map_or(declared, Cow::Owned);
-        if has_armor(&declared) {
+        if has_armor(&declared) || !objects_in(&declared).is_empty() {
             return Some(declared);
         }
     }
     (encoding == "base64" && has_armor(body)).then_some(Cow::Borrowed(body))
+}
+
+/// The one object that is all of a text.
+pub(super) fn only_object(text: &[u8]) -> Option<Found> {
+    let mut objects = objects_in(text);
+    let only = objects.pop()?;
+    holds_all(&only.span, &content_of(text)).then_some(only)
 }
 
 /// The packets of the one block, labelled with one of `labels`, that is all the text.
@@ -178,20 +222,39 @@ fn is_quoted(text: &[u8], at: usize) -> bool {
 }
 
 /// Where the text lies that is no white space around it.
-fn content_of(text: &[u8]) -> Range<usize> {
+pub(super) fn content_of(text: &[u8]) -> Range<usize> {
     let end = text.trim_ascii_end().len();
     end - text[..end].trim_ascii_start().len()..end
 }
 
-fn holds_all(span: &Range<usize>, content: &Range<usize>) -> bool {
+pub(super) fn holds_all(span: &Range<usize>, content: &Range<usize>) -> bool {
     span.start <= content.start && content.end <= span.end
 }
 
 /// The place of a block that is all of the text, or a part of it.
-fn place_of(span: &Range<usize>, content: &Range<usize>, text: &Place) -> Place {
+pub(super) fn place_of(span: &Range<usize>, content: &Range<usize>, text: &Place) -> Place {
     if holds_all(span, content) {
         text.clone()
     } else {
         text.part()
     }
+}
+
+/// Whether a body is a text with one armored message or more in it, and something to read around them.
+pub(super) fn has_text_around(body: &[u8], encoding: &str) -> bool {
+    let start = transfer::beginning(body, encoding, sniff::WINDOW);
+    if !sniff::is_text(&start) || !sniff::mentions_armor(&start) {
+        return false;
+    }
+    drop(start);
+    let declared = transfer::decode(body, encoding);
+    let text = altered::restored(&declared).map_or(declared, Cow::Owned);
+    let is_mark = |byte: &u8| matches!(byte, b'>' | b'|') || byte.is_ascii_whitespace();
+    let begin = armor::find(&text, b"-----BEGIN PGP ");
+    let end = armor::find_last(&text, b"-----END PGP ");
+    let before = begin.map_or(&[][..], |at| &text[..at]);
+    let after = end.map_or(&[][..], |at| &text[armor::line(&text, at).1..]);
+    let second = begin.and_then(|at| armor::find(&text[at + 1..], b"-----BEGIN PGP "));
+    begin.is_some()
+        && (second.is_some() || ![before, after].iter().all(|text| text.iter().all(is_mark)))
 }

@@ -12,13 +12,14 @@ mod parts;
 mod pgp;
 mod result;
 mod sender;
+mod splice;
 
 use super::context::{Budget, Context, Failure, OpenPgpCertificate, OpenPolicy, Trust};
 use super::keyops::{KeyHint, KeyOps};
 use super::mime::{self, Part};
 use super::model::{Layer, Opened, Scope, Signature};
 use super::rendition::{Edits, replace_entity};
-use super::{charset, date, header, journal, sniff, text, transfer};
+use super::{charset, date, header, journal, msg, sniff, text, transfer};
 use crate::time::Timestamp;
 use std::borrow::Cow;
 
@@ -54,7 +55,8 @@ pub fn open(
         let text = text::search_text(without_preamble(message), &policy.bounds);
         return walk.into_opened(None, text);
     }
-    let message = in_bytes(message);
+    let saved = msg::as_mail(message);
+    let message = in_bytes(saved.as_deref().unwrap_or(message));
     let message = without_preamble(&message);
     let place = Place::default();
     if let Some(object) = bare::find(message) {

@@ -1,5 +1,6 @@
 //! `multipart/signed` and `multipart/encrypted`, and what gateways made of them.
 
+use super::inline::has_text_around;
 use super::parts::is_read_as_text;
 use super::{Place, Spot, Walk, sender};
 use crate::mail::context::{Failure, Unopened, Unwrapped};
@@ -92,14 +93,17 @@ impl Walk<'_> {
     /// OpenPGP message is in it.
     pub(super) fn encrypted_multipart(&mut self, spot: Spot<'_>, edits: &mut Edits) -> bool {
         let Spot { bytes, part, .. } = spot;
-        let payload = part
-            .children
-            .iter()
-            .rev()
-            .filter(|child| child.children.is_empty())
+        let is_declared = part.content_type.subtype == "encrypted";
+        let candidates = part.children.iter().rev();
+        let payload = candidates
+            .filter(|child| child.children.is_empty() && (is_declared || !is_control(child)))
             .find_map(|child| {
                 let body = &bytes[child.body.clone()];
                 let encoding = child.encoding(bytes);
+                // Text around the message is there to be read: the part is looked at as a file.
+                if has_text_around(body, &encoding) {
+                    return Some(Payload::File);
+                }
                 let cms = || sniff::cms_in(body, &encoding).map(Payload::Cms);
                 sniff::openpgp_in(body, &encoding, "MESSAGE")
                     .map(Payload::Packets)
@@ -114,7 +118,8 @@ impl Walk<'_> {
                 self.pgp_entity(spot, packets, edits);
                 return true;
             }
-            None if part.content_type.subtype == "encrypted" => {
+            Some(Payload::File) => {}
+            None if is_declared => {
                 let failure = Failure::Damaged(
                     "multipart/encrypted without an encrypted message in it".into(),
                 );
@@ -130,6 +135,8 @@ impl Walk<'_> {
 enum Payload {
     Packets(Vec<u8>),
     Cms(Vec<u8>),
+    /// A text with a message in it.
+    File,
 }
 
 fn unreadable(failure: Failure) -> Unopened {
@@ -142,16 +149,23 @@ fn unreadable(failure: Failure) -> Unopened {
 
 /// True for a multipart that holds one PGP/MIME message and nothing else that a reader would see.
 pub(super) fn is_encrypted(bytes: &[u8], part: &Part) -> bool {
-    let control = |child: &Part| child.content_type.is("application/pgp-encrypted");
     let empty = |child: &Part| {
         child.children.is_empty() && bytes[child.body.clone()].trim_ascii().is_empty()
     };
-    let payload = |child: &&Part| !control(child) && !empty(child);
+    let payload = |child: &&Part| !is_control(child) && !empty(child);
     match part.content_type.subtype.as_str() {
         "encrypted" => true,
         "alternative" | "related" => false,
-        _ => part.children.iter().any(control) && part.children.iter().filter(payload).count() == 1,
+        _ => {
+            part.children.iter().any(is_control)
+                && part.children.iter().filter(payload).count() == 1
+        }
     }
+}
+
+/// The part of a PGP/MIME message that says what it is.
+fn is_control(part: &Part) -> bool {
+    part.content_type.is("application/pgp-encrypted")
 }
 
 /// The format by the protocol of a `multipart/signed`.

@@ -137,7 +137,7 @@ fn checkable(key: &[u8]) -> usize {
 }
 
 /// The name without the ending that encryption added.
-fn stripped(name: &str) -> &str {
+pub(super) fn stripped(name: &str) -> &str {
     let lower = name.to_ascii_lowercase();
     let ending = [".gpg", ".pgp", ".asc"]
         .into_iter()

@@ -54,19 +54,17 @@ pub fn of(content_type: &ContentType, name: &str, start: &[u8]) -> Kind {
     if is_json || ends_with(&[".txt", ".csv", ".md", ".log", ".json"]) {
         return Kind::Plain;
     }
-    if content_type.is("application/octet-stream") && !is_sealed(name) {
+    if content_type.is("application/octet-stream") && !is_sealed(name, start) {
         return by_content(start);
     }
     Kind::Unread
 }
 
-/// Keys, signatures and encrypted objects: text at most in form.
-fn is_sealed(name: &str) -> bool {
-    [
-        ".asc", ".pgp", ".gpg", ".p7m", ".p7s", ".p7c", ".p7z", ".pem", ".key",
-    ]
-    .iter()
-    .any(|ending| name.ends_with(ending))
+/// Keys, signatures and encrypted objects: text at most in form. Files in which all such objects were opened are text.
+fn is_sealed(name: &str, start: &[u8]) -> bool {
+    let ends_with = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+    ends_with(&[".p7m", ".p7s", ".p7c", ".p7z", ".key"])
+        || ends_with(&[".asc", ".pgp", ".gpg", ".pem"]) && sniff::PEM.find(start).is_some()
 }
 
 fn xml(start: &[u8]) -> Kind {
@@ -138,6 +136,7 @@ mod tests {
                 b"-----BEGIN PGP MESSAGE-----",
                 Kind::Unread,
             ),
+            (octets, "notes.asc", b"words", Kind::Plain),
             ("application/x-thing", "noname", b"words", Kind::Unread),
             ("image/svg", "x.svg", b"<svg", Kind::Unread),
         ] {

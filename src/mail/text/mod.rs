@@ -16,7 +16,7 @@ use super::context::Budget;
 use super::header;
 use super::mime::{self, Part};
 use super::model::{Mailbox, SearchText};
-use super::{address, charset, date, sniff, tnef, transfer};
+use super::{address, charset, date, msg, sniff, tnef, transfer};
 use kind::Kind;
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -204,7 +204,13 @@ impl Collector<'_> {
         if lower.ends_with(".eml") || part.content_type.is_message() {
             return self.embedded(&content.all(), nesting + 1);
         }
-        match kind::of(&part.content_type, &lower, &content.start()) {
+        let start = content.start();
+        if msg::may_be(&start)
+            && let Some(mail) = msg::as_mail(&content.all())
+        {
+            return self.embedded(&mail, nesting + 1);
+        }
+        match kind::of(&part.content_type, &lower, &start) {
             Kind::Plain => self.add(&content.plain()),
             Kind::Html => self.add(&content.html()),
             Kind::Xml => self.xml(name, &content.xml(), false),
