@@ -234,8 +234,7 @@ pub fn openpgp_signatures_in(body: &[u8], encoding: &str) -> Option<Vec<u8>> {
     Some(if all.is_empty() { first } else { all })
 }
 
-/// The first armored block with this label that holds packets. A message whose armor says only `SIGNATURE` or
-/// the reverse is taken too if nothing fits better.
+/// The first armored block with this label that holds packets.
 fn armored(text: &[u8], label: &str) -> Option<Vec<u8>> {
     let first = |text: &[u8]| {
         armor::blocks(text)

@@ -181,3 +181,9 @@ fn a_signature_file_may_hold_several_blocks() {
     let opened = open(with_file(&file).as_bytes());
     assert_eq!(opened.signatures.len(), 2);
 }
+
+#[test]
+fn a_signature_in_armor_of_pgp_2() {
+    let mail = with_file(&block(DOCUMENT, "MESSAGE")).replace("octet-stream", "pgp-signature");
+    assert_eq!(open(mail.as_bytes()).signatures.len(), 1);
+}

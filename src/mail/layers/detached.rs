@@ -91,7 +91,10 @@ fn signature(bytes: &[u8], part: &Part) -> Option<Vec<u8>> {
         return None;
     }
     let body = &bytes[part.body.clone()];
-    let found = sniff::openpgp_signatures_in(body, &part.encoding(bytes))?;
+    let encoding = part.encoding(bytes);
+    // PGP 2 labels all of its armor `MESSAGE`.
+    let found = sniff::openpgp_signatures_in(body, &encoding)
+        .or_else(|| sniff::openpgp_in(body, &encoding, "MESSAGE"))?;
     let first = packets(&found).next()?.ok()?;
     (first.tag == tag::SIGNATURE).then_some(found)
 }
