@@ -28,6 +28,12 @@ impl Edits {
         self.replace_long(range, Vec::new(), bytes, 0);
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// Puts `head` and `body[from..]` in place of `range`.
     fn replace_long(&mut self, range: Range<usize>, head: Vec<u8>, body: Vec<u8>, from: usize) {
         self.0.push(Edit {
@@ -143,6 +149,21 @@ pub fn replace_entity(bytes: &[u8], part: &Part, inner: Vec<u8>, message: bool, 
         inner,
         inner_part.body.start,
     );
+}
+
+/// Gives a multipart another subtype; the rest of the field stays as it is.
+pub fn replace_subtype(bytes: &[u8], part: &Part, subtype: &str, edits: &mut Edits) {
+    for field in named(bytes, part, "content-type") {
+        let value = &bytes[field.value.clone()];
+        let old = part.content_type.subtype.as_bytes();
+        let at = value
+            .windows(old.len())
+            .position(|word| word.eq_ignore_ascii_case(old));
+        if let Some(at) = at {
+            let start = field.value.start + at;
+            edits.replace(start..start + old.len(), subtype.as_bytes().to_vec());
+        }
+    }
 }
 
 /// Replaces the decoded body of a leaf by `body`, in base64.

@@ -148,6 +148,14 @@ fn armored_text<'b>(body: &'b [u8], encoding: &str) -> Option<Cow<'b, [u8]>> {
     (encoding == "base64" && has_armor(body)).then_some(Cow::Borrowed(body))
 }
 
+/// Whether there is armor in a part's text, and more than one block of it.
+pub(super) fn has_text_around(body: &[u8], encoding: &str) -> bool {
+    armored_text(body, encoding).is_some_and(|text| {
+        let block = armor::next_block(&text, 0);
+        block.is_some_and(|block| !holds_all(&block.span, &content_of(&text)))
+    })
+}
+
 /// The packets of the one block, labelled with one of `labels`, that is all the text.
 pub(super) fn only_block(text: &[u8], labels: &[&str]) -> Option<Vec<u8>> {
     let block = armor::next_block(text, 0)?;
