@@ -187,3 +187,28 @@ fn a_signature_in_armor_of_pgp_2() {
     let mail = with_file(&block(DOCUMENT, "MESSAGE")).replace("octet-stream", "pgp-signature");
     assert_eq!(open(mail.as_bytes()).signatures.len(), 1);
 }
+
+#[test]
+fn html_that_was_encrypted_in_html_stays_html() {
+    let mail = |plaintext: &str| {
+        let armor = armored(plaintext);
+        let html = format!("Content-Type: text/html; charset=iso-8859-1\n\n<pre>{armor}</pre>\n");
+        rendition(&open(format!("From: a@x\n{html}").as_bytes()))
+    };
+    let html = mail("<p>the <b>secret</b> word</p>\n");
+    assert!(html.contains("text/html; charset=iso-8859-1\n"), "{html}");
+    assert!(
+        html.ends_with("\n\n<p>the <b>secret</b> word</p>\n"),
+        "{html}"
+    );
+    let utf8 = mail("<p>größe</p>\n");
+    assert!(utf8.contains("text/html; charset=utf-8\n"), "{utf8}");
+    let entity = mail(INNER);
+    assert!(
+        entity.ends_with("Content-Type: text/plain\n\nthe secret word\n"),
+        "{entity}"
+    );
+    for plain in ["<a@example.org>\n", "the <b>secret</b> word\n"] {
+        assert!(mail(plain).contains("Content-Type: text/plain"), "{plain}");
+    }
+}

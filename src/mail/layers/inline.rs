@@ -22,28 +22,39 @@ impl Walk<'_> {
             return;
         };
         if let Some(packets) = only_block(&text, &["MESSAGE"]) {
-            let before = self.signatures.len();
-            let Some((plaintext, count)) = self.open_pgp(packets, spot.place) else {
+            let Some(plaintext) = self.only_message(spot, packets, edits) else {
                 return;
             };
-            if spot.is_message {
-                self.compare_senders(before, &plaintext);
-            }
-            let inside = spot.place.inside(count);
-            if sniff::is_entity(&plaintext) {
-                let inner = self.inside_entity(plaintext, &inside);
-                spot.replace(inner, edits);
-            } else {
-                let plaintext = self.inside_text(plaintext, &inside);
-                let plaintext = in_known_charset(plaintext, &text, spot.part);
-                replace_text(spot.bytes, spot.part, &plaintext, edits);
-            }
+            let plaintext = in_known_charset(plaintext, &text, spot.part);
+            replace_text(spot.bytes, spot.part, &plaintext, edits);
         } else if let Some(changed) = self.inline_text(&text, spot.place) {
             replace_text(spot.bytes, spot.part, &changed, edits);
         }
     }
 
-    /// As [`Walk::inline_part`] for HTML that a gateway made of the text: what was opened becomes plain text.
+    /// Opens the message that is all of a text part. Returns the text in it; an entity is put in the part's place.
+    fn only_message(
+        &mut self,
+        spot: Spot<'_>,
+        packets: Vec<u8>,
+        edits: &mut Edits,
+    ) -> Option<Vec<u8>> {
+        let before = self.signatures.len();
+        let (plaintext, count) = self.open_pgp(packets, spot.place)?;
+        if spot.is_message {
+            self.compare_senders(before, &plaintext);
+        }
+        let inside = spot.place.inside(count);
+        if sniff::is_entity(&plaintext) {
+            let inner = self.inside_entity(plaintext, &inside);
+            spot.replace(inner, edits);
+            return None;
+        }
+        Some(self.inside_text(plaintext, &inside))
+    }
+
+    /// As [`Walk::inline_part`] for HTML that a gateway made of the text: what was opened becomes plain text. HTML that
+    /// was encrypted itself stays HTML.
     fn html_part(&mut self, spot: Spot<'_>, edits: &mut Edits) {
         let start = transfer::beginning(spot.body(), &spot.encoding(), sniff::WINDOW);
         if !sniff::mentions_armor(&start) {
@@ -53,7 +64,15 @@ impl Walk<'_> {
         let charset = spot.part.content_type.parameter("charset");
         let text = html::to_text(&charset::decode(&body, charset));
         let text = altered::restored(text.as_bytes()).unwrap_or_else(|| text.into_bytes());
-        if let Some(changed) = self.inline_text(&text, spot.place) {
+        if let Some(packets) = only_block(&text, &["MESSAGE"]) {
+            match self.only_message(spot, packets, edits) {
+                Some(html) if is_markup(&html) => {
+                    replace_text(spot.bytes, spot.part, &html, edits);
+                }
+                Some(text) => spot.replace(as_entity(text), edits),
+                None => {}
+            }
+        } else if let Some(changed) = self.inline_text(&text, spot.place) {
             spot.replace(as_entity(changed), edits);
         }
     }
@@ -177,6 +196,13 @@ fn in_known_charset(plaintext: Vec<u8>, text: &[u8], part: &Part) -> Vec<u8> {
     } else {
         plaintext
     }
+}
+
+/// Whether a text is HTML from its first character to its last.
+fn is_markup(text: &[u8]) -> bool {
+    let text = text.trim_ascii();
+    let begins = matches!(text, [b'<', next, ..] if next.is_ascii_alphabetic() || *next == b'!');
+    begins && text.ends_with(b">") && armor::find(text, b"</").is_some()
 }
 
 /// Something stands before `at` in its line.
