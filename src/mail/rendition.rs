@@ -271,12 +271,33 @@ pub fn as_entity(plaintext: Vec<u8>) -> Vec<u8> {
 /// A MIME entity that holds `content` as an attached file called `name` (or nothing).
 #[must_use]
 pub fn as_file(content: &[u8], name: &str) -> Vec<u8> {
+    file_as(content, name, "attachment")
+}
+
+fn file_as(content: &[u8], name: &str, disposition: &str) -> Vec<u8> {
     let mut out = format!("Content-Type: {}\r\n", type_of(name, content));
-    out.push_str("Content-Transfer-Encoding: base64\r\nContent-Disposition: attachment");
+    out.push_str("Content-Transfer-Encoding: base64\r\nContent-Disposition: ");
+    out.push_str(disposition);
     out.push_str(&file_name_parameter(name));
     out.push_str("\r\n\r\n");
     out.push_str(&transfer::to_base64(content, "\r\n"));
     out.into_bytes()
+}
+
+/// As [`as_file`] in the place of `part`, with what HTML beside it and readers know that part by.
+#[must_use]
+pub fn as_same_file(bytes: &[u8], part: &Part, content: &[u8], name: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    for known in ["content-id", "content-description"] {
+        for field in named(bytes, part, known) {
+            push_lines(&bytes[field.span.clone()], "\r\n", &mut out);
+        }
+    }
+    let disposition = part.disposition.as_ref();
+    let inline = disposition.is_some_and(|disposition| disposition.kind == "inline");
+    let kind = if inline { "inline" } else { "attachment" };
+    out.extend(file_as(content, name, kind));
+    out
 }
 
 /// `; filename="…"`, by RFC 2231 where the name is not plain ASCII; empty without a name.

@@ -1,6 +1,6 @@
 //! What lies beside the encrypted part of a PGP/MIME mail: the version note, or more to read.
 
-use super::{OURS, open, rendition};
+use super::{OURS, open, packets, rendition};
 use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::serialize::stream::{Encryptor, LiteralWriter, Message, Signer};
 use std::io::Write;
@@ -123,4 +123,26 @@ fn of_two_encrypted_parts_both_are_opened() {
             .iter()
             .all(|found| found.scope == Scope::Part)
     );
+}
+
+#[test]
+fn a_file_that_is_all_of_the_mail_keeps_its_name() {
+    let file = armor::armored("MESSAGE", &packets("\u{1}the secret word"));
+    let opened = |name: &str| {
+        let head = format!("From: a@x\nContent-Type: application/octet-stream; name={name}\n");
+        let opened = open(format!("{head}\n{file}").as_bytes());
+        assert_eq!(opened.outcome, Outcome::Opened, "{:?}", opened.reason);
+        rendition(&opened)
+    };
+    let named = opened("t.pdf.pgp");
+    let file = "Content-Type: application/pdf\nContent-Transfer-Encoding: base64\nContent-Disposition: attachment; filename=\"t.pdf\"\n\n";
+    assert!(named.contains(file), "{named}");
+    assert!(!opened("encrypted.asc").contains("filename"));
+    // Nobody signed the name.
+    let signed = format!(
+        "Content-Type: application/pgp-encrypted; name=t.pdf.pgp\n\n{}",
+        sealed("x")
+    );
+    let signed = open(format!("From: a@x\n{signed}").as_bytes());
+    assert_eq!(signed.signatures[0].scope, Scope::Part);
 }

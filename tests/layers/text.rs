@@ -212,3 +212,16 @@ fn html_that_was_encrypted_in_html_stays_html() {
         assert!(mail(plain).contains("Content-Type: text/plain"), "{plain}");
     }
 }
+
+#[test]
+fn html_still_finds_a_picture_that_was_encrypted() {
+    let picture = data_encoding::BASE64_MIME.encode(&packets("\u{1}picture"));
+    let head =
+        "Content-Type: application/octet-stream; name=p.png.pgp\nContent-Transfer-Encoding: base64";
+    let mail = format!(
+        "From: a@x\nContent-Type: multipart/related; boundary=r\n\n--r\nContent-Type: text/html\n\n<img src=\"cid:p@x\">\n--r\n{head}\nContent-ID: <p@x>\nContent-Description: a\n picture\nContent-Disposition: inline; filename=p.png.pgp\n\n{picture}\n--r--\n"
+    );
+    let text = rendition(&open(mail.as_bytes()));
+    let kept = "Content-ID: <p@x>\nContent-Description: a\n picture\nContent-Type: image/png\nContent-Transfer-Encoding: base64\nContent-Disposition: inline; filename=\"p.png\"\n\n";
+    assert!(text.contains(kept), "{text}");
+}
