@@ -225,3 +225,15 @@ fn html_still_finds_a_picture_that_was_encrypted() {
     let kept = "Content-ID: <p@x>\nContent-Description: a\n picture\nContent-Type: image/png\nContent-Transfer-Encoding: base64\nContent-Disposition: inline; filename=\"p.png\"\n\n";
     assert!(text.contains(kept), "{text}");
 }
+
+#[test]
+fn packets_of_later_versions_are_passed_over() {
+    let later = framed(tag::PKESK, &[23; 40]);
+    let private = framed(60, b"private");
+    for before in [&later, &private, &[&later[..], &private].concat()] {
+        let message = [&before[..], &packets(INNER)].concat();
+        let armor = armor::armored("MESSAGE", &message);
+        let opened = open(format!("From: a@x\r\n\r\n{armor}").as_bytes());
+        assert_eq!(opened.outcome, Outcome::Opened, "{:?}", opened.reason);
+    }
+}

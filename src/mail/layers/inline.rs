@@ -111,7 +111,7 @@ impl Walk<'_> {
                         self.clear_signed(&text[span], &place);
                     }
                 }
-                label if label.starts_with("MESSAGE") && sniff::is_openpgp(&block.bytes) => {
+                label if label.starts_with("MESSAGE") && sniff::is_openpgp_armor(&block.bytes) => {
                     let place = place_of(&block.span, &content, place);
                     if let Some((plaintext, count)) = self.open_pgp(block.bytes, &place) {
                         let inner = self.inside_text(plaintext, &place.inside(count));
@@ -180,7 +180,7 @@ pub(super) fn only_block(text: &[u8], labels: &[&str]) -> Option<Vec<u8>> {
     let block = armor::next_block(text, 0)?;
     let fits = labels.iter().any(|label| block.label.starts_with(label))
         && holds_all(&block.span, &content_of(text))
-        && sniff::is_openpgp(&block.bytes);
+        && sniff::is_openpgp_armor(&block.bytes);
     fits.then_some(block.bytes)
 }
 
