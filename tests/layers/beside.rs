@@ -38,6 +38,8 @@ fn mail(subtype: &str, parts: &[&str]) -> Opened {
 const CONTROL: &str = "Content-Type: application/pgp-encrypted\n\nVersion: 1\n";
 const NOTE: &str = "Content-Type: text/plain; name=Version.txt\n\nVersion: 1";
 
+const ATT: &str = "Content-Type: application/octet-stream; name=ATT00001.bin\nContent-Transfer-Encoding: base64\n\nVmVyc2lvbjogMQ0K";
+
 fn octets(armor: &str) -> String {
     format!("Content-Type: application/octet-stream\n\n{armor}")
 }
@@ -56,6 +58,7 @@ fn a_version_note_is_nothing_to_read() {
     for (what, subtype, parts) in [
         ("RFC 3156", "encrypted", [CONTROL, &octets(&armor)]),
         ("PGP's server", "mixed", [NOTE, &control(&armor)]),
+        ("Exchange", "mixed", [ATT, &octets(&armor)]),
         ("Google's groups", "mixed", [&text(&armor), CONTROL]),
     ] {
         let opened = mail(subtype, &parts);

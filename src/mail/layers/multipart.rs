@@ -182,7 +182,10 @@ pub(super) fn is_encrypted(bytes: &[u8], part: &Part) -> bool {
     match part.content_type.subtype.as_str() {
         "encrypted" => true,
         "alternative" | "related" => false,
-        _ => part.children.iter().any(is_control) && is_alone(bytes, part),
+        _ => {
+            let announced = |child| is_control(child) || says_version(bytes, child);
+            part.children.iter().any(announced) && is_alone(bytes, part)
+        }
     }
 }
 
@@ -204,14 +207,17 @@ const LONGEST_NOTE: usize = 200;
 
 /// An empty part, or the one that says `Version: 1`: by its text, or by its type unless it holds the message itself.
 fn is_note(bytes: &[u8], part: &Part) -> bool {
+    let is_empty = || bytes[part.body.clone()].trim_ascii().is_empty();
+    let is_control = || is_control(part) && Payload::of(bytes, part).is_none();
+    part.children.is_empty() && (is_empty() || says_version(bytes, part) || is_control())
+}
+
+fn says_version(bytes: &[u8], part: &Part) -> bool {
     let body = bytes[part.body.clone()].trim_ascii();
-    let says_version = || {
-        let text = transfer::decode(body, &part.encoding(bytes));
-        text.trim_ascii().eq_ignore_ascii_case(b"Version: 1")
-    };
-    let is_empty = body.is_empty() || body.len() <= LONGEST_NOTE && says_version();
-    let is_leaf = part.children.is_empty();
-    is_leaf && (is_empty || is_control(part) && Payload::of(bytes, part).is_none())
+    body.len() <= LONGEST_NOTE
+        && transfer::decode(body, &part.encoding(bytes))
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"Version: 1")
 }
 
 /// Whether a reader sees text beside the armor in a part.
