@@ -237,3 +237,39 @@ fn packets_of_later_versions_are_passed_over() {
         assert_eq!(opened.outcome, Outcome::Opened, "{:?}", opened.reason);
     }
 }
+
+#[test]
+fn text_around_a_block_keeps_its_charset_and_so_does_the_block() {
+    let block = armored("größe\n");
+    for (charset, before) in [
+        ("iso-8859-1", &b"f\xfcr"[..]),
+        ("utf-8", "für".as_bytes()),
+        ("iso-8859-2", b"f\xfcr"),
+    ] {
+        let head = format!("From: a@x\nContent-Type: text/plain; charset={charset}\n\n");
+        let mail = [head.as_bytes(), before, b"\n", block.as_bytes()].concat();
+        let opened = open(&mail);
+        assert_eq!(opened.text.body, "für\ngröße", "{charset}");
+    }
+    let japanese = armored("\x1b$BF|K\\\x1b(B\n");
+    let mail = format!("From: a@x\nContent-Type: text/plain; charset=utf-8\n\nfür\n{japanese}");
+    assert_eq!(open(mail.as_bytes()).text.body, "für\n日本");
+}
+
+#[test]
+fn of_an_entity_in_a_text_the_text_is_shown() {
+    let entity = "Content-Type: text/plain; charset=iso-8859-1\nContent-Transfer-Encoding: quoted-printable\n\ngr=F6=DFe\n";
+    let mail = format!("From: a@x\n\nhello\n{}\nlist footer\n", armored(entity));
+    let text = rendition(&open(mail.as_bytes()));
+    assert!(!text.contains("quoted-printable"), "{text}");
+    assert_eq!(
+        open(mail.as_bytes()).text.body,
+        "hello\ngröße\n\nlist footer"
+    );
+    // A forwarded mail's header is there to be read.
+    let forwarded = "From: b@y\nSubject: s\n\nhello\n";
+    let text = rendition(&open(
+        format!("From: a@x\n\nsee\n{}", armored(forwarded)).as_bytes(),
+    ));
+    assert!(text.contains(forwarded), "{text}");
+}

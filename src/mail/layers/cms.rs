@@ -1,6 +1,7 @@
 //! S/MIME objects: in a part, or inside each other.
 
 use super::file::file_in;
+use super::inline::text_of;
 use super::{Place, Spot, Walk};
 use crate::mail::model::Format;
 use crate::mail::rendition::{Edits, as_entity, replace_text};
@@ -117,7 +118,7 @@ impl Walk<'_> {
         let peeled = self.open_cms(Cow::Owned(ber), &place);
         // Certificates alone have no content: they stay where they are.
         if let Some(peeled) = peeled.filter(|peeled| !peeled.plaintext.is_empty()) {
-            let inner = self.inside_cms(peeled, &place);
+            let inner = text_of(self.inside_cms(peeled, &place));
             let changed = [before, &inner, after].concat();
             replace_text(spot.bytes, spot.part, &changed, edits);
         }

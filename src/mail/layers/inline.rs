@@ -7,7 +7,7 @@ use crate::mail::model::Format;
 use crate::mail::openpgp::{self, altered, armor, cleartext};
 use crate::mail::rendition::{Edits, as_entity, replace_text};
 use crate::mail::text::html;
-use crate::mail::{charset, sniff, transfer};
+use crate::mail::{charset, mime, sniff, transfer};
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -25,9 +25,9 @@ impl Walk<'_> {
             let Some(plaintext) = self.only_message(spot, packets, edits) else {
                 return;
             };
-            let plaintext = in_known_charset(plaintext, &text, spot.part);
+            let plaintext = in_known_charset(plaintext, &text, charset_of(spot.part));
             replace_text(spot.bytes, spot.part, &plaintext, edits);
-        } else if let Some(changed) = self.inline_text(&text, spot.place) {
+        } else if let Some(changed) = self.inline_text(&text, charset_of(spot.part), spot.place) {
             replace_text(spot.bytes, spot.part, &changed, edits);
         }
     }
@@ -61,7 +61,7 @@ impl Walk<'_> {
             return;
         }
         let body = spot.decoded();
-        let charset = spot.part.content_type.parameter("charset");
+        let charset = charset_of(spot.part);
         let text = html::to_text(&charset::decode(&body, charset));
         let text = altered::restored(text.as_bytes()).unwrap_or_else(|| text.into_bytes());
         if let Some(packets) = only_block(&text, &["MESSAGE"]) {
@@ -72,7 +72,7 @@ impl Walk<'_> {
                 Some(text) => spot.replace(as_entity(text), edits),
                 None => {}
             }
-        } else if let Some(changed) = self.inline_text(&text, spot.place) {
+        } else if let Some(changed) = self.inline_text(&text, None, spot.place) {
             spot.replace(as_entity(changed), edits);
         }
     }
@@ -82,16 +82,23 @@ impl Walk<'_> {
         if !sniff::is_text(&plaintext) && sniff::is_openpgp(&plaintext) {
             self.inside_bare(plaintext, place)
         } else {
-            self.inline_text(&plaintext, place).unwrap_or(plaintext)
+            self.inline_text(&plaintext, None, place)
+                .unwrap_or(plaintext)
         }
     }
 
-    /// The text with its encrypted and opaque blocks replaced; clear-signed blocks are verified and stay.
-    pub(super) fn inline_text(&mut self, text: &[u8], place: &Place) -> Option<Vec<u8>> {
+    /// The text with its encrypted and opaque blocks replaced; clear-signed blocks are verified and stay. `charset` is what
+    /// the text says it is in.
+    fn inline_text(
+        &mut self,
+        text: &[u8],
+        charset: Option<&str>,
+        place: &Place,
+    ) -> Option<Vec<u8>> {
         if place.nesting >= self.policy.bounds.depth {
             return None;
         }
-        let mut edits = Edits::default();
+        let mut opened: Vec<(Range<usize>, Vec<u8>)> = Vec::new();
         let mut signed_from = None;
         let content = content_of(text);
         for block in armor::blocks(text) {
@@ -114,8 +121,14 @@ impl Walk<'_> {
                 label if label.starts_with("MESSAGE") && sniff::is_openpgp_armor(&block.bytes) => {
                     let place = place_of(&block.span, &content, place);
                     if let Some((plaintext, count)) = self.open_pgp(block.bytes, &place) {
-                        let inner = self.inside_text(plaintext, &place.inside(count));
-                        edits.replace(block.span, inner);
+                        let inside = place.inside(count);
+                        let inner = if is_bare_entity(&plaintext) {
+                            text_of(self.inside_entity(plaintext, &inside))
+                        } else {
+                            let inner = self.inside_text(plaintext, &inside);
+                            in_known_charset(inner, &text[block.span.clone()], charset)
+                        };
+                        opened.push((block.span, inner));
                     }
                 }
                 _ => {}
@@ -125,7 +138,7 @@ impl Walk<'_> {
         if let Some(start) = signed_from.filter(|start| *start == content.start) {
             self.clear_signed(&text[start..], place);
         }
-        edits.apply(text)
+        with_opened(text, opened, charset)
     }
 
     fn clear_signed(&mut self, text: &[u8], place: &Place) {
@@ -184,10 +197,14 @@ pub(super) fn only_block(text: &[u8], labels: &[&str]) -> Option<Vec<u8>> {
     fits.then_some(block.bytes)
 }
 
-/// The plaintext of the armor in `text` as UTF-8 where the armor names another charset than the part, or where it is
+fn charset_of(part: &Part) -> Option<&str> {
+    part.content_type.parameter("charset")
+}
+
+/// The plaintext of the armor in `text` as UTF-8 where the armor names another charset than is `declared`, or where it is
 /// plainly ISO-2022-JP; else as it is.
-fn in_known_charset(plaintext: Vec<u8>, text: &[u8], part: &Part) -> Vec<u8> {
-    let declared = part.content_type.parameter("charset").unwrap_or_default();
+fn in_known_charset(plaintext: Vec<u8>, text: &[u8], declared: Option<&str>) -> Vec<u8> {
+    let declared = declared.unwrap_or_default();
     let named = armor::charset(text).filter(|named| !named.eq_ignore_ascii_case(declared));
     let is_japanese = armor::find(&plaintext, b"\x1b$").is_some()
         && !declared.to_ascii_lowercase().starts_with("iso-2022");
@@ -196,6 +213,66 @@ fn in_known_charset(plaintext: Vec<u8>, text: &[u8], part: &Part) -> Vec<u8> {
     } else {
         plaintext
     }
+}
+
+/// The text with what was opened in it. Where the one is UTF-8 and the other is not, all of it becomes UTF-8.
+fn with_opened(
+    text: &[u8],
+    opened: Vec<(Range<usize>, Vec<u8>)>,
+    charset: Option<&str>,
+) -> Option<Vec<u8>> {
+    let pieces = opened.iter().map(|(_, inner)| inner.as_slice());
+    if !in_one_charset(pieces.chain([text])) {
+        let as_utf8 = |piece: &[u8]| match str::from_utf8(piece) {
+            Ok(_) => piece.to_vec(),
+            Err(_) => charset::decode(piece, charset).into_bytes(),
+        };
+        let mut whole = Vec::new();
+        let mut at = 0;
+        for (span, inner) in opened {
+            whole.extend(as_utf8(&text[at..span.start]));
+            whole.extend(as_utf8(&inner));
+            at = span.end;
+        }
+        whole.extend(as_utf8(&text[at..]));
+        return Some(whole);
+    }
+    let mut edits = Edits::default();
+    for (span, inner) in opened {
+        edits.replace(span, inner);
+    }
+    edits.apply(text)
+}
+
+/// Whether all that is not ASCII is UTF-8, or nothing is.
+fn in_one_charset<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> bool {
+    let mut are_utf8 = pieces
+        .filter(|piece| !piece.is_ascii())
+        .map(|piece| str::from_utf8(piece).is_ok());
+    let first = are_utf8.next();
+    first.is_none_or(|first| are_utf8.all(|is_utf8| is_utf8 == first))
+}
+
+/// Whether `bytes` are a MIME entity whose header says nothing to a reader.
+fn is_bare_entity(bytes: &[u8]) -> bool {
+    let header = mime::header_of(bytes);
+    let technical = |name: &[u8]| {
+        let name = name.to_ascii_lowercase();
+        name.starts_with(b"content-") || name == b"mime-version"
+    };
+    let mut fields = header.fields.iter();
+    sniff::is_entity(bytes) && fields.all(|field| technical(&bytes[field.name.clone()]))
+}
+
+/// What a reader sees of a MIME entity that is plain text, to be put into a text; any other is put there as it is.
+pub(super) fn text_of(entity: Vec<u8>) -> Vec<u8> {
+    let part = mime::header_of(&entity);
+    if !is_bare_entity(&entity) || !part.content_type.is("text/plain") {
+        return entity;
+    }
+    let text = transfer::decode(&entity[part.body.start..], &part.encoding(&entity));
+    let charset = part.content_type.parameter("charset");
+    charset::decode(&text, charset).into_bytes()
 }
 
 /// Whether a text is HTML from its first character to its last.
