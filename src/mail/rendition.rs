@@ -28,6 +28,12 @@ impl Edits {
         self.replace_long(range, Vec::new(), bytes, 0);
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// Puts `head` and `body[from..]` in place of `range`.
     fn replace_long(&mut self, range: Range<usize>, head: Vec<u8>, body: Vec<u8>, from: usize) {
         self.0.push(Edit {
@@ -143,6 +149,21 @@ pub fn replace_entity(bytes: &[u8], part: &Part, inner: Vec<u8>, message: bool, 
         inner,
         inner_part.body.start,
     );
+}
+
+/// Gives a multipart another subtype; the rest of the field stays as it is.
+pub fn replace_subtype(bytes: &[u8], part: &Part, subtype: &str, edits: &mut Edits) {
+    for field in named(bytes, part, "content-type") {
+        let value = &bytes[field.value.clone()];
+        let old = part.content_type.subtype.as_bytes();
+        let at = value
+            .windows(old.len())
+            .position(|word| word.eq_ignore_ascii_case(old));
+        if let Some(at) = at {
+            let start = field.value.start + at;
+            edits.replace(start..start + old.len(), subtype.as_bytes().to_vec());
+        }
+    }
 }
 
 /// Replaces the decoded body of a leaf by `body`, in base64.
@@ -286,12 +307,33 @@ pub fn as_mixed(parts: &[Vec<u8>]) -> Vec<u8> {
 /// A MIME entity that holds `content` as an attached file called `name` (or nothing).
 #[must_use]
 pub fn as_file(content: &[u8], name: &str) -> Vec<u8> {
+    file_as(content, name, "attachment")
+}
+
+fn file_as(content: &[u8], name: &str, disposition: &str) -> Vec<u8> {
     let mut out = format!("Content-Type: {}\r\n", type_of(name, content));
-    out.push_str("Content-Transfer-Encoding: base64\r\nContent-Disposition: attachment");
+    out.push_str("Content-Transfer-Encoding: base64\r\nContent-Disposition: ");
+    out.push_str(disposition);
     out.push_str(&name_parameter("filename", name));
     out.push_str("\r\n\r\n");
     out.push_str(&transfer::to_base64(content, "\r\n"));
     out.into_bytes()
+}
+
+/// As [`as_file`] in the place of `part`, with what HTML beside it and readers know that part by.
+#[must_use]
+pub fn as_same_file(bytes: &[u8], part: &Part, content: &[u8], name: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    for known in ["content-id", "content-description"] {
+        for field in named(bytes, part, known) {
+            push_lines(&bytes[field.span.clone()], "\r\n", &mut out);
+        }
+    }
+    let disposition = part.disposition.as_ref();
+    let inline = disposition.is_some_and(|disposition| disposition.kind == "inline");
+    let kind = if inline { "inline" } else { "attachment" };
+    out.extend(file_as(content, name, kind));
+    out
 }
 
 /// `; filename="…"` with this `key`, by RFC 2231 where the name is not plain ASCII; empty without a name.

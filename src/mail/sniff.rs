@@ -1,5 +1,6 @@
 //! What a blob is, by its first bytes. Names and declared types are hints only: gateways lose them.
 
+use super::openpgp::packets::{packets, tag};
 use super::openpgp::{altered, armor};
 use super::transfer;
 use memchr::memmem::Finder;
@@ -113,9 +114,40 @@ pub fn is_cms_text(body: &[u8], encoding: &str) -> bool {
 /// Finds where PEM begins. To make what finds it costs more than to look through a short mail.
 pub static PEM: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"-----BEGIN "));
 
-/// True if `bytes` begin with an OpenPGP packet that may begin a message or a signature, with a sane header.
+/// True if `bytes` begin with an OpenPGP packet that may begin a message or a signature, with a sane header. Wrapped
+/// session keys of versions that are not known here may come first.
 #[must_use]
 pub fn is_openpgp(bytes: &[u8]) -> bool {
+    begins_behind(bytes, |tag| matches!(tag, tag::PKESK | tag::SKESK))
+}
+
+/// As [`is_openpgp`], of armor, whose label says what is in it: all that readers are to pass over (RFC 9580 §4.3) may
+/// come first.
+#[must_use]
+pub fn is_openpgp_armor(bytes: &[u8]) -> bool {
+    begins_behind(bytes, |tag| {
+        matches!(tag, tag::PKESK | tag::SKESK | tag::ONE_PASS | 40..=63)
+    })
+}
+
+/// Packets of unknown versions or types that are passed over in search of a known one.
+const MOST_PASSED_OVER: usize = 50;
+
+fn begins_behind(bytes: &[u8], is_passed_over: impl Fn(u8) -> bool) -> bool {
+    let mut all = packets(bytes);
+    for _ in 0..MOST_PASSED_OVER {
+        if begins_openpgp(all.rest()) {
+            return true;
+        }
+        match all.next() {
+            Some(Ok(packet)) if is_passed_over(packet.tag) => {}
+            _ => break,
+        }
+    }
+    false
+}
+
+fn begins_openpgp(bytes: &[u8]) -> bool {
     packet_start(bytes).is_some_and(|(tag, body)| match tag {
         1 => matches!(body.first(), Some(2 | 3 | 6)),
         2 => matches!(body.first(), Some(2..=6)) && !is_about_a_key(body),
@@ -213,18 +245,17 @@ pub fn openpgp_signatures_in(body: &[u8], encoding: &str) -> Option<Vec<u8>> {
     if PEM.find_iter(&text).nth(1).is_none() {
         return Some(first);
     }
-    let blocks =
-        armor::blocks(&text).filter(|block| block.label == "SIGNATURE" && is_openpgp(&block.bytes));
+    let blocks = armor::blocks(&text)
+        .filter(|block| block.label == "SIGNATURE" && is_openpgp_armor(&block.bytes));
     let all: Vec<u8> = blocks.flat_map(|block| block.bytes).collect();
     Some(if all.is_empty() { first } else { all })
 }
 
-/// The first armored block with this label that holds packets. A message whose armor says only `SIGNATURE` or
-/// the reverse is taken too if nothing fits better.
+/// The first armored block with this label that holds packets.
 fn armored(text: &[u8], label: &str) -> Option<Vec<u8>> {
     let first = |text: &[u8]| {
         armor::blocks(text)
-            .find(|block| block.label.starts_with(label) && is_openpgp(&block.bytes))
+            .find(|block| block.label.starts_with(label) && is_openpgp_armor(&block.bytes))
             .map(|block| block.bytes)
     };
     first(text).or_else(|| first(&altered::restored(text)?))
@@ -309,6 +340,10 @@ mod tests {
             assert_eq!(found.as_deref(), Some(&long[..]), "{body}");
         }
         assert!(is_openpgp(&[0x85, 1, 12, 3]) && !is_openpgp(b"\x89PNG") && !is_openpgp(b"text"));
+        let later = [&[0xc1, 2, 23, 0][..], &[0xd2, 1, 1]].concat();
+        assert!(is_openpgp(&later) && !is_openpgp(&later[..4]));
+        let private = [&[0xfc, 1, 0][..], &later].concat();
+        assert!(is_openpgp_armor(&private) && !is_openpgp(&private));
         assert!(is_entity(b"Content-Type: text/plain\n\nx") && !is_entity(b"Dear all: this\n\nx"));
         assert!(is_entity(b"From: a\nSubject: b\n\nx") && !is_entity(b""));
     }

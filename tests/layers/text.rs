@@ -181,3 +181,95 @@ fn a_signature_file_may_hold_several_blocks() {
     let opened = open(with_file(&file).as_bytes());
     assert_eq!(opened.signatures.len(), 2);
 }
+
+#[test]
+fn a_signature_in_armor_of_pgp_2() {
+    let mail = with_file(&block(DOCUMENT, "MESSAGE")).replace("octet-stream", "pgp-signature");
+    assert_eq!(open(mail.as_bytes()).signatures.len(), 1);
+}
+
+#[test]
+fn html_that_was_encrypted_in_html_stays_html() {
+    let mail = |plaintext: &str| {
+        let armor = armored(plaintext);
+        let html = format!("Content-Type: text/html; charset=iso-8859-1\n\n<pre>{armor}</pre>\n");
+        rendition(&open(format!("From: a@x\n{html}").as_bytes()))
+    };
+    let html = mail("<p>the <b>secret</b> word</p>\n");
+    assert!(html.contains("text/html; charset=iso-8859-1\n"), "{html}");
+    assert!(
+        html.ends_with("\n\n<p>the <b>secret</b> word</p>\n"),
+        "{html}"
+    );
+    let utf8 = mail("<p>größe</p>\n");
+    assert!(utf8.contains("text/html; charset=utf-8\n"), "{utf8}");
+    let entity = mail(INNER);
+    assert!(
+        entity.ends_with("Content-Type: text/plain\n\nthe secret word\n"),
+        "{entity}"
+    );
+    for plain in ["<a@example.org>\n", "the <b>secret</b> word\n"] {
+        assert!(mail(plain).contains("Content-Type: text/plain"), "{plain}");
+    }
+}
+
+#[test]
+fn html_still_finds_a_picture_that_was_encrypted() {
+    let picture = data_encoding::BASE64_MIME.encode(&packets("\u{1}picture"));
+    let head =
+        "Content-Type: application/octet-stream; name=p.png.pgp\nContent-Transfer-Encoding: base64";
+    let mail = format!(
+        "From: a@x\nContent-Type: multipart/related; boundary=r\n\n--r\nContent-Type: text/html\n\n<img src=\"cid:p@x\">\n--r\n{head}\nContent-ID: <p@x>\nContent-Description: a\n picture\nContent-Disposition: inline; filename=p.png.pgp\n\n{picture}\n--r--\n"
+    );
+    let text = rendition(&open(mail.as_bytes()));
+    let kept = "Content-ID: <p@x>\nContent-Description: a\n picture\nContent-Type: image/png\nContent-Transfer-Encoding: base64\nContent-Disposition: inline; filename=\"p.png\"\n\n";
+    assert!(text.contains(kept), "{text}");
+}
+
+#[test]
+fn packets_of_later_versions_are_passed_over() {
+    let later = framed(tag::PKESK, &[23; 40]);
+    let private = framed(60, b"private");
+    for before in [&later, &private, &[&later[..], &private].concat()] {
+        let message = [&before[..], &packets(INNER)].concat();
+        let armor = armor::armored("MESSAGE", &message);
+        let opened = open(format!("From: a@x\r\n\r\n{armor}").as_bytes());
+        assert_eq!(opened.outcome, Outcome::Opened, "{:?}", opened.reason);
+    }
+}
+
+#[test]
+fn text_around_a_block_keeps_its_charset_and_so_does_the_block() {
+    let block = armored("größe\n");
+    for (charset, before) in [
+        ("iso-8859-1", &b"f\xfcr"[..]),
+        ("utf-8", "für".as_bytes()),
+        ("iso-8859-2", b"f\xfcr"),
+    ] {
+        let head = format!("From: a@x\nContent-Type: text/plain; charset={charset}\n\n");
+        let mail = [head.as_bytes(), before, b"\n", block.as_bytes()].concat();
+        let opened = open(&mail);
+        assert_eq!(opened.text.body, "für\ngröße", "{charset}");
+    }
+    let japanese = armored("\x1b$BF|K\\\x1b(B\n");
+    let mail = format!("From: a@x\nContent-Type: text/plain; charset=utf-8\n\nfür\n{japanese}");
+    assert_eq!(open(mail.as_bytes()).text.body, "für\n日本");
+}
+
+#[test]
+fn of_an_entity_in_a_text_the_text_is_shown() {
+    let entity = "Content-Type: text/plain; charset=iso-8859-1\nContent-Transfer-Encoding: quoted-printable\n\ngr=F6=DFe\n";
+    let mail = format!("From: a@x\n\nhello\n{}\nlist footer\n", armored(entity));
+    let text = rendition(&open(mail.as_bytes()));
+    assert!(!text.contains("quoted-printable"), "{text}");
+    assert_eq!(
+        open(mail.as_bytes()).text.body,
+        "hello\ngröße\n\nlist footer"
+    );
+    // A forwarded mail's header is there to be read.
+    let forwarded = "From: b@y\nSubject: s\n\nhello\n";
+    let text = rendition(&open(
+        format!("From: a@x\n\nsee\n{}", armored(forwarded)).as_bytes(),
+    ));
+    assert!(text.contains(forwarded), "{text}");
+}

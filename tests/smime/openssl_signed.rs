@@ -214,3 +214,30 @@ fn triple_wrapped_mail() {
         assert!(opened.text.body.contains("Three times."));
     }
 }
+
+/// As Italian invoices and certified documents come: each signed by itself, in a file named after the document.
+#[test]
+fn a_signed_file_keeps_its_name() {
+    let folder = Folder::new();
+    folder.identity("rsa", "rsa:2048", "");
+    folder.write("invoice", b"<invoice>1</invoice>");
+    folder.must("cms -sign -binary -nodetach -cades -in invoice -outform DER -out out -signer rsa.crt -inkey rsa.key");
+    let cms = data_encoding::BASE64_MIME.encode(&folder.read("out"));
+    let opened = |name: &str| {
+        let mail = format!(
+            "From: a@x\r\nContent-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\n\r\nhi\r\n--m\r\n\
+             Content-Type: application/octet-stream; name=\"{name}\"\r\nContent-Transfer-Encoding: base64\r\n\r\n{cms}\r\n--m--\r\n"
+        );
+        let (trust, policy) = (Trust::default(), OpenPolicy::default());
+        let opened =
+            strongroom::mail::open(mail.as_bytes(), &passphrases(&[]), &trust, &policy, ARRIVED);
+        String::from_utf8(opened.rendition.unwrap()).unwrap()
+    };
+    let named = opened("IT01_1.xml.p7m");
+    assert!(
+        named.contains("filename=\"IT01_1.xml\"\r\n\r\nPGludm9pY2U+MTwvaW52b2ljZT4="),
+        "{named}"
+    );
+    let mail = opened("smime.p7m");
+    assert!(mail.contains("\r\n\r\n<invoice>1</invoice>\r\n"), "{mail}");
+}

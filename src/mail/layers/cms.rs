@@ -1,5 +1,6 @@
 //! S/MIME objects: in a part, or inside each other.
 
+use super::file::file_in;
 use super::{Place, Spot, Walk};
 use crate::mail::model::Format;
 use crate::mail::rendition::{Edits, as_entity};
@@ -65,10 +66,12 @@ impl Walk<'_> {
         }
     }
 
-    /// Opens the CMS object that the part holds and puts its content in the part's place.
+    /// Opens the CMS object that the part holds and puts its content in the part's place: a file where the object is
+    /// named after one.
     pub(super) fn cms_part(&mut self, spot: Spot<'_>, ber: Vec<u8>, edits: &mut Edits) {
         let before = self.signatures.len();
-        let Some(peeled) = self.open_cms(Cow::Owned(ber), spot.place) else {
+        let place = spot.place_of_object();
+        let Some(peeled) = self.open_cms(Cow::Owned(ber), &place) else {
             return;
         };
         if spot.is_message {
@@ -77,7 +80,13 @@ impl Walk<'_> {
         if peeled.plaintext.is_empty() {
             return;
         }
-        let inner = self.inside_cms(peeled, spot.place);
+        let inner = match file_in(spot.part.file_name()) {
+            Some(name) if !peeled.closed => {
+                let inside = place.inside(peeled.layers);
+                self.inside_file(spot, peeled.plaintext, name, &inside)
+            }
+            _ => self.inside_cms(peeled, &place),
+        };
         spot.replace(inner, edits);
     }
 

@@ -93,7 +93,9 @@ fn signature(bytes: &[u8], part: &Part) -> Option<Vec<u8>> {
     }
     let body = &bytes[part.body.clone()];
     let encoding = part.encoding(bytes);
-    let found = sniff::openpgp_signatures_in(body, &encoding)?;
+    // PGP 2 labels all of its armor `MESSAGE`.
+    let found = sniff::openpgp_signatures_in(body, &encoding)
+        .or_else(|| sniff::openpgp_in(body, &encoding, "MESSAGE"))?;
     // A clear-signed text has what it is over, and a file may have a message beside its signature.
     let text = transfer::decode(body, &encoding);
     let labels: Vec<String> = armor::blocks(&text).map(|block| block.label).collect();

@@ -1,13 +1,13 @@
 //! OpenPGP armor inside text: the oldest way to send it, and what copies and gateways leave of the newer ones.
 
 use super::bare::Object;
-use super::splice::{Found, Splices, UUENCODED, objects_in};
+use super::splice::{Found, Inner, Splices, UUENCODED, objects_in};
 use super::{Place, Spot, Walk};
 use crate::mail::context::Unwrapped;
 use crate::mail::mime::Part;
 use crate::mail::model::Format;
 use crate::mail::openpgp::{self, altered, armor, cleartext};
-use crate::mail::rendition::{Edits, replace_text};
+use crate::mail::rendition::{Edits, as_entity, replace_text};
 use crate::mail::text::html;
 use crate::mail::{charset, sniff, transfer};
 use std::borrow::Cow;
@@ -24,22 +24,11 @@ impl Walk<'_> {
             return;
         };
         if let Some(packets) = only_block(&text, &["MESSAGE"]) {
-            let before = self.signatures.len();
-            let Some((plaintext, count)) = self.open_pgp(packets, spot.place) else {
+            let Some(plaintext) = self.only_message(spot, packets, edits) else {
                 return;
             };
-            if spot.is_message {
-                self.compare_senders(before, &plaintext);
-            }
-            let inside = spot.place.inside(count);
-            if sniff::is_entity(&plaintext) {
-                let inner = self.inside_entity(plaintext, &inside);
-                spot.replace(inner, edits);
-            } else {
-                let plaintext = self.inside_text(plaintext, &inside);
-                let plaintext = in_known_charset(plaintext, &text, spot.part);
-                replace_text(spot.bytes, spot.part, &plaintext, edits);
-            }
+            let plaintext = in_known_charset(plaintext, &text, charset_of(spot.part));
+            replace_text(spot.bytes, spot.part, &plaintext, edits);
         } else if let Some(Found { object, name, .. }) = only_object(&text) {
             match object {
                 Object::Cms(ber) => self.cms_part(spot, ber.into_owned(), edits),
@@ -48,7 +37,7 @@ impl Walk<'_> {
                 }
             }
         } else {
-            let splices = self.splices(&text, spot.place);
+            let splices = self.splices(&text, charset_of(spot.part), spot.place);
             splices.put(spot, &text, edits);
         }
     }
@@ -70,7 +59,7 @@ impl Walk<'_> {
         }
         let is_object = |block: armor::Block| match block.label.as_str() {
             armor::SIGNED_MESSAGE => true,
-            label => label.starts_with("MESSAGE") && sniff::is_openpgp(&block.bytes),
+            label => label.starts_with("MESSAGE") && sniff::is_openpgp_armor(&block.bytes),
         };
         let found = armor::blocks(&text).any(is_object) || !objects_in(&text).is_empty();
         if found {
@@ -79,17 +68,49 @@ impl Walk<'_> {
         found
     }
 
-    /// As [`Walk::inline_part`] for HTML that a gateway made of the text: what was opened becomes plain text.
+    /// Opens the message that is all of a text part. Returns the text in it; an entity is put in the part's place.
+    fn only_message(
+        &mut self,
+        spot: Spot<'_>,
+        packets: Vec<u8>,
+        edits: &mut Edits,
+    ) -> Option<Vec<u8>> {
+        let before = self.signatures.len();
+        let (plaintext, count) = self.open_pgp(packets, spot.place)?;
+        if spot.is_message {
+            self.compare_senders(before, &plaintext);
+        }
+        let inside = spot.place.inside(count);
+        if sniff::is_entity(&plaintext) {
+            let inner = self.inside_entity(plaintext, &inside);
+            spot.replace(inner, edits);
+            return None;
+        }
+        Some(self.inside_text(plaintext, &inside))
+    }
+
+    /// As [`Walk::inline_part`] for HTML that a gateway made of the text: what was opened becomes plain text. HTML that
+    /// was encrypted itself stays HTML.
     fn html_part(&mut self, spot: Spot<'_>, edits: &mut Edits) {
         if !transfer::contains(spot.body(), &spot.encoding(), &[&armor::MARKS]) {
             return;
         }
         let body = spot.decoded();
-        let charset = spot.part.content_type.parameter("charset");
+        let charset = charset_of(spot.part);
         let text = html::to_text(&charset::decode(&body, charset));
         let text = altered::restored(text.as_bytes()).unwrap_or_else(|| text.into_bytes());
-        let splices = self.splices(&text, spot.place);
-        if let Some(changed) = splices.into_entity(&text, spot) {
+        if let Some(packets) = only_block(&text, &["MESSAGE"]) {
+            match self.only_message(spot, packets, edits) {
+                Some(html) if is_markup(&html) => {
+                    replace_text(spot.bytes, spot.part, &html, edits);
+                }
+                Some(text) => spot.replace(as_entity(text), edits),
+                None => {}
+            }
+            return;
+        }
+        let splices = self.splices(&text, None, spot.place);
+        if let Some(changed) = splices.into_entity(&text, None, spot) {
             spot.replace(changed, edits);
         }
     }
@@ -99,13 +120,14 @@ impl Walk<'_> {
         if !sniff::is_text(&plaintext) && sniff::is_openpgp(&plaintext) {
             self.inside_bare(plaintext, place)
         } else {
-            let splices = self.splices(&plaintext, place);
-            splices.into_text(&plaintext).unwrap_or(plaintext)
+            let splices = self.splices(&plaintext, None, place);
+            splices.into_text(&plaintext, None).unwrap_or(plaintext)
         }
     }
 
-    /// What the encrypted and opaque objects in a text hold; clear-signed blocks are verified and stay.
-    pub(super) fn splices(&mut self, text: &[u8], place: &Place) -> Splices {
+    /// What the encrypted and opaque objects in a text hold; clear-signed blocks are verified and stay. `charset` is what
+    /// the text says it is in.
+    pub(super) fn splices(&mut self, text: &[u8], charset: Option<&str>, place: &Place) -> Splices {
         let mut splices = Splices::default();
         if place.nesting >= self.policy.bounds.depth {
             return splices;
@@ -129,10 +151,16 @@ impl Walk<'_> {
                         self.clear_signed(&text[span], &place);
                     }
                 }
-                label if label.starts_with("MESSAGE") && sniff::is_openpgp(&block.bytes) => {
+                label if label.starts_with("MESSAGE") && sniff::is_openpgp_armor(&block.bytes) => {
                     let place = place_of(&block.span, &content, place);
                     if let Some((plaintext, count)) = self.open_pgp(block.bytes, &place) {
-                        let inner = self.inner(plaintext, "", &place.inside(count));
+                        let inner = match self.inner(plaintext, "", &place.inside(count)) {
+                            Inner::Text(inner) => {
+                                let armor = &text[block.span.clone()];
+                                Inner::Text(in_known_charset(inner, armor, charset))
+                            }
+                            entity @ Inner::Entity(_) => entity,
+                        };
                         splices.push(block.span, inner);
                     }
                 }
@@ -197,14 +225,18 @@ pub(super) fn only_block(text: &[u8], labels: &[&str]) -> Option<Vec<u8>> {
     let block = armor::next_block(text, 0)?;
     let fits = labels.iter().any(|label| block.label.starts_with(label))
         && holds_all(&block.span, &content_of(text))
-        && sniff::is_openpgp(&block.bytes);
+        && sniff::is_openpgp_armor(&block.bytes);
     fits.then_some(block.bytes)
 }
 
-/// The plaintext of the armor in `text` as UTF-8 where the armor names another charset than the part, or where it is
+pub(super) fn charset_of(part: &Part) -> Option<&str> {
+    part.content_type.parameter("charset")
+}
+
+/// The plaintext of the armor in `text` as UTF-8 where the armor names another charset than is `declared`, or where it is
 /// plainly ISO-2022-JP; else as it is.
-fn in_known_charset(plaintext: Vec<u8>, text: &[u8], part: &Part) -> Vec<u8> {
-    let declared = part.content_type.parameter("charset").unwrap_or_default();
+fn in_known_charset(plaintext: Vec<u8>, text: &[u8], declared: Option<&str>) -> Vec<u8> {
+    let declared = declared.unwrap_or_default();
     let named = armor::charset(text).filter(|named| !named.eq_ignore_ascii_case(declared));
     let is_japanese = armor::find(&plaintext, b"\x1b$").is_some()
         && !declared.to_ascii_lowercase().starts_with("iso-2022");
@@ -213,6 +245,13 @@ fn in_known_charset(plaintext: Vec<u8>, text: &[u8], part: &Part) -> Vec<u8> {
     } else {
         plaintext
     }
+}
+
+/// Whether a text is HTML from its first character to its last.
+fn is_markup(text: &[u8]) -> bool {
+    let text = text.trim_ascii();
+    let begins = matches!(text, [b'<', next, ..] if next.is_ascii_alphabetic() || *next == b'!');
+    begins && text.ends_with(b">") && armor::find(text, b"</").is_some()
 }
 
 /// Something stands before `at` in its line.

@@ -6,6 +6,7 @@
 mod bare;
 mod cms;
 mod detached;
+mod file;
 mod inline;
 mod multipart;
 mod parts;

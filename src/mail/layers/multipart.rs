@@ -1,13 +1,12 @@
 //! `multipart/signed` and `multipart/encrypted`, and what gateways made of them.
 
-use super::inline::has_text_around;
 use super::parts::is_read_as_text;
-use super::{Place, Spot, Walk, sender};
+use super::{Place, Spot, Walk, inline, sender};
 use crate::mail::context::{Failure, Unopened, Unwrapped};
 use crate::mail::mime::Part;
 use crate::mail::model::Format;
-use crate::mail::rendition::Edits;
-use crate::mail::{openpgp, smime, sniff};
+use crate::mail::rendition::{Edits, replace_subtype};
+use crate::mail::{openpgp, smime, sniff, transfer};
 
 impl Walk<'_> {
     /// Verifies the detached signature of a `multipart/signed`, then looks into the signed part. The parts stay
@@ -93,41 +92,59 @@ impl Walk<'_> {
     /// OpenPGP message is in it.
     pub(super) fn encrypted_multipart(&mut self, spot: Spot<'_>, edits: &mut Edits) -> bool {
         let Spot { bytes, part, .. } = spot;
-        let is_declared = part.content_type.subtype == "encrypted";
-        let candidates = part.children.iter().rev();
-        let payload = candidates
-            .filter(|child| child.children.is_empty() && (is_declared || !is_control(child)))
-            .find_map(|child| {
-                let body = &bytes[child.body.clone()];
-                let encoding = child.encoding(bytes);
-                // Text around the message is there to be read: the part is looked at as a file.
-                if has_text_around(body, &encoding) {
-                    return Some(Payload::File);
-                }
-                let cms = || sniff::cms_in(body, &encoding).map(Payload::Cms);
-                sniff::openpgp_in(body, &encoding, "MESSAGE")
-                    .map(Payload::Packets)
-                    .or_else(cms)
-            });
-        match payload {
-            Some(Payload::Cms(ber)) => {
-                self.cms_part(spot, ber, edits);
+        if !is_alone(bytes, part) {
+            return self.encrypted_among_others(spot, edits);
+        }
+        let mut parts = part.children.iter().rev();
+        match parts.find_map(|child| Payload::of(bytes, child)) {
+            Some(payload) => {
+                self.payload(spot, payload, edits);
                 return true;
             }
-            Some(Payload::Packets(packets)) => {
-                self.pgp_entity(spot, packets, edits);
-                return true;
-            }
-            Some(Payload::File) => {}
-            None if is_declared => {
-                let failure = Failure::Damaged(
-                    "multipart/encrypted without an encrypted message in it".into(),
-                );
-                self.absorb_failure(unreadable(failure), Format::Openpgp, spot.place);
-            }
+            None if part.content_type.subtype == "encrypted" => self.nothing_encrypted(spot.place),
             None => {}
         }
         false
+    }
+
+    /// As [`Walk::encrypted_multipart`] where gateways or others put parts beside the encrypted one: each stays in its
+    /// place, and what is left is no `multipart/encrypted` any more.
+    fn encrypted_among_others(&mut self, spot: Spot<'_>, edits: &mut Edits) -> bool {
+        let Spot { bytes, part, .. } = spot;
+        let place = spot.place.part();
+        let mut found = false;
+        let before = edits.count();
+        for child in &part.children {
+            let spot = spot.child(child, &place);
+            let payload = Payload::of(bytes, child);
+            found |= payload.is_some();
+            match payload {
+                Some(payload) if !has_text_around(bytes, child) => {
+                    self.payload(spot, payload, edits);
+                }
+                _ => self.part(spot, edits),
+            }
+        }
+        if !found {
+            self.nothing_encrypted(spot.place);
+        }
+        if edits.count() > before {
+            replace_subtype(bytes, part, "mixed", edits);
+        }
+        true
+    }
+
+    fn payload(&mut self, spot: Spot<'_>, payload: Payload, edits: &mut Edits) {
+        match payload {
+            Payload::Cms(ber) => self.cms_part(spot, ber, edits),
+            Payload::Packets(packets) => self.pgp_entity(spot, packets, edits),
+        }
+    }
+
+    fn nothing_encrypted(&mut self, place: &Place) {
+        let what = "multipart/encrypted without an encrypted message in it";
+        let failure = unreadable(Failure::Damaged(what.into()));
+        self.absorb_failure(failure, Format::Openpgp, place);
     }
 }
 
@@ -135,8 +152,21 @@ impl Walk<'_> {
 enum Payload {
     Packets(Vec<u8>),
     Cms(Vec<u8>),
-    /// A text with a message in it.
-    File,
+}
+
+impl Payload {
+    /// That of a part that has no parts.
+    fn of(bytes: &[u8], part: &Part) -> Option<Self> {
+        if !part.children.is_empty() {
+            return None;
+        }
+        let body = &bytes[part.body.clone()];
+        let encoding = part.encoding(bytes);
+        let cms = || sniff::cms_in(body, &encoding).map(Self::Cms);
+        sniff::openpgp_in(body, &encoding, "MESSAGE")
+            .map(Self::Packets)
+            .or_else(cms)
+    }
 }
 
 fn unreadable(failure: Failure) -> Unopened {
@@ -147,25 +177,53 @@ fn unreadable(failure: Failure) -> Unopened {
     }
 }
 
-/// True for a multipart that holds one PGP/MIME message and nothing else that a reader would see.
+/// True for a multipart that is PGP/MIME by its type, or by its parts.
 pub(super) fn is_encrypted(bytes: &[u8], part: &Part) -> bool {
-    let empty = |child: &Part| {
-        child.children.is_empty() && bytes[child.body.clone()].trim_ascii().is_empty()
-    };
-    let payload = |child: &&Part| !is_control(child) && !empty(child);
     match part.content_type.subtype.as_str() {
         "encrypted" => true,
         "alternative" | "related" => false,
         _ => {
-            part.children.iter().any(is_control)
-                && part.children.iter().filter(payload).count() == 1
+            let announced = |child| is_control(child) || says_version(bytes, child);
+            part.children.iter().any(announced) && is_alone(bytes, part)
         }
     }
 }
 
-/// The part of a PGP/MIME message that says what it is.
+/// Whether a multipart holds one message at most, and nothing beside it that a reader would see.
+fn is_alone(bytes: &[u8], part: &Part) -> bool {
+    let mut contents = part.children.iter().filter(|child| !is_note(bytes, child));
+    let Some(first) = contents.next() else {
+        return true;
+    };
+    contents.next().is_none() && !has_text_around(bytes, first)
+}
+
 fn is_control(part: &Part) -> bool {
     part.content_type.is("application/pgp-encrypted")
+}
+
+/// Longest encoded body that may be no more than `Version: 1`.
+const LONGEST_NOTE: usize = 200;
+
+/// An empty part, or the one that says `Version: 1`: by its text, or by its type unless it holds the message itself.
+fn is_note(bytes: &[u8], part: &Part) -> bool {
+    let is_empty = || bytes[part.body.clone()].trim_ascii().is_empty();
+    let is_control = || is_control(part) && Payload::of(bytes, part).is_none();
+    part.children.is_empty() && (is_empty() || says_version(bytes, part) || is_control())
+}
+
+fn says_version(bytes: &[u8], part: &Part) -> bool {
+    let body = bytes[part.body.clone()].trim_ascii();
+    body.len() <= LONGEST_NOTE
+        && transfer::decode(body, &part.encoding(bytes))
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"Version: 1")
+}
+
+/// Whether a reader sees text beside the armor in a part.
+fn has_text_around(bytes: &[u8], part: &Part) -> bool {
+    part.children.is_empty()
+        && inline::has_text_around(&bytes[part.body.clone()], &part.encoding(bytes))
 }
 
 /// The format by the protocol of a `multipart/signed`.

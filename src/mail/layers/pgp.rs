@@ -1,13 +1,14 @@
 //! OpenPGP objects: PGP/MIME, armored and binary attachments, and the keys a message brings along.
 
+use super::file::{file_in, stripped};
 use super::{Place, Spot, Walk};
 use crate::mail::context::OpenPgpCertificate;
 use crate::mail::mime::Part;
 use crate::mail::model::Format;
 use crate::mail::openpgp::packets::{packets, tag};
 use crate::mail::openpgp::{self, armor};
-use crate::mail::rendition::{Edits, as_file};
-use crate::mail::{sniff, transfer};
+use crate::mail::rendition::Edits;
+use crate::mail::transfer;
 
 /// Keys taken from one message.
 const MAX_MESSAGE_KEYS: usize = 16;
@@ -42,7 +43,7 @@ impl Walk<'_> {
     }
 
     /// Opens an attached message. An encrypted file is replaced by the file, without the ending `.gpg`, `.pgp` or
-    /// `.asc`; what is a MIME entity, or all of the mail, is put there as such.
+    /// `.asc`; what is a MIME entity, or all of the mail and not named as a file, is put there as such.
     pub(super) fn pgp_attachment(
         &mut self,
         spot: Spot<'_>,
@@ -50,20 +51,19 @@ impl Walk<'_> {
         name: &str,
         edits: &mut Edits,
     ) {
-        if spot.is_message {
+        if spot.is_message && file_in(name).is_none() {
             return self.pgp_entity(spot, packets, edits);
         }
-        let Some((plaintext, count)) = self.open_pgp(packets, spot.place) else {
+        let before = self.signatures.len();
+        let place = spot.place_of_object();
+        let Some((plaintext, count)) = self.open_pgp(packets, &place) else {
             return;
         };
-        let inside = spot.place.inside(count);
-        let inner =
-            if sniff::is_entity(&plaintext) && !stripped(name).to_lowercase().ends_with(".eml") {
-                self.inside_entity(plaintext, &inside)
-            } else {
-                let file = as_file(&plaintext, stripped(name));
-                self.entity(&file, &inside).unwrap_or(file)
-            };
+        if spot.is_message {
+            self.compare_senders(before, &plaintext);
+        }
+        let inside = place.inside(count);
+        let inner = self.inside_file(spot, plaintext, stripped(name), &inside);
         spot.replace(inner, edits);
     }
 
@@ -134,15 +134,6 @@ fn checkable(key: &[u8]) -> usize {
         end = key.len() - all.rest().len();
     }
     end
-}
-
-/// The name without the ending that encryption added.
-pub(super) fn stripped(name: &str) -> &str {
-    let lower = name.to_ascii_lowercase();
-    let ending = [".gpg", ".pgp", ".asc"]
-        .into_iter()
-        .find(|ending| lower.ends_with(ending));
-    ending.map_or(name, |ending| &name[..name.len() - ending.len()])
 }
 
 #[cfg(test)]

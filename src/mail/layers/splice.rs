@@ -2,12 +2,12 @@
 //! what stands around it stays.
 
 use super::bare::{self, Object};
-use super::inline::{content_of, place_of};
+use super::inline::{charset_of, content_of, place_of};
 use super::{Place, Spot, Walk};
 use crate::mail::rendition::{
     self, Edits, as_entity, as_file, as_mixed, replace_attachment, replace_text,
 };
-use crate::mail::{mime, smime, sniff, transfer};
+use crate::mail::{charset, mime, smime, sniff, transfer};
 use memchr::memmem::Finder;
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -29,20 +29,22 @@ impl Splices {
         self.0.push((span, inner));
     }
 
-    /// The text with everything in it that was opened; `None` if nothing was.
-    pub(super) fn into_text(self, text: &[u8]) -> Option<Vec<u8>> {
-        let mut edits = Edits::default();
-        for (span, Inner::Text(inner) | Inner::Entity(inner)) in self.0 {
-            edits.replace(span, inner);
-        }
-        edits.apply(text)
+    /// The text, which says that it is in `charset`, with everything in it that was opened; `None` if nothing was.
+    pub(super) fn into_text(self, text: &[u8], charset: Option<&str>) -> Option<Vec<u8>> {
+        let pieces = self.pieces(text, charset)?.into_iter();
+        let bytes = pieces.map(|(Inner::Text(piece) | Inner::Entity(piece))| piece);
+        Some(bytes.collect::<Vec<_>>().concat())
     }
 
     /// The same as an entity for the part at `spot`: text where all that was opened is text, else the pieces one after
     /// the other.
-    pub(super) fn into_entity(self, text: &[u8], spot: Spot<'_>) -> Option<Vec<u8>> {
+    pub(super) fn into_entity(
+        self,
+        text: &[u8],
+        charset: Option<&str>,
+        spot: Spot<'_>,
+    ) -> Option<Vec<u8>> {
         let name = spot.part.file_name();
-        let charset = spot.part.content_type.parameter("charset");
         let piece = |text: &[u8]| {
             if name.is_empty() || spot.is_message {
                 let is_utf8 = std::str::from_utf8(text).is_ok();
@@ -51,48 +53,65 @@ impl Splices {
                 as_file(text, name)
             }
         };
-        if self.is_text() {
-            return self.into_text(text).map(|text| piece(&text));
+        let mut pieces = self.pieces(text, charset)?;
+        if let [Inner::Text(text)] = pieces.as_slice() {
+            return Some(piece(text));
         }
+        pieces.retain(|piece| !matches!(piece, Inner::Text(text) if text.trim_ascii().is_empty()));
+        let parts = pieces.into_iter().map(|found| match found {
+            Inner::Text(text) => piece(&text),
+            Inner::Entity(entity) => entity,
+        });
+        Some(as_mixed(&parts.collect::<Vec<_>>()))
+    }
+
+    /// Texts and entities as they come to lie one behind the other; `None` if nothing was opened. Where one text is UTF-8
+    /// and another is not, all become UTF-8.
+    fn pieces(self, text: &[u8], charset: Option<&str>) -> Option<Vec<Inner>> {
         let Self(mut all) = self;
+        if all.is_empty() {
+            return None;
+        }
         all.sort_by_key(|(span, _)| span.start);
-        let (mut parts, mut gathered, mut at) = (Vec::new(), Vec::new(), 0);
+        let opened = all.iter().filter_map(|(_, inner)| match inner {
+            Inner::Text(inner) => Some(inner.as_slice()),
+            Inner::Entity(_) => None,
+        });
+        let is_one = in_one_charset(opened.chain([text]));
+        let known = |piece: &[u8]| match str::from_utf8(piece) {
+            Err(_) if !is_one => charset::decode(piece, charset).into_bytes(),
+            _ => piece.to_vec(),
+        };
+        let (mut pieces, mut gathered, mut at) = (Vec::new(), Vec::new(), 0);
         for (span, inner) in all {
-            gathered.extend_from_slice(text.get(at..span.start).unwrap_or_default());
+            let Some(before) = text.get(at..span.start) else {
+                continue;
+            };
+            gathered.extend(known(before));
             at = span.end;
             match inner {
-                Inner::Text(inner) => gathered.extend(inner),
-                Inner::Entity(entity) => {
-                    if !gathered.trim_ascii().is_empty() {
-                        parts.push(piece(&gathered));
-                    }
-                    gathered.clear();
-                    parts.push(entity);
+                Inner::Text(inner) => gathered.extend(known(&inner)),
+                entity @ Inner::Entity(_) => {
+                    pieces.push(Inner::Text(std::mem::take(&mut gathered)));
+                    pieces.push(entity);
                 }
             }
         }
-        gathered.extend_from_slice(&text[at..]);
-        if !gathered.trim_ascii().is_empty() {
-            parts.push(piece(&gathered));
-        }
-        Some(as_mixed(&parts))
-    }
-
-    fn is_text(&self) -> bool {
-        let is_text = |(_, inner): &(_, Inner)| matches!(inner, Inner::Text(_));
-        self.0.iter().all(is_text)
+        gathered.extend(known(&text[at..]));
+        pieces.push(Inner::Text(gathered));
+        Some(pieces)
     }
 
     /// Puts the changed text in the part's place. A file keeps its name and type as long as it is one text.
     pub(super) fn put(self, spot: Spot<'_>, text: &[u8], edits: &mut Edits) {
-        let kind = &spot.part.content_type.kind;
-        let is_file = !super::parts::is_read_as_text(kind);
-        if !self.is_text() || is_file && spot.is_message {
-            let entity = self.into_entity(text, spot);
-            if let Some(entity) = entity {
+        let charset = charset_of(spot.part);
+        let is_file = !super::parts::is_read_as_text(&spot.part.content_type.kind);
+        let is_text = |(_, inner): &(_, Inner)| matches!(inner, Inner::Text(_));
+        if !self.0.iter().all(is_text) || is_file && spot.is_message {
+            if let Some(entity) = self.into_entity(text, charset, spot) {
                 spot.replace(entity, edits);
             }
-        } else if let Some(changed) = self.into_text(text) {
+        } else if let Some(changed) = self.into_text(text, charset) {
             if is_file {
                 replace_attachment(spot.bytes, spot.part, &changed, edits);
             } else {
@@ -100,6 +119,15 @@ impl Splices {
             }
         }
     }
+}
+
+/// Whether all that is not ASCII is UTF-8, or nothing is.
+fn in_one_charset<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> bool {
+    let mut are_utf8 = pieces
+        .filter(|piece| !piece.is_ascii())
+        .map(|piece| str::from_utf8(piece).is_ok());
+    let first = are_utf8.next();
+    first.is_none_or(|first| are_utf8.all(|is_utf8| is_utf8 == first))
 }
 
 impl Walk<'_> {
@@ -136,7 +164,11 @@ impl Walk<'_> {
                 Object::OpenPgp(packets) => {
                     let opened = self.open_pgp(packets.into_owned(), &place);
                     opened.map(|(plaintext, count)| {
-                        self.inner(plaintext, super::pgp::stripped(&name), &place.inside(count))
+                        self.inner(
+                            plaintext,
+                            super::file::stripped(&name),
+                            &place.inside(count),
+                        )
                     })
                 }
             };

@@ -106,7 +106,7 @@ fn skip_headers(text: &[u8], mut at: usize) -> Body {
     let mut number = 0;
     while at < text.len() {
         let (line, next) = armor::line(text, at);
-        if line.trim_ascii().is_empty() {
+        if is_blank(line) {
             at = next;
             break;
         }
@@ -123,6 +123,13 @@ fn skip_headers(text: &[u8], mut at: usize) -> Body {
         verbatim,
         tells,
     }
+}
+
+/// Whether nothing is to be seen in a line: clients that make HTML of text put no-break spaces into empty lines.
+fn is_blank(line: &[u8]) -> bool {
+    str::from_utf8(line)
+        .map_or_else(|_| line.trim_ascii(), |text| text.trim().as_bytes())
+        .is_empty()
 }
 
 /// Most header lines that no reader takes for text.
@@ -156,6 +163,13 @@ mod tests {
         assert_eq!(clear.signed, b"a\r\n-b\r\n");
         assert_eq!(clear.signature, b"\xc2\xc0\x73");
         assert!(text[clear.span.end..].starts_with(b"footer"));
+    }
+
+    #[test]
+    fn a_line_of_no_break_spaces_ends_the_headers() {
+        let text = "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\u{a0}\t\u{2003}\nhello\n";
+        let clear = parse(text.as_bytes(), 0).expect("clear-signed");
+        assert_eq!(clear.text, b"hello\n");
     }
 
     #[test]

@@ -216,7 +216,7 @@ fn binary(data: &[u8]) -> Option<Found<'_>> {
 }
 
 fn is_message_packet(packet_tag: u8) -> bool {
-    matches!(packet_tag, 1..=4 | 8..=11 | 18 | 20 | 21)
+    matches!(packet_tag, 1..=4 | 8..=11 | 18 | 20 | 21 | 40..=63)
 }
 
 fn unopened(kind: &str, reason: &str) -> Unopened {

@@ -1,0 +1,80 @@
+//! Files that were encrypted or signed by themselves and attached: `report.pdf.gpg`, `invoice.xml.p7m`.
+
+use super::{Place, Spot, Walk};
+use crate::mail::rendition::as_same_file;
+use crate::mail::sniff;
+
+/// Endings that encryption and signatures add to a file's name.
+const ENDINGS: [&str; 8] = [
+    ".gpg", ".pgp", ".asc", ".p7m", ".p7s", ".p7z", ".p7c", ".p7e",
+];
+/// Longest ending that tells what a file is.
+const LONGEST_ENDING: usize = 5;
+
+impl Spot<'_> {
+    /// The place of an object in this part: the name of a file is there to be read, and nobody signed it.
+    pub(super) fn place_of_object(&self) -> Place {
+        if file_in(self.part.file_name()).is_some() {
+            self.place.part()
+        } else {
+            self.place.clone()
+        }
+    }
+}
+
+impl Walk<'_> {
+    /// What was opened in a part, opened further, as a file called `name`. What is a MIME entity is taken as such.
+    pub(super) fn inside_file(
+        &mut self,
+        spot: Spot<'_>,
+        plaintext: Vec<u8>,
+        name: &str,
+        place: &Place,
+    ) -> Vec<u8> {
+        if sniff::is_entity(&plaintext) && !name.to_lowercase().ends_with(".eml") {
+            return self.inside_entity(plaintext, place);
+        }
+        let file = as_same_file(spot.bytes, spot.part, &plaintext, name);
+        self.entity(&file, place).unwrap_or(file)
+    }
+}
+
+/// The name without the ending that encryption or a signature added.
+pub(super) fn stripped(name: &str) -> &str {
+    let lower = name.to_ascii_lowercase();
+    let ending = ENDINGS.iter().find(|ending| lower.ends_with(*ending));
+    ending.map_or(name, |ending| &name[..name.len() - ending.len()])
+}
+
+/// The name of the file that an object is named after; `None` for names like `smime.p7m` and `encrypted.asc`.
+pub(super) fn file_in(name: &str) -> Option<&str> {
+    let file = stripped(name);
+    let (_, ending) = file.rsplit_once('.').filter(|_| file.len() < name.len())?;
+    let tells = (1..=LONGEST_ENDING).contains(&ending.len())
+        && ending.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    tells.then_some(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_told_from_mail() {
+        for mail in [
+            "",
+            "smime.p7m",
+            "encrypted.asc",
+            "a.b c d e f.p7m",
+            "report.pdf",
+        ] {
+            assert_eq!(file_in(mail), None, "{mail}");
+        }
+        assert_eq!(
+            file_in("Rechnung Müller.xml.P7M"),
+            Some("Rechnung Müller.xml")
+        );
+        assert_eq!(file_in("t.tar.gz.gpg"), Some("t.tar.gz"));
+        assert_eq!(stripped("secret.pgp"), "secret");
+    }
+}
