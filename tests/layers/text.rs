@@ -76,6 +76,22 @@ fn clear_signed_text_inside_is_told_once_with_what_it_covers() {
 }
 
 #[test]
+fn a_clear_signed_text_that_is_signed_again_is_judged_by_the_outer_signature() {
+    let inner = clear_signed("the signed words\n");
+    let outer = clear_signed(&inner);
+    assert!(
+        outer.contains("\n- -----BEGIN PGP SIGNATURE-----"),
+        "{outer}"
+    );
+    for text in [outer.clone(), outer.replace('\n', "\r\n")] {
+        let found = open(text.as_bytes()).signatures;
+        let told: Vec<_> = found.iter().map(|one| (one.verdict, one.scope)).collect();
+        // Checked, were the key here.
+        assert_eq!(told, [(Verdict::UnknownSigner, Scope::Whole)], "{text}");
+    }
+}
+
+#[test]
 fn a_long_list_of_other_recipients_costs_nothing() {
     let first = |message: &[u8]| {
         let packet = split(message).next().unwrap().unwrap();
