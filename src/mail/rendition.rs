@@ -201,7 +201,8 @@ pub fn replace_text(bytes: &[u8], part: &Part, text: &[u8], edits: &mut Edits) {
 }
 
 fn set_encoding(bytes: &[u8], part: &Part, encoding: &str, line_end: &str, edits: &mut Edits) {
-    if part.encoding(bytes) == encoding {
+    let declared = part.first(bytes, "content-transfer-encoding");
+    if declared.is_some_and(|value| value.trim_ascii().eq_ignore_ascii_case(encoding.as_bytes())) {
         return;
     }
     for field in named(bytes, part, "content-transfer-encoding") {
