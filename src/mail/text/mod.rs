@@ -6,17 +6,19 @@ mod font;
 pub mod html;
 mod invoice;
 mod kind;
+mod lines;
 mod office;
 mod page;
 mod pdf;
+mod uuencoded;
 mod xml;
 
 use super::bounds::Bounds;
 use super::context::Budget;
-use super::header;
+use super::header::{self, ContentType};
 use super::mime::{self, Part};
 use super::model::{Mailbox, SearchText};
-use super::{address, charset, date, sniff, tnef, transfer};
+use super::{address, charset, date, rendition, rtf, sniff, tnef, transfer};
 use kind::Kind;
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -205,7 +207,9 @@ impl Collector<'_> {
             return self.embedded(&content.all(), nesting + 1);
         }
         match kind::of(&part.content_type, &lower, &content.start()) {
-            Kind::Plain => self.add(&content.plain()),
+            Kind::Plain => self.plain(&part.content_type, &content, nesting),
+            Kind::Card => self.add(&lines::of_card(&content.plain())),
+            Kind::Rtf => self.add(&rtf::to_text(&content.beginning(MARKUP))),
             Kind::Html => self.add(&content.html()),
             Kind::Xml => self.xml(name, &content.xml(), false),
             Kind::FlatOffice => self.add(&xml::to_text(&content.xml())),
@@ -216,6 +220,24 @@ impl Collector<'_> {
             Kind::Pdf => self.pdf(name, &content.all()),
             Kind::Unread => {}
         }
+    }
+
+    fn plain(&mut self, content_type: &ContentType, content: &Encoded<'_>, nesting: u32) {
+        let text = content.plain();
+        let says = |name: &str, value: &str| {
+            let said = content_type.parameter(name);
+            said.is_some_and(|said| said.eq_ignore_ascii_case(value))
+        };
+        if says("format", "flowed") && says("delsp", "yes") {
+            return self.add(&lines::joined(&text));
+        }
+        let mut at = 0;
+        for file in uuencoded::files(&text) {
+            self.add(&text[at..file.span.start]);
+            self.embedded(&rendition::as_file(&file.content, file.name), nesting + 1);
+            at = file.span.end;
+        }
+        self.add(&text[at..]);
     }
 
     fn no_text(&mut self, name: &str, error: &dyn std::error::Error) {

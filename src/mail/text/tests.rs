@@ -134,6 +134,50 @@ fn files_are_read_by_name_content_and_their_own_charset() {
 }
 
 #[test]
+fn rich_text_calendars_and_reports_are_read() {
+    for (content_type, name, content, words) in [
+        (
+            "application/rtf",
+            "x.rtf",
+            &b"{\\rtf1\\ansi rich {\\b wo}rd\\par}"[..],
+            "rich word",
+        ),
+        (
+            "text/calendar",
+            "x.ics",
+            b"BEGIN:VCALENDAR\r\nSUMMARY:quarterly rev\r\n iew\r\n",
+            "quarterly review",
+        ),
+        (
+            "message/delivery-status",
+            "",
+            b"Reporting-MTA: dns; mx.x.example\n\nDiagnostic-Code: smtp; 550 nosuchuser\n",
+            "550 nosuchuser",
+        ),
+        (
+            "message/disposition-notification",
+            "",
+            b"Original-Message-ID: <original@x.example>\n",
+            "original@x.example",
+        ),
+    ] {
+        let result = with_file(content_type, name, content);
+        assert!(result.body.contains(words), "{name}: {:?}", result.body);
+    }
+    let flowed = "Content-Type: text/plain; format=Flowed; delsp=yes\r\n\r\na long wo \r\nrd\r\n";
+    assert_eq!(found(flowed).body, "a long word");
+}
+
+#[test]
+fn uuencoded_files_in_plain_text_are_attachments() {
+    let text = "see\r\nbegin 644 notes.txt\r\n%:&5L;&\\\r\n`\r\nend\r\nbye\r\n";
+    let result = found(&format!("Subject: s\r\n\r\n{text}"));
+    assert_eq!(result.body, "see\nhello\nbye");
+    assert_eq!(result.attachments, ["notes.txt"]);
+    assert!(result.is_with_attachment());
+}
+
+#[test]
 fn invoices_and_failures_are_noted() {
     let invoice = "<?xml version=\"1.0\" encoding=\"UTF-16\"?><ubl:Invoice xmlns:ubl=\"urn:oasis:names:specification:ubl:schema:xsd:Invoice-2\"><cbc:ID>NUMBER77</cbc:ID></ubl:Invoice>";
     let wide: Vec<u8> = invoice.encode_utf16().flat_map(u16::to_be_bytes).collect();
