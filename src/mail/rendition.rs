@@ -230,14 +230,10 @@ pub fn as_entity(plaintext: Vec<u8>) -> Vec<u8> {
     {
         return plaintext;
     }
-    if !sniff::is_text(&plaintext) {
+    if !(sniff::is_text(&plaintext) || is_utf16(&plaintext)) {
         return as_file(&plaintext, "");
     }
-    let charset = match std::str::from_utf8(&plaintext) {
-        Ok(_) => "utf-8",
-        Err(_) => "windows-1252",
-    };
-    let mut out = format!("Content-Type: text/plain; charset={charset}\r\n").into_bytes();
+    let mut out = format!("Content-Type: {}\r\n", type_of_text(&plaintext)).into_bytes();
     if transfer::is_seven_bit(&plaintext) {
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(&plaintext);
@@ -246,6 +242,25 @@ pub fn as_entity(plaintext: Vec<u8>) -> Vec<u8> {
         out.extend_from_slice(transfer::to_base64(&plaintext, "\r\n").as_bytes());
     }
     out
+}
+
+/// Whether text begins with the mark of UTF-16, as Windows saves it.
+fn is_utf16(text: &[u8]) -> bool {
+    matches!(text, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) && text.len().is_multiple_of(2)
+}
+
+/// The media type of text that nobody named. XML says itself in which charset it is.
+fn type_of_text(text: &[u8]) -> &'static str {
+    let unmarked = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    if unmarked.starts_with(b"<?xml") {
+        "application/xml"
+    } else if is_utf16(text) {
+        "text/plain; charset=utf-16"
+    } else if std::str::from_utf8(text).is_ok() {
+        "text/plain; charset=utf-8"
+    } else {
+        "text/plain; charset=windows-1252"
+    }
 }
 
 /// A MIME entity that holds `content` as an attached file called `name` (or nothing).

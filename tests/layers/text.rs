@@ -197,3 +197,27 @@ fn a_signature_file_may_hold_several_blocks() {
     let opened = open(with_file(&file).as_bytes());
     assert_eq!(opened.signatures.len(), 2);
 }
+
+#[test]
+fn a_byte_order_mark_before_an_encrypted_entity_hides_nothing() {
+    let inner = "\u{feff}Content-Type: text/html; charset=utf-8\n\n<b>gr\u{f6}\u{df}e</b>\n";
+    for message in [pgp_mime(inner), armored(inner)] {
+        let opened = open(message.as_bytes());
+        assert!(!rendition(&opened).contains('\u{feff}'), "{message}");
+        assert_eq!(opened.text.body, "größe", "{message}");
+    }
+}
+
+#[test]
+fn encrypted_text_without_a_header_is_named_by_what_it_is() {
+    let invoice = "<?xml version=\"1.0\"?>\n<ubl:Invoice xmlns:ubl=\"urn:oasis:names:specification:ubl:schema:xsd:Invoice-2\"><cbc:ID>NUMBER77</cbc:ID></ubl:Invoice>\n";
+    let opened = open(pgp_mime(invoice).as_bytes());
+    assert!(rendition(&opened).contains("Content-Type: application/xml\n"));
+    assert!(opened.text.notes[0].starts_with("e-invoice EN 16931 (UBL)"));
+    let wide: Vec<u8> = "\u{feff}wide words\r\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let entity = strongroom::mail::rendition::as_entity(wide);
+    assert!(entity.starts_with(b"Content-Type: text/plain; charset=utf-16\r\n"));
+}
