@@ -3,15 +3,35 @@
 use memchr::memmem::Finder;
 use std::borrow::Cow;
 
-/// Decodes by the encoding's lower-case name; unknown names and identity encodings give the bytes as they are.
+/// The name of the encoding that a field's value says, in lower case: comments, parameters and quotes are no part of it,
+/// and hyphens are where senders leave them out. Empty if there is none.
+#[must_use]
+pub fn name_of(value: &[u8]) -> String {
+    let value = String::from_utf8_lossy(value).to_ascii_lowercase();
+    let name = value
+        .split(['(', ';', ','])
+        .map(|piece| piece.trim_matches(|c: char| c.is_whitespace() || c == '"'))
+        .find(|piece| !piece.is_empty())
+        .unwrap_or_default();
+    let letters: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    let known = match letters.as_str() {
+        "base64" => "base64",
+        "quotedprintable" => "quoted-printable",
+        "uuencode" | "uue" | "xuuencode" | "xuue" => "x-uuencode",
+        "7bit" => "7bit",
+        "8bit" => "8bit",
+        _ => name,
+    };
+    known.to_owned()
+}
+
+/// Decodes by the encoding's name, as [`name_of`] has it; unknown names and identity encodings give the bytes as they are.
 #[must_use]
 pub fn decode<'a>(body: &'a [u8], encoding: &str) -> Cow<'a, [u8]> {
     match encoding {
         "base64" => Cow::Owned(base64(body)),
         "quoted-printable" => Cow::Owned(quoted_printable(body)),
-        "x-uuencode" | "uuencode" | "x-uue" => {
-            uudecode(body).map_or(Cow::Borrowed(body), Cow::Owned)
-        }
+        "x-uuencode" => uudecode(body).map_or(Cow::Borrowed(body), Cow::Owned),
         _ => Cow::Borrowed(body),
     }
 }
@@ -308,6 +328,24 @@ pub fn is_seven_bit(text: &[u8]) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn encodings_are_known_by_the_names_that_senders_write() {
+        for (value, name) in [
+            (" Base64\r\n", "base64"),
+            ("base64;", "base64"),
+            ("\"base64\"", "base64"),
+            ("base64 (seven bits)", "base64"),
+            ("Quoted Printable ;", "quoted-printable"),
+            ("quoted_printable", "quoted-printable"),
+            ("x-uue", "x-uuencode"),
+            ("7-bit", "7bit"),
+            ("text/html; charset=x", "text/html"),
+            ("", ""),
+        ] {
+            assert_eq!(name_of(value.as_bytes()), name, "{value}");
+        }
+    }
 
     #[test]
     fn what_senders_and_gateways_made_of_it() {

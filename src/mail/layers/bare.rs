@@ -9,6 +9,15 @@ use std::borrow::Cow;
 /// What Windows puts before text in UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// The plaintext without the byte order mark that some programs write before the header of an entity.
+pub(super) fn without_mark(mut plaintext: Vec<u8>) -> Vec<u8> {
+    let entity = plaintext.strip_prefix(BYTE_ORDER_MARK);
+    if entity.is_some_and(sniff::is_entity) {
+        plaintext.drain(..BYTE_ORDER_MARK.len());
+    }
+    plaintext
+}
+
 /// A bare object.
 pub(super) enum Object<'a> {
     /// CMS, BER.

@@ -144,7 +144,8 @@ impl Walk<'_> {
                 armor::SIGNED_MESSAGE if !is_quoted(text, block.span.start) => {
                     signed_from = Some(block.span.start);
                 }
-                "SIGNATURE" => {
+                // Behind a dash escape it is in the text that is signed.
+                "SIGNATURE" if !text[..block.span.start].ends_with(b"\n- ") => {
                     if let Some(start) = signed_from.take() {
                         let span = start..block.span.end;
                         let place = place_of(&span, &content, place);
