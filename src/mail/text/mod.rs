@@ -55,23 +55,24 @@ pub fn search_text_of(message: &[u8], root: &Part, bounds: &Bounds) -> SearchTex
 /// The fields of the message, those of protected headers first.
 fn headers(bytes: &[u8], root: &Part) -> SearchText {
     let inner = protected(bytes, root);
+    let label = charset_of(root);
     let first = |name: &str| {
-        inner
-            .and_then(|part| part.first(bytes, name))
-            .or_else(|| root.first(bytes, name))
+        let field = inner.and_then(|part| part.first(bytes, name));
+        let value = field.or_else(|| root.first(bytes, name));
+        value.map(|value| in_charset(value, label))
     };
     let all = |names: &[&str]| -> Vec<Mailbox> {
         let parts = [inner, Some(root)].into_iter().flatten();
         let fields = parts.flat_map(|part| names.iter().flat_map(|name| part.all(bytes, name)));
         let mut seen = HashSet::new();
         fields
-            .flat_map(address::mailboxes)
+            .flat_map(|value| address::mailboxes(&in_charset(value, label)))
             .filter(|mailbox| seen.insert(mailbox.clone()))
             .take(MAX_MAILBOXES)
             .collect()
     };
     let message_id = first("message-id").map(|value| {
-        let text = header::decode_words(value);
+        let text = header::decode_words(&value);
         text.trim_matches(['<', '>', ' ']).to_owned()
     });
     SearchText {
@@ -79,12 +80,35 @@ fn headers(bytes: &[u8], root: &Part) -> SearchText {
         from: all(&["from"]),
         to: all(&["to", "cc", "bcc", "resent-to", "resent-cc", "resent-bcc"]),
         subject: first("subject")
-            .map(header::decode_words)
+            .map(|value| header::decode_words(&value))
             .unwrap_or_default(),
-        date: first("date").and_then(|value| date::parse(&header::decode_words(value))),
+        date: first("date").and_then(|value| date::parse(&header::decode_words(&value))),
         has_attachment: Some(false),
         ..SearchText::default()
     }
+}
+
+/// The charset that the first part to name one names: where a sender wrote header fields in eight bits, they are in it too.
+fn charset_of(part: &Part) -> Option<&str> {
+    let mut part = Some(part);
+    while let Some(here) = part {
+        let label = here.content_type.parameter("charset");
+        // Nobody writes fields in those that are not ASCII with more.
+        if label.is_some_and(|label| !label.to_ascii_lowercase().starts_with("utf-")) {
+            return label;
+        }
+        part = here.children.first();
+    }
+    None
+}
+
+/// A field's value as text, where it is not ASCII or UTF-8 already.
+fn in_charset<'v>(value: &'v [u8], label: Option<&str>) -> Cow<'v, [u8]> {
+    let is_escaped = memchr::memmem::find(value, b"\x1b$").is_some();
+    if !is_escaped && std::str::from_utf8(value).is_ok() {
+        return Cow::Borrowed(value);
+    }
+    Cow::Owned(charset::decode(value, label).into_bytes())
 }
 
 /// The part that carries protected headers (RFC 9788 `hp`, the draft's and Thunderbird's `protected-headers`, or
@@ -259,7 +283,10 @@ impl Collector<'_> {
     }
 
     fn subject(&mut self, bytes: &[u8], root: &Part) {
-        let subject = root.first(bytes, "subject").map(header::decode_words);
+        let subject = root.first(bytes, "subject").map(|value| {
+            let value = in_charset(value, charset_of(root));
+            header::decode_words(&value)
+        });
         self.add(&subject.unwrap_or_default());
     }
 

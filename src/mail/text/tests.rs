@@ -169,6 +169,28 @@ fn rich_text_calendars_and_reports_are_read() {
 }
 
 #[test]
+fn header_fields_in_eight_bits_are_in_the_charset_of_the_text() {
+    for (label, word) in [
+        ("gb2312", "邮件"),
+        ("windows-1251", "Привет"),
+        ("utf-8", "Müll"),
+    ] {
+        let encoding = encoding_rs::Encoding::for_label(label.as_bytes()).unwrap();
+        let mail = format!(
+            "From: {word} <a@x.example>\nSubject: {word}\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain; charset={label}\n\n{word}\n--b--\n"
+        );
+        let result = search_text(&encoding.encode(&mail).0, &Bounds::default());
+        assert_eq!(
+            (result.subject.as_str(), result.from[0].name.as_str()),
+            (word, word)
+        );
+        assert_eq!(result.from[0].address, "a@x.example");
+    }
+    let escaped = found("Subject: \x1b$B$\"\x1b(B\n\nx");
+    assert_eq!(escaped.subject, "あ");
+}
+
+#[test]
 fn uuencoded_files_in_plain_text_are_attachments() {
     let text = "see\r\nbegin 644 notes.txt\r\n%:&5L;&\\\r\n`\r\nend\r\nbye\r\n";
     let result = found(&format!("Subject: s\r\n\r\n{text}"));
