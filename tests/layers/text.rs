@@ -221,3 +221,20 @@ fn encrypted_text_without_a_header_is_named_by_what_it_is() {
     let entity = strongroom::mail::rendition::as_entity(wide);
     assert!(entity.starts_with(b"Content-Type: text/plain; charset=utf-16\r\n"));
 }
+
+#[test]
+fn a_file_of_apple_mail_is_the_message_in_it() {
+    let mail = format!("From: a@x.example\nSubject: s\n{}", pgp_mime(INNER));
+    let list = "<?xml version=\"1.0\"?>\n<plist><dict/></plist>\n";
+    let opened = open(format!("{:<10}\n{mail}{list}", mail.len()).as_bytes());
+    assert_eq!(opened.outcome, Outcome::Opened);
+    assert_eq!(opened.text.subject, "s");
+    assert!(!rendition(&opened).contains("plist"));
+    // Nothing that only begins with a number.
+    for text in [
+        format!("{}\n{mail}", mail.len()),
+        format!("9999\n{mail}{list}"),
+    ] {
+        assert_ne!(open(text.as_bytes()).text.subject, "s", "{text}");
+    }
+}
