@@ -6,6 +6,7 @@
 pub mod address;
 pub mod bounds;
 pub mod charset;
+mod collision;
 pub mod context;
 pub mod date;
 pub mod digest;

@@ -5,7 +5,7 @@
 //! `HP-Outer: Name: value`, so that both can be read from a message that is valid with one `Subject`.
 
 use super::mime::{Field, Part};
-use super::{sniff, transfer};
+use super::{collision, sniff, transfer};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
@@ -94,7 +94,16 @@ fn around(prefix: &[u8], mut body: Vec<u8>, from: usize, suffix: &[u8]) -> Vec<u
 
 /// Replaces `part` of `bytes` by the entity `inner`: the content fields and the body are the inner one's. With
 /// `message`, the part is a whole message, whose own fields give way to the inner ones of the same name.
-pub fn replace_entity(bytes: &[u8], part: &Part, inner: Vec<u8>, message: bool, edits: &mut Edits) {
+pub fn replace_entity(
+    bytes: &[u8],
+    part: &Part,
+    mut inner: Vec<u8>,
+    message: bool,
+    edits: &mut Edits,
+) {
+    if let Some(delimiter) = collision::delimiter_of(bytes, part).filter(|_| !message) {
+        inner = collision::apart(inner, delimiter);
+    }
     let inner_part = super::mime::header_of(&inner);
     let line_end = line_end_of(&bytes[part.span.start..part.body.start]);
     let name = |bytes: &[u8], field: &Field| {
@@ -171,7 +180,9 @@ pub fn replace_text(bytes: &[u8], part: &Part, text: &[u8], edits: &mut Edits) {
         wide if wide.starts_with("utf-16") => false,
         _ => text.is_ascii() || !is_utf8,
     };
-    let seven_bit = transfer::is_seven_bit(text);
+    let ends_part = collision::delimiter_of(bytes, part)
+        .is_some_and(|delimiter| collision::is_in(text, delimiter));
+    let seven_bit = transfer::is_seven_bit(text) && !ends_part;
     if !label_fits {
         for field in named(bytes, part, "content-type") {
             edits.replace(field.span.clone(), Vec::new());

@@ -238,3 +238,27 @@ fn a_file_of_apple_mail_is_the_message_in_it() {
         assert_ne!(open(text.as_bytes()).text.subject, "s", "{text}");
     }
 }
+
+#[test]
+fn what_is_opened_does_not_end_the_part_that_it_is_put_into() {
+    let nested =
+        "Content-Type: multipart/mixed; boundary=m\n\n--m\n\nfirst\n--m\n\nsecond\n--m--\n";
+    let quoted = "Content-Type: text/plain\n\nfirst\n--m\nsecond\n";
+    let text = "first\n--m--\nsecond\n";
+    for part in [
+        pgp_mime(nested),
+        pgp_mime(quoted),
+        format!("\n{}", armored(text)),
+    ] {
+        let mail = format!(
+            "Content-Type: multipart/mixed; boundary=m\n\n--m\n\nhead\n--m\n{part}\n--m\n\nfooter\n--m--\n"
+        );
+        let opened = open(mail.as_bytes());
+        let text = rendition(&opened);
+        let delimiters = text.lines().filter(|line| matches!(*line, "--m" | "--m--"));
+        assert_eq!(delimiters.count(), 4, "{text}");
+        for word in ["head", "first", "second", "footer"] {
+            assert!(opened.text.body.contains(word), "{text}");
+        }
+    }
+}
