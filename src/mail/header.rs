@@ -136,7 +136,9 @@ fn joined_parameters(raw: Vec<(String, String)>) -> Vec<(String, String)> {
             }
         }
     }
-    pieces.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+    // Of one piece in both forms the extended one counts.
+    pieces.sort_by(|a, b| (&a.0, a.1, !a.2).cmp(&(&b.0, b.1, !b.2)));
+    pieces.dedup_by(|a, b| (&a.0, a.1) == (&b.0, b.1));
     for group in pieces.chunk_by(|a, b| a.0 == b.0) {
         let mut charset = String::from("utf-8");
         let mut bytes = Vec::new();
@@ -437,6 +439,10 @@ mod tests {
                 "über.doc",
             ),
             ("x; filename*0=\"long \"; filename*1=\"name\"", "long name"),
+            (
+                "x; filename*0=u.doc; filename*0*=utf-8''%C3%BC.doc",
+                "ü.doc",
+            ),
             ("application/x name=\"a b.doc\"", "a b.doc"),
             ("application/x, name=a.doc", "a.doc"),
             ("filename=\"a.doc\"; size=1", "a.doc"),
