@@ -38,10 +38,11 @@ pub fn mailboxes(value: &[u8]) -> Vec<Mailbox> {
                 }
                 current.angle = Some(Vec::new());
             }
-            b'>' => {
+            b'>' if current.angle.is_some() => {
                 current.angle_closed = true;
                 current.name_end = current.text.len();
             }
+            b'>' => {}
             b':' if current.angle.is_none() => current = Current::default(),
             b',' | b';' if current.angle.is_none() || current.angle_closed => {
                 found.extend(std::mem::take(&mut current).finish());
@@ -174,13 +175,14 @@ mod tests {
             [pair("A", "a@x"), pair("B", "b@x")]
         );
         assert_eq!(show("<a@x> A"), [pair("A", "a@x")]);
+        assert_eq!(show("a> b c@x <d@x>"), [pair("a b c@x", "d@x")]);
         assert_eq!(show("\"a b\"@x"), [pair("", "a b@x")]);
     }
 
     proptest! {
         #[test]
-        fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = mailboxes(&bytes);
+        fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300), text in "[a@<>(),;: \"\\\\]{0,40}") {
+            let _ = (mailboxes(&bytes), mailboxes(text.as_bytes()));
         }
     }
 }

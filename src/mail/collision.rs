@@ -40,12 +40,15 @@ fn lines<'t>(
     })
 }
 
+/// Boundaries tried in place of one that is taken.
+const MOST_TRIES: u32 = 10;
+
 /// The entity with another boundary where it has this delimiter too, and in base64 where it only says it.
 pub fn apart(entity: Vec<u8>, delimiter: &[u8]) -> Vec<u8> {
     if !is_in(&entity, delimiter) {
         return entity;
     }
-    let suffix = (1..1000)
+    let suffix = (1..=MOST_TRIES)
         .map(|number| format!("-{number}").into_bytes())
         .find(|suffix| !is_in(&entity, &[delimiter, suffix].concat()));
     let Some(suffix) = suffix else {
