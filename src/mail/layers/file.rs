@@ -1,8 +1,8 @@
 //! Files that were encrypted or signed by themselves and attached: `report.pdf.gpg`, `invoice.xml.p7m`.
 
+use super::inline::{has_content_fields, is_bare_entity};
 use super::{Place, Spot, Walk};
 use crate::mail::rendition::as_same_file;
-use crate::mail::sniff;
 
 /// Endings that encryption and signatures add to a file's name.
 const ENDINGS: [&str; 8] = [
@@ -23,7 +23,8 @@ impl Spot<'_> {
 }
 
 impl Walk<'_> {
-    /// What was opened in a part, opened further, as a file called `name`. What is a MIME entity is taken as such.
+    /// What was opened in a part, opened further, as a file called `name`. What is a MIME entity is taken as such, of a
+    /// file that is named only where its header says nothing to a reader: it may be a mail that somebody saved.
     pub(super) fn inside_file(
         &mut self,
         spot: Spot<'_>,
@@ -31,7 +32,11 @@ impl Walk<'_> {
         name: &str,
         place: &Place,
     ) -> Vec<u8> {
-        if sniff::is_entity(&plaintext) && !name.to_lowercase().ends_with(".eml") {
+        let is_entity = match name.rsplit_once('.') {
+            Some(_) => is_bare_entity(&plaintext),
+            None => has_content_fields(&plaintext),
+        };
+        if is_entity && !name.to_lowercase().ends_with(".eml") {
             return self.inside_entity(plaintext, place);
         }
         let file = as_same_file(spot.bytes, spot.part, &plaintext, name);

@@ -41,11 +41,12 @@ impl Walk<'_> {
     ) -> Option<Vec<u8>> {
         let before = self.signatures.len();
         let (plaintext, count) = self.open_pgp(packets, spot.place)?;
-        if spot.is_message {
+        let is_entity = has_content_fields(&plaintext);
+        if spot.is_message && is_entity {
             self.compare_senders(before, &plaintext);
         }
         let inside = spot.place.inside(count);
-        if sniff::is_entity(&plaintext) {
+        if is_entity {
             let inner = self.inside_entity(plaintext, &inside);
             spot.replace(inner, edits);
             return None;
@@ -253,15 +254,21 @@ fn in_one_charset<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> bool {
     first.is_none_or(|first| are_utf8.all(|is_utf8| is_utf8 == first))
 }
 
+/// Whether `bytes` are an entity that says that it is MIME. Text that begins with the header of a mail that it quotes
+/// does not.
+pub(super) fn has_content_fields(bytes: &[u8]) -> bool {
+    sniff::is_entity(bytes) && field_names(bytes).any(|name| name.starts_with("content-"))
+}
+
 /// Whether `bytes` are a MIME entity whose header says nothing to a reader.
-fn is_bare_entity(bytes: &[u8]) -> bool {
-    let header = mime::header_of(bytes);
-    let technical = |name: &[u8]| {
-        let name = name.to_ascii_lowercase();
-        name.starts_with(b"content-") || name == b"mime-version"
-    };
-    let mut fields = header.fields.iter();
-    sniff::is_entity(bytes) && fields.all(|field| technical(&bytes[field.name.clone()]))
+pub(super) fn is_bare_entity(bytes: &[u8]) -> bool {
+    let is_technical = |name: String| name.starts_with("content-") || name == "mime-version";
+    sniff::is_entity(bytes) && field_names(bytes).all(is_technical)
+}
+
+fn field_names(bytes: &[u8]) -> impl Iterator<Item = String> {
+    let fields = mime::header_of(bytes).fields.into_iter();
+    fields.map(|field| String::from_utf8_lossy(&bytes[field.name]).to_ascii_lowercase())
 }
 
 /// What a reader sees of a MIME entity that is plain text, to be put into a text; any other is put there as it is.
