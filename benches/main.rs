@@ -17,7 +17,7 @@ const USAGE: &str = "usage: ./dev bench [--json] [--quick] [NAME]...";
 /// What the targets are about.
 const FULL: Scale = Scale {
     mails: 50_000,
-    smime: 20_000,
+    smime: 50_000,
     sessions: (20, 100),
     reference: 2000,
     measure: Duration::from_secs(3),

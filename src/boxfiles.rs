@@ -8,13 +8,17 @@ use crate::intake::Rules;
 use crate::intake::spool::{from_key_file, key_file};
 use crate::keyring::Officers;
 use crate::officer::pretty;
-use crate::policy::{PolicyError, ValidPolicy};
+use crate::policy::PolicyError;
 use crate::tpm::{ObjectBlob, SealedBlob, SrkName};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+
+mod policy;
+
+pub use policy::{LONGEST_POLICY, SignedPolicy, signed_policy_name};
 
 const LARGEST: u64 = 1 << 20;
 
@@ -51,6 +55,9 @@ pub enum BoxFileError {
     /// The policy.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The policy at hand is not the keyring's.
+    #[error("{} is not the policy in force: its SHA-256 differs from the keyring's. Put the right one back, from a backup", .0.display())]
+    OtherPolicy(PathBuf),
     /// The spool's public key.
     #[error("{}: {source}; the keeper writes it anew when the box is unlocked", path.display())]
     SpoolKey {
@@ -343,15 +350,6 @@ impl DataFolder {
             path,
             source: Box::new(source),
         })
-    }
-
-    /// `policy.toml`.
-    pub fn policy(&self) -> Result<ValidPolicy, BoxFileError> {
-        let text = self.text(POLICY)?;
-        Ok(ValidPolicy::parse_founded(
-            &text,
-            &self.join(POLICY).display().to_string(),
-        )?)
     }
 
     /// What the parent last noted; `None` where it noted nothing yet.

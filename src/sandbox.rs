@@ -60,6 +60,21 @@ pub fn private_files() {
     let _ = umask(Mode::S_IRWXG | Mode::S_IRWXO);
 }
 
+/// For every child, first of all: it has standard input, output and error, and nothing else that its parent had open. What
+/// libraries open is marked close-on-exec only after it is open, and a child may begin between the two: it would keep the
+/// parent's connection to the TPM, which takes one.
+pub fn close_inherited() {
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else {
+        return;
+    };
+    let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse::<i32>().ok();
+    let numbers: Vec<i32> = open.flatten().filter_map(number).collect();
+    for number in numbers.into_iter().filter(|number| *number > 2) {
+        // Of the list's own file, which is closed by now, this is told to be an error.
+        let _ = nix::unistd::close(number);
+    }
+}
+
 /// For every child: it dies with its parent.
 pub fn die_with_parent() -> Result<(), SandboxError> {
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(refused("die with the parent"))

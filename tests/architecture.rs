@@ -24,7 +24,7 @@ const ARROWS: [(&str, &[&str]); 28] = [
     ("ceremony", &["keyring", "policy", "officer", "ledger"]),
     (
         "boxfiles",
-        &["keyring", "officer", "policy", "tpm", "intake"],
+        &["approval", "keyring", "officer", "policy", "tpm", "intake"],
     ),
     ("tpm", &[]),
     ("tpm_link", &[]),

@@ -171,11 +171,13 @@ fn the_sender_in_protected_headers_counts_too() {
     ] {
         let detached = verify(&format!("From: {outer}\r\n{}", signed(EVE, &inner(inside))));
         assert_eq!(detached.verdict, verdict, "detached, {outer}, {inside}");
-        let opaque = sign(EVE, &inner(inside), "MESSAGE");
-        let opaque = verify(&format!(
-            "From: {outer}\r\nContent-Type: text/plain\r\n\r\n{opaque}"
-        ));
-        assert_eq!(opaque.verdict, verdict, "opaque, {outer}, {inside}");
+        for mark in ["", "\u{feff}"] {
+            let opaque = sign(EVE, &(mark.to_owned() + &inner(inside)), "MESSAGE");
+            let opaque = verify(&format!(
+                "From: {outer}\r\nContent-Type: text/plain\r\n\r\n{opaque}"
+            ));
+            assert_eq!(opaque.verdict, verdict, "opaque, {outer}, {inside}");
+        }
     }
 }
 

@@ -4,7 +4,9 @@ use super::gnupg;
 use crate::escrow::openpgp_key::{
     certificates_in, is_agent_file, joined_agent_files, x509_in_keybox,
 };
-use crate::escrow::{self, Certificates, Loaded, keyholder::Keyholder};
+use crate::escrow::{
+    self, Certificates, Loaded, keyholder::Keyholder, smime_load::certificates_in_pem,
+};
 use crate::mail::context::{OpenPgpCertificate, Trust};
 use crate::mail::smime::ber::Element;
 use crate::secret::SecretBytes;
@@ -51,13 +53,13 @@ pub fn read(
     let mut trust = Trust::default();
     for path in certs {
         for file in files(path)? {
-            add_certificates(&content(&file)?, &mut trust);
+            add_certificates(&plain_content(&file)?, &mut trust);
         }
     }
     let mut contents = Vec::new();
     for path in keys {
         for file in files(path)? {
-            let bytes = content(&file)?;
+            let bytes = plain_content(&file)?;
             contents.push((file, path.is_file(), bytes));
         }
     }
@@ -158,6 +160,13 @@ pub fn passphrases(path: &Path) -> Result<Vec<SecretBytes>, Unreadable> {
         .collect())
 }
 
+/// The content as it was before text software came by.
+fn plain_content(path: &Path) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+    let bytes = content(path)?;
+    let plain = escrow::plain(&bytes).map(|plain| Zeroizing::new(plain.expose().to_vec()));
+    Ok(plain.unwrap_or(bytes))
+}
+
 fn content(path: &Path) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
     fs::read(path)
         .map(Zeroizing::new)
@@ -236,7 +245,7 @@ pub(super) fn x509_in(bytes: &[u8]) -> Vec<X509> {
 }
 
 fn x509_in_pem(bytes: &[u8]) -> Vec<X509> {
-    X509::stack_from_pem(bytes).unwrap_or_default()
+    certificates_in_pem(bytes)
 }
 
 fn x509_in_bundle(bytes: &[u8]) -> Vec<X509> {

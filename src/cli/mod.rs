@@ -95,10 +95,12 @@ enum Command {
 impl Command {
     /// A process of the box, which must outlive whoever reads its output.
     const fn is_process(&self) -> bool {
-        matches!(
-            self,
-            Self::Serve(_) | Self::Keeper(_) | Self::Intake(_) | Self::Worker
-        )
+        self.is_child() || matches!(self, Self::Serve(_))
+    }
+
+    /// A process of the box that another one starts.
+    const fn is_child(&self) -> bool {
+        matches!(self, Self::Keeper(_) | Self::Intake(_) | Self::Worker)
     }
 
     /// A command that is given keys or passphrases.
@@ -111,6 +113,7 @@ impl Command {
                 | Self::User(_)
                 | Self::Login(_)
                 | Self::Case(_)
+                | Self::Policy(_)
                 | Self::Inspect(_)
         )
     }
@@ -122,6 +125,9 @@ pub fn run() -> ExitCode {
     crate::tpm::quiet_library();
     let mut out = std::io::stdout();
     let command = Arguments::parse().command;
+    if command.is_child() {
+        crate::sandbox::close_inherited();
+    }
     if let Err(error) = crate::sandbox::no_dumps() {
         return told(Err(error));
     }

@@ -1,11 +1,22 @@
-//! `strongroom policy`: checks a policy before anybody founds a box on it.
+//! `strongroom policy`: checks a policy before anybody founds a box on it, and has officers put another in force.
 
+use super::client::{Client, ClientError};
+use super::failure::Failure;
+use super::officers::{SigningOfficer, sign};
+use crate::approval::{Framed, Statement};
 use crate::durable::{self, FileError};
+use crate::id::Digest;
+use crate::keeper::PolicySubject;
+use crate::keeper::protocol::{Answer, Prepare, Request};
 use crate::policy::{Action, PolicyError, ValidPolicy, Vouched};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a box may take to begin anew.
+const BEGINNING: Duration = Duration::from_secs(60);
 
 /// Why a policy command failed.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +33,9 @@ pub enum PolicyCommandError {
     /// Standard output is gone.
     #[error("cannot write the answer")]
     Output(#[from] io::Error),
+    /// All else.
+    #[error(transparent)]
+    Failed(#[from] Failure),
 }
 
 /// Policy files.
@@ -35,17 +49,117 @@ pub enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Put another policy in force; as many officers sign as thresholds.policy_change of the policy until then says
+    Replace(Replace),
+}
+
+/// What `policy replace` needs.
+#[derive(Debug, Args)]
+pub struct Replace {
+    #[command(flatten)]
+    data: super::Data,
+    /// The new policy, a whole one. The number of officers, the tenants and the TPM's PCRs stay as they are
+    file: PathBuf,
+    #[command(flatten)]
+    officers: SigningOfficer,
+    /// One JSON object: what was signed
+    #[arg(long)]
+    json: bool,
 }
 
 /// Carries out `command`, writing the answer to `to`.
 pub fn run(command: &PolicyCommand, to: &mut dyn Write) -> Result<(), PolicyCommandError> {
-    let PolicyCommand::Check { file, json } = command;
+    match command {
+        PolicyCommand::Check { file, json } => check(file, *json, to),
+        PolicyCommand::Replace(replace) => replace.run(to),
+    }
+}
+
+fn read(file: &Path) -> Result<(String, ValidPolicy), PolicyCommandError> {
     let text = String::from_utf8(durable::read(file, 1 << 20)?)
-        .map_err(|_| PolicyCommandError::NotText(file.clone()))?;
+        .map_err(|_| PolicyCommandError::NotText(file.to_owned()))?;
     let policy = ValidPolicy::parse(&text, &file.display().to_string())?;
+    Ok((text, policy))
+}
+
+impl Replace {
+    fn run(&self, to: &mut dyn Write) -> Result<(), PolicyCommandError> {
+        let (text, policy) = read(&self.file)?;
+        for warning in policy.warnings() {
+            eprintln!("Warning: {warning}");
+        }
+        let prepare = Request::Prepare(Prepare::PolicyReplace(text.clone()));
+        let Answer::Statement(statement) = self.ask(&prepare)? else {
+            return Err(Failure::from(ClientError::Unexpected).into());
+        };
+        let subject = subject_of(&statement, policy.digest())?;
+        let approvals = sign(&statement, &self.officers)?;
+        let request = Request::PolicyReplace {
+            statement,
+            approvals,
+            text,
+        };
+        let Answer::Done = self.ask(&request)? else {
+            return Err(Failure::from(ClientError::Unexpected).into());
+        };
+        self.wait_for(policy.digest())?;
+        if self.json {
+            let said = serde_json::to_string_pretty(&subject).map_err(Failure::from)?;
+            writeln!(to, "{said}")?;
+        } else {
+            writeln!(
+                to,
+                "{} is in force: {}",
+                self.file.display(),
+                policy.digest()
+            )?;
+        }
+        Ok(())
+    }
+
+    fn ask(&self, request: &Request) -> Result<Answer, Failure> {
+        Ok(Client::connect(&self.data.data, true)?.ask_plainly(request)?)
+    }
+
+    /// Until the box has begun anew with the policy.
+    fn wait_for(&self, digest: Digest) -> Result<(), Failure> {
+        let since = Instant::now();
+        loop {
+            match self.ask(&Request::Status) {
+                Ok(Answer::Status(status))
+                    if status.policy == digest && status.intake.is_none() =>
+                {
+                    return Ok(());
+                }
+                _ if since.elapsed() < BEGINNING => {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                Err(error) => return Err(error),
+                Ok(_) => {
+                    let late = "the policy is replaced, but the box did not begin anew in time; see `strongroom status`";
+                    return Err(Failure::Input(late.to_owned()));
+                }
+            }
+        }
+    }
+}
+
+/// What the statement says, if it is about the policy that is at hand here: the officers sign what they have read.
+fn subject_of(statement: &Statement, digest: Digest) -> Result<PolicySubject, Failure> {
+    let framed: Result<Framed<PolicySubject>, _> = serde_json::from_str(&statement.0);
+    let subject = framed.ok().map(|framed| framed.subject);
+    subject
+        .filter(|subject| subject.policy == digest)
+        .ok_or_else(|| {
+            Failure::Input("the box wants another policy signed than this file".to_owned())
+        })
+}
+
+fn check(file: &Path, json: bool, to: &mut dyn Write) -> Result<(), PolicyCommandError> {
+    let (_, policy) = read(file)?;
     let quorum = policy.quorum();
     let warnings = policy.warnings();
-    if *json {
+    if json {
         let said = serde_json::json!({
             "valid": true, "digest": policy.digest(), "officers": quorum.officers, "required": quorum.required,
             "tenants": policy.tenants(), "anchors": listed(&policy.trust().anchors),
@@ -73,6 +187,11 @@ pub fn run(command: &PolicyCommand, to: &mut dyn Write) -> Result<(), PolicyComm
             to,
             "Change of users: {} officers",
             policy.threshold(Action::People)
+        )?;
+        writeln!(
+            to,
+            "Another policy:  {} officers",
+            policy.threshold(Action::PolicyChange)
         )?;
         let trusted = policy.trust();
         writeln!(

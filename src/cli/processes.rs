@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use crate::daemon::{self, Extent, intake};
-use crate::keeper::{self, FAILURE, REFUSED};
+use crate::keeper::{self, Ended, FAILURE, POLICY_REPLACED, REFUSED};
 use crate::{durable, worker};
 use clap::Args;
 use std::process::ExitCode;
@@ -44,7 +44,8 @@ impl Part {
     pub fn keeper(&self) -> ExitCode {
         log();
         match keeper::run(&self.data.data) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(Ended::Stopped) => ExitCode::SUCCESS,
+            Ok(Ended::PolicyReplaced) => ExitCode::from(POLICY_REPLACED),
             Err(error) => {
                 tracing::error!(%error, "the keeper ends");
                 let why = error.to_string();

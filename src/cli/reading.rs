@@ -8,6 +8,7 @@ use crate::keeper::manifest::{Arrival, ReportedRecipient};
 use crate::keeper::protocol::{Answer, Form, MailView, Request};
 use crate::mail::model::Mailbox;
 use clap::{ArgGroup, Args};
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -197,17 +198,7 @@ fn arrived(arrival: &Arrival) -> String {
         let to = arrival.recipients.join(", ");
         return format!("{received} from <{sender}> for {to} ({source})");
     };
-    let named = |(address, named): (&String, &ReportedRecipient)| {
-        let original = named.original.as_ref();
-        let original = original.map_or_else(String::new, |original| format!(" [{original}]"));
-        format!("{} {address}{original}", named.role)
-    };
-    let to: Vec<String> = arrival
-        .recipients
-        .iter()
-        .zip(&report.named)
-        .map(named)
-        .collect();
+    let to = named_once(&arrival.recipients, &report.named);
     let behalf = report.on_behalf_of.as_ref();
     let behalf = behalf.map_or_else(String::new, |behalf| format!(" on behalf of <{behalf}>"));
     format!(
@@ -215,6 +206,34 @@ fn arrived(arrival: &Arrival) -> String {
         to.join(", "),
         report.recipients.join(", ")
     )
+}
+
+/// Each recipient of a journal report once, with all that it says of them: who is named in To is named again as a member of
+/// a list.
+fn named_once(recipients: &[String], named: &[ReportedRecipient]) -> Vec<String> {
+    let mut people: Vec<(&String, Vec<&str>, Vec<&str>)> = Vec::new();
+    let mut places = HashMap::new();
+    for (address, named) in recipients.iter().zip(named) {
+        let place = *places.entry(address.to_lowercase()).or_insert(people.len());
+        if place == people.len() {
+            people.push((address, Vec::new(), Vec::new()));
+        }
+        let (_, roles, originals) = &mut people[place];
+        if !roles.contains(&named.role.as_str()) {
+            roles.push(&named.role);
+        }
+        let original = named.original.as_deref();
+        originals.extend(original.filter(|original| !originals.contains(original)));
+    }
+    let shown = people.iter().map(|(address, roles, originals)| {
+        let originals = originals.iter().map(|original| format!(" [{original}]"));
+        format!(
+            "{} {address}{}",
+            roles.join("+"),
+            originals.collect::<String>()
+        )
+    });
+    shown.collect()
 }
 
 impl Get {
@@ -294,5 +313,25 @@ mod tests {
     #[test]
     fn a_mail_cannot_drive_the_terminal() {
         assert_eq!(printable("a\u{1b}[2Jb\u{202e}c\n"), "a [2Jb c ");
+    }
+
+    #[test]
+    fn a_report_names_each_recipient_once() {
+        let told = [
+            ("a@x", "To", None),
+            ("b@x", "Cc", None),
+            ("A@x", "Bcc", Some("Expanded: list@x")),
+            ("a@x", "To", Some("Expanded: list@x")),
+            ("a@x", "To", Some("Forwarded: c@x")),
+        ];
+        let recipients = told.map(|(address, ..)| address.to_owned());
+        let named = told.map(|(_, role, original)| ReportedRecipient {
+            role: role.to_owned(),
+            original: original.map(str::to_owned),
+        });
+        assert_eq!(
+            named_once(&recipients, &named),
+            ["To+Bcc a@x [Expanded: list@x] [Forwarded: c@x]", "Cc b@x"]
+        );
     }
 }

@@ -8,7 +8,7 @@ mod unlock;
 
 use crate::boxfiles::{BoxFileError, DataFolder, RUN, STATE, State};
 use crate::durable::{self, FileError};
-use crate::keeper::{FAILURE, REFUSED};
+use crate::keeper::{FAILURE, POLICY_REPLACED, REFUSED};
 use crate::sandbox::{self, SandboxError};
 use crate::time::{Clock, SystemClock};
 use children::{Child, End, Role};
@@ -246,8 +246,10 @@ impl Parent {
         if !post.is_held_by(end.pid) {
             return;
         }
-        if end.role == Role::Keeper && end.code == Some(REFUSED) {
-            return self.note_refused();
+        match (end.role, end.code) {
+            (Role::Keeper, Some(REFUSED)) => return self.note_refused(),
+            (Role::Keeper, Some(POLICY_REPLACED)) => return self.begin_anew(),
+            _ => {}
         }
         post.reopen();
         tracing::error!(role = ?end.role, why = end.why, "a process of the box ended; it is started again");
@@ -259,6 +261,15 @@ impl Parent {
                 self.save();
             }
         }
+    }
+
+    /// Another policy came into force, which intake works by too.
+    fn begin_anew(&mut self) {
+        tracing::info!("another policy is in force; keeper and intake begin anew");
+        self.keeper.open();
+        self.intake.terminate();
+        self.state.intake = Some("it begins anew with another policy".to_owned());
+        self.save();
     }
 
     /// The keeper says that this data folder must not be started normally. The TPM is let go, for a ceremony needs it.

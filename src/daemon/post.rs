@@ -50,6 +50,13 @@ impl Post {
         }
     }
 
+    /// Its child, if there is one, ends in order, and another follows.
+    pub(super) fn terminate(&self) {
+        if let Some(child) = &self.child {
+            child.terminate();
+        }
+    }
+
     /// The child is gone, or none could be started: another one after a pause.
     pub(super) fn reopen(&mut self) {
         let lived = self.started.take().map(|since| since.elapsed());

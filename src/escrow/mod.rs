@@ -5,6 +5,7 @@ mod kem;
 pub mod keyholder;
 pub mod offer;
 pub mod openpgp_key;
+mod plain;
 mod rounds;
 pub mod smime_key;
 pub mod smime_load;
@@ -13,6 +14,7 @@ use crate::mail::keyops::{KeyHint, KeyRefusal, SessionKey, Wrapped};
 use crate::secret::SecretBytes;
 use crate::time::Timestamp;
 use openssl::x509::X509;
+pub use plain::plain;
 use serde::{Deserialize, Serialize};
 
 /// The public facts about a user's key.
@@ -112,6 +114,8 @@ pub struct Certificates {
 /// passphrase is tried, the empty one too. `certificates` name keys that come without.
 #[must_use]
 pub fn load(bytes: &[u8], passphrases: &[SecretBytes], certificates: &Certificates) -> Loaded {
+    let plain = plain(bytes);
+    let bytes = plain.as_ref().map_or(bytes, SecretBytes::expose);
     if openpgp_key::is_agent_file(bytes) {
         let mut loaded = openpgp_key::load_agent_file(bytes, passphrases, &certificates.openpgp);
         if !certificates.x509.is_empty() {

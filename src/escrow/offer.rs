@@ -1,6 +1,6 @@
 //! Keys on their way into escrow and back out of its files.
 
-use super::{KeyProblem, UserKey, is_openpgp, openpgp_key, smime_key, smime_load};
+use super::{KeyProblem, UserKey, is_openpgp, openpgp_key, plain, smime_key, smime_load};
 use crate::secret::SecretBytes;
 use openssl::x509::X509;
 
@@ -12,6 +12,8 @@ pub fn load_for_escrow(
     passphrases: &[SecretBytes],
     certificates: &[Vec<u8>],
 ) -> Vec<Result<Box<dyn UserKey>, KeyProblem>> {
+    let plain = plain(bytes);
+    let bytes = plain.as_ref().map_or(bytes, SecretBytes::expose);
     let is_agents = openpgp_key::is_agent_file(bytes);
     if !is_agents && is_openpgp(bytes) {
         return openpgp_key::load_for_escrow(bytes, passphrases);
@@ -48,7 +50,9 @@ fn agent_openpgp(
 }
 
 fn certificates_in(file: &[u8]) -> Vec<X509> {
-    let pem = X509::stack_from_pem(file).unwrap_or_default();
+    let plain = plain(file);
+    let file = plain.as_ref().map_or(file, SecretBytes::expose);
+    let pem = smime_load::certificates_in_pem(file);
     if pem.is_empty() {
         X509::from_der(file).into_iter().collect()
     } else {

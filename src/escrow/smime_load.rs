@@ -7,6 +7,7 @@ use crate::mail::legacy;
 use crate::mail::smime::ber::{Element, tag};
 use crate::mail::smime::certificates;
 use crate::secret::SecretBytes;
+use openssl::pkcs7::Pkcs7;
 use openssl::pkcs12::Pkcs12;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
@@ -15,6 +16,8 @@ use openssl::x509::X509;
 const LARGEST: usize = 4 << 20;
 /// Most keys taken from one container.
 const MOST_KEYS: usize = 100;
+/// Most certificates taken from one: whole stores of authorities come as PEM.
+const MOST_CERTIFICATES: usize = 10_000;
 
 /// The object identifier of `pkcs8ShroudedKeyBag` and of `keyBag`, contents octets.
 const SHROUDED_KEY_BAG: &str = "1.2.840.113549.1.12.10.1.2";
@@ -91,6 +94,11 @@ fn read(bytes: &[u8], passphrases: &[SecretBytes], extra_certificates: &[X509]) 
     }
     let mut contents = if bytes.windows(11).any(|window| window == b"-----BEGIN ") {
         pem(bytes, passphrases)
+    } else if is_ssh(bytes.trim_ascii_start()) {
+        Contents {
+            problems: vec![ssh_key()],
+            ..Contents::default()
+        }
     } else {
         der(bytes, passphrases)
     };
@@ -293,11 +301,48 @@ fn private_key(
     Some(opened.ok_or(KeyProblem::WrongPassphrase))
 }
 
+impl Contents {
+    /// Adds what is in a block whose label does not say it: PKCS#12 or a key.
+    fn add_container(&mut self, block: &Block<'_>, passphrases: &[SecretBytes]) {
+        let Some(inner) = block.decoded() else {
+            return;
+        };
+        let found = der(&inner, passphrases);
+        self.keys.extend(found.keys);
+        self.certificates.extend(found.certificates);
+        // Most other blocks are no keys and were never meant to be.
+        let told = found.problems.into_iter();
+        self.problems
+            .extend(told.filter(|problem| !matches!(problem, KeyProblem::Unreadable(_))));
+    }
+}
+
+/// What is told of keys that are made for something else.
+fn ssh_key() -> KeyProblem {
+    KeyProblem::Unsupported("an SSH key, which is for no mail".to_owned())
+}
+
+/// Keys of OpenSSH, of the commercial SSH and of PuTTY, outside of PEM.
+fn is_ssh(bytes: &[u8]) -> bool {
+    let begins: [&[u8]; 5] = [
+        b"PuTTY-User-Key-File-",
+        b"---- BEGIN SSH2 ",
+        b"ssh-rsa ",
+        b"ssh-ed25519 ",
+        b"ecdsa-sha2-",
+    ];
+    begins.iter().any(|begin| bytes.starts_with(begin))
+}
+
 fn pem(bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {
     let mut contents = Contents::default();
     let text = String::from_utf8_lossy(bytes);
     for block in blocks(&text).take(MOST_KEYS) {
-        if block.label.ends_with("PRIVATE KEY") {
+        if block.label == "OPENSSH PRIVATE KEY" {
+            contents.problems.push(ssh_key());
+        } else if block.is_pkcs12() {
+            contents.add_container(&block, passphrases);
+        } else if block.label.ends_with("PRIVATE KEY") {
             let checked = block.decoded().map_or(Ok(()), |inner| affordable(&inner));
             let key = checked.and_then(|()| match pem_key(block.text, passphrases) {
                 // Labels are wrong at times: Go programs write `PRIVATE KEY` over PKCS#1.
@@ -311,15 +356,12 @@ fn pem(bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {
                 Ok(key) => contents.keys.push(key),
                 Err(problem) => contents.problems.push(problem),
             }
-        } else if block.label.ends_with("CERTIFICATE") {
-            contents
-                .certificates
-                .extend(X509::from_pem(block.text.as_bytes()));
-        } else if let Some(inner) = block.decoded().filter(|_| block.label.contains("PKCS12")) {
-            let inner = der(&inner, passphrases);
-            contents.keys.extend(inner.keys);
-            contents.certificates.extend(inner.certificates);
-            contents.problems.extend(inner.problems);
+        } else {
+            let certificates = block.certificates();
+            if certificates.is_empty() {
+                contents.add_container(&block, passphrases);
+            }
+            contents.certificates.extend(certificates);
         }
     }
     if contents.keys.is_empty() && contents.problems.is_empty() {
@@ -356,6 +398,29 @@ struct Block<'a> {
 }
 
 impl Block<'_> {
+    /// The certificates in it, by its label or by what is in it.
+    fn certificates(&self) -> Vec<X509> {
+        if let Ok(certificate) = X509::from_pem(self.text.as_bytes()) {
+            return vec![certificate];
+        }
+        let Some(inner) = self.decoded() else {
+            return Vec::new();
+        };
+        if let Ok(certificate) = X509::from_der(&inner) {
+            return vec![certificate];
+        }
+        let bundle = Pkcs7::from_der(&inner).ok();
+        let signed = bundle.as_ref().and_then(|bundle| bundle.signed());
+        let certificates = signed.and_then(|signed| signed.certificates());
+        let certificates = certificates.into_iter().flatten();
+        certificates.map(ToOwned::to_owned).collect()
+    }
+
+    fn is_pkcs12(&self) -> bool {
+        let inner = self.decoded();
+        inner.is_some_and(|inner| Pkcs12::from_der(&inner).is_ok())
+    }
+
     fn decoded(&self) -> Option<Vec<u8>> {
         let lines = self
             .text
@@ -366,14 +431,23 @@ impl Block<'_> {
     }
 }
 
+/// The certificates in PEM, whatever its labels say.
+#[must_use]
+pub fn certificates_in_pem(bytes: &[u8]) -> Vec<X509> {
+    let text = String::from_utf8_lossy(bytes);
+    let blocks = blocks(&text).take(MOST_CERTIFICATES);
+    let others = blocks.filter(|block| !block.label.ends_with("PRIVATE KEY"));
+    others.flat_map(|block| block.certificates()).collect()
+}
+
 fn blocks(text: &str) -> impl Iterator<Item = Block<'_>> {
     let mut rest = text;
     std::iter::from_fn(move || {
         let from = rest.find("-----BEGIN ")?;
         rest = &rest[from..];
         let label = rest["-----BEGIN ".len()..].split("-----").next()?;
-        let end = format!("-----END {label}-----");
-        let until = rest.find(&end)? + end.len();
+        let end = rest.find("-----END ")? + "-----END ".len();
+        let until = end + rest[end..].find("-----")? + "-----".len();
         let block = Block {
             label,
             text: &rest[..until],

@@ -11,7 +11,7 @@ use super::rollback;
 use super::store::{Store, StoreReader};
 use super::transcripts::Transcripts;
 use super::troubles::Troubles;
-use super::{archiving, escrowing, opening, replay};
+use super::{archiving, escrowing, opening, policy_change, replay};
 use crate::boxfiles::{DataFolder, LEDGER, TpmFile};
 use crate::catalog::{Catalog, RecordMeta};
 use crate::crypto::hpke::HpkeError;
@@ -43,7 +43,9 @@ const REBUILD: &str = ".rebuild";
 /// The opened box.
 pub struct Core {
     pub(super) data: DataFolder,
+    /// In force when the keeper started.
     pub(super) policy: ValidPolicy,
+    pub(super) policies: policy_change::Recorded,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) keyring: RwLock<Keyring>,
     /// As it was at start, when the TPM took it.
@@ -79,15 +81,15 @@ impl Core {
     ) -> Result<Arc<Self>, CoreError> {
         let mut link = link;
         random::stir(&link.random()?);
-        let policy = data.policy()?;
-        let (box_secret, keyring) = opening::open_keyring(&data, candidates)?;
-        opening::founding_policy(&data, &policy, &keyring)?;
+        let (box_secret, mut keyring) = opening::open_keyring(&data, candidates)?;
         let tpm_file = data.tpm()?;
         let ledger = Ledger::open(&data.join(LEDGER), &tpm_file.ledger)?;
         let transcripts = Transcripts::of(data.path(), keyring.officers.clone());
         rollback::check(&ledger, &mut link, &transcripts)?;
         opening::known_head(&ledger, &keyring)?;
         let committed = opening::committed(&ledger)?;
+        let policies = committed.policies;
+        let policy = policy_change::in_force(&data, &mut keyring, &box_secret, &policies)?;
         let (mut stores, mut readers, mut escrow) =
             (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (tenant, keys) in &keyring.tenants {
@@ -111,7 +113,7 @@ impl Core {
             SearchIndex::erase(&data.join("search"))?;
         }
         let (catalog, search) = opening::open_derived(&data, &keyring)?;
-        let officers = opening::officers_of(&keyring);
+        let officers = opening::officers_in(&keyring.officers);
         let needed = policy.threshold(Action::CaseMail).into();
         let cases = Cases::new(
             &data.join("cases"),
@@ -134,6 +136,7 @@ impl Core {
         let search = Arc::new(search);
         let core = Arc::new(Self {
             policy,
+            policies,
             clock,
             box_secret,
             tpm_file,
@@ -363,7 +366,8 @@ impl Core {
     /// Officers' signing keys by name.
     #[must_use]
     pub fn officers(&self) -> BTreeMap<String, VerifyingKey> {
-        opening::officers_of(&self.keyring.read().unwrap_or_else(PoisonError::into_inner))
+        let keyring = self.keyring.read().unwrap_or_else(PoisonError::into_inner);
+        opening::officers_in(&keyring.officers)
     }
 
     /// How many records there are.
@@ -382,9 +386,14 @@ impl Core {
         Ok(self.data.tpm()?.ledger_public)
     }
 
-    /// Has catalog and search made again at the next start, which is at once: the parent starts a keeper that ends.
+    /// Has catalog and search made again at the next start, which is at once.
     pub fn rebuild(&self) -> Result<(), CoreError> {
         durable::replace(&self.data.join(REBUILD), b"")?;
+        Self::begin_again()
+    }
+
+    /// Ends this keeper in order; the parent starts the next one.
+    pub(super) fn begin_again() -> Result<(), CoreError> {
         nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGTERM)
             .map_err(io::Error::from)?;
         Ok(())

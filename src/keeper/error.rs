@@ -168,10 +168,8 @@ pub enum CoreError {
          Put back the newest copy, or run `strongroom ceremony restore`"
     )]
     OldKeyring,
-    #[error(
-        "{} is not the policy that this box was founded on: its SHA-256 differs from the keyring's. Put the founding policy back, from a backup", .0.display()
-    )]
-    OtherPolicy(PathBuf),
+    #[error(transparent)]
+    PolicyChange(#[from] super::policy_change::NotReplaced),
     #[error("tenant {0} is not a tenant of this box; the policy lists them")]
     NoTenant(TenantId),
     #[error("there is no record {0} that you may read")]
@@ -215,7 +213,8 @@ impl CoreError {
         matches!(
             self,
             Self::OldKeyring
-                | Self::OtherPolicy(_)
+                | Self::BoxFile(BoxFileError::OtherPolicy(_))
+                | Self::PolicyChange(_)
                 | Self::RolledBack(_)
                 | Self::NotFounded
                 | Self::Ledger(_)

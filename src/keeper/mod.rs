@@ -22,6 +22,7 @@ mod opening;
 mod packing;
 pub mod people;
 mod pipes;
+mod policy_change;
 pub mod pool;
 mod proof;
 pub mod protocol;
@@ -41,6 +42,7 @@ mod verify;
 mod verify_files;
 mod view;
 
+pub use policy_change::PolicySubject;
 pub use proof::ReleaseProof;
 pub use release::{Receipt, ReleasedMail, WithheldMail};
 
@@ -66,11 +68,22 @@ use zeroize::Zeroizing;
 
 /// Exit status where the box must not start normally; the parent does not restart the keeper then.
 pub const REFUSED: u8 = 3;
+/// Exit status where another policy came into force: whatever works by the old one begins anew.
+pub const POLICY_REPLACED: u8 = 4;
 /// Why the keeper ended, below the data folder; absent while it has not failed.
 pub const FAILURE: &str = "run/failure";
 
+/// Why the keeper ended in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// Another policy came into force.
+    PolicyReplaced,
+}
+
 /// Runs the keeper until SIGTERM. Standard input is the socket pair to the parent.
-pub fn run(data: &Path) -> Result<(), CoreError> {
+pub fn run(data: &Path) -> Result<Ended, CoreError> {
     sandbox::no_dumps().map_err(io::Error::other)?;
     sandbox::die_with_parent().map_err(io::Error::other)?;
     if let Err(error) = sandbox::lock_memory() {
@@ -108,7 +121,11 @@ pub fn run(data: &Path) -> Result<(), CoreError> {
     }
     core.index_all();
     core.catalog().flush()?;
-    Ok(())
+    Ok(if core.is_policy_replaced() {
+        Ended::PolicyReplaced
+    } else {
+        Ended::Stopped
+    })
 }
 
 /// Ends the process where catalog or search did not take what the ledger has (both are derived, and the next keeper

@@ -4,11 +4,11 @@ use super::cases::Ended;
 use super::core::CoreError;
 use super::escrow_store::EscrowStore;
 use super::replay;
-use crate::boxfiles::{DataFolder, KEYRING, POLICY};
+use crate::boxfiles::{DataFolder, KEYRING};
 use crate::catalog::{Catalog, CatalogError};
 use crate::crypto::sign::VerifyingKey;
 use crate::id::{CaseId, EscrowId, TenantId};
-use crate::keyring::{Keyring, KeyringError};
+use crate::keyring::{Keyring, KeyringError, Officers};
 use crate::ledger::{Entry, Event, Ledger, LedgerError};
 use crate::mail::context::{OpenPgpCertificate, Trust};
 use crate::policy::ValidPolicy;
@@ -19,8 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Officers' signing keys by name.
-pub(super) fn officers_of(keyring: &Keyring) -> BTreeMap<String, VerifyingKey> {
-    let list = keyring.officers.list.iter();
+pub(super) fn officers_in(officers: &Officers) -> BTreeMap<String, VerifyingKey> {
+    let list = officers.list.iter();
     list.map(|officer| (officer.name.to_string(), officer.signing.clone()))
         .collect()
 }
@@ -41,19 +41,6 @@ pub(super) fn open_keyring(
         }
     }
     Err(CoreError::OldKeyring)
-}
-
-/// The policy that the officers founded the box on is the only one that counts.
-pub(super) fn founding_policy(
-    data: &DataFolder,
-    policy: &ValidPolicy,
-    keyring: &Keyring,
-) -> Result<(), CoreError> {
-    if policy.digest() == keyring.policy {
-        Ok(())
-    } else {
-        Err(CoreError::OtherPolicy(data.join(POLICY)))
-    }
 }
 
 /// The ledger holds what the keyring has seen of it.
@@ -89,6 +76,8 @@ pub(super) struct Committed {
     pub(super) escrowed: BTreeSet<EscrowId>,
     /// Changes of people.
     pub(super) people: super::people::Recorded,
+    /// Replacements of the policy.
+    pub(super) policies: super::policy_change::Recorded,
     /// Cases that were refused or withdrawn.
     pub(super) cases: BTreeMap<CaseId, Ended>,
 }
@@ -115,6 +104,9 @@ pub(super) fn committed(ledger: &Ledger) -> Result<Committed, CoreError> {
                 found.people.statements.insert(commitment);
                 found.people.file = file;
             }
+            Event::Founded { box_id, .. } => drop(found.policies.boxes.insert(box_id)),
+            Event::Restored { new_box, .. } => drop(found.policies.boxes.insert(new_box)),
+            Event::PolicyChanged { policy, statement } => found.policies.add(policy, statement),
             Event::Case { case, step, .. } => {
                 let ended = Ended::by_step(step, time);
                 found.cases.extend(ended.map(|ended| (case, ended)));

@@ -148,6 +148,15 @@ pub enum Request {
         /// Officers' signatures.
         approvals: Vec<Approval>,
     },
+    /// Put another policy in force.
+    PolicyReplace {
+        /// "policy.replace".
+        statement: Statement,
+        /// Officers' signatures.
+        approvals: Vec<Approval>,
+        /// The policy's text.
+        text: String,
+    },
     /// All cases, without their contents; names only to those who may see them.
     Cases {
         /// A session, if any.
@@ -209,6 +218,8 @@ pub enum Request {
 pub enum Prepare {
     /// To be signed for [`Request::PersonSet`].
     PersonSet(PersonSubject),
+    /// To be signed for [`Request::PolicyReplace`]: the policy's text.
+    PolicyReplace(String),
     /// To be signed for [`Request::CaseOpen`].
     CaseView(CaseId),
     /// To be signed for [`Request::CaseRefuse`].
@@ -294,6 +305,8 @@ pub struct Status {
     pub state: String,
     /// Version of the program.
     pub version: String,
+    /// SHA-256 of the text of the policy in force.
+    pub policy: crate::id::Digest,
     /// Records in the archive.
     pub records: u64,
     /// Of them with an encrypted layer that nothing opens yet.

@@ -31,7 +31,7 @@ use std::time::Duration;
 const MOST_CONNECTIONS: usize = 64;
 /// How long a client may leave a connection idle.
 const IDLE: Duration = Duration::from_secs(120);
-/// Officers have this long to sign a change of people.
+/// Officers have this long to sign a change of people or policy.
 const STATEMENT_SECONDS: u64 = 24 * 3600;
 
 /// The longest statement about a person, so that its ledger entry fits.
@@ -131,6 +131,11 @@ fn serve(core: &Core, stream: &UnixStream, new_keys: &Sender<NewKeys>) {
         Err(refusal) => Answer::Failed(refusal.to_string()),
     };
     let _ = connection.send(&last, &[]);
+    if core.is_policy_replaced()
+        && let Err(error) = Core::begin_again()
+    {
+        tracing::error!(%error, "the new policy counts from the next start of the box");
+    }
 }
 
 struct Connection<'a> {
@@ -189,6 +194,12 @@ impl Connection<'_> {
             }
             Request::EscrowList { session } => self.escrow_list(session.as_ref()),
             Request::Prepare(Prepare::PersonSet(person)) => self.prepare_person(&person),
+            Request::Prepare(Prepare::PolicyReplace(text)) => {
+                // The lines that differ can name mailboxes.
+                self.trusted()?;
+                let statement = self.core.prepare_policy(&text, STATEMENT_SECONDS)?;
+                Ok(Answer::Statement(statement))
+            }
             Request::Prepare(Prepare::CaseView(case)) => Ok(Answer::Statement(
                 case_requests::statement(self.core, case_requests::VIEW, case),
             )),
@@ -235,6 +246,14 @@ impl Connection<'_> {
                 password,
                 approvals,
             } => self.set_person(&statement, password, &approvals),
+            Request::PolicyReplace {
+                statement,
+                approvals,
+                text,
+            } => {
+                self.core.replace_policy(statement, approvals, text)?;
+                Ok(Answer::Done)
+            }
             Request::Access { session, filter } => {
                 let person = self.person(&session)?;
                 Ok(Answer::Access(self.core.access_log(&person, &filter)?))

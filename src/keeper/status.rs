@@ -55,6 +55,7 @@ pub fn status(core: &Core) -> Result<Status, CoreError> {
         box_id: core.box_id().to_string(),
         state: "open".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        policy: core.policy.digest(),
         records: core.records(),
         waiting: core.worklist()?.iter().map(|waiting| waiting.mails).sum(),
         ledger_size,

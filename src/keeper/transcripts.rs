@@ -1,11 +1,14 @@
 //! The signed transcripts beside the ledger: what it says of founding and restores counts as far as officers signed it.
 
-use crate::boxfiles::{CHARTER, TRANSCRIPTS};
+use super::opening;
+use super::policy_change::{PolicySubject, REPLACE};
+use crate::boxfiles::{CHARTER, DataFolder, TRANSCRIPTS, signed_policy_name};
 use crate::ceremony::{Charter, Signed, TpmFacts};
 use crate::durable;
 use crate::id::{BoxId, Digest};
 use crate::keyring::Officers;
 use crate::ledger::Head;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const LARGEST: u64 = 1 << 20;
@@ -52,6 +55,42 @@ impl Transcripts {
         signed
             .charter()
             .map_err(|error| format!("{CHARTER}: {error}"))
+    }
+
+    /// What officers signed to put the policy with digest `policy` in force, in this box or one that it succeeds; else what is
+    /// wrong.
+    pub(super) fn policy(
+        &self,
+        boxes: &BTreeSet<BoxId>,
+        statement: Digest,
+        policy: Digest,
+        needed: usize,
+    ) -> Result<PolicySubject, String> {
+        let name = signed_policy_name(statement);
+        let signed = DataFolder::at(&self.data)
+            .signed_policy(statement)
+            .map_err(|error| error.to_string())?;
+        let altered = || format!("{name} is damaged; put it back from a backup");
+        if signed.statement.digest() != statement || signed.digest() != policy {
+            return Err(altered());
+        }
+        let mut read = boxes.iter().map(|box_id| {
+            let framed = signed.statement.read_at_any_time(REPLACE, *box_id);
+            framed.map(|framed| framed.subject)
+        });
+        let subject: PolicySubject = read
+            .find_map(Result::ok)
+            .ok_or_else(|| format!("{name} is not for this box"))?;
+        let officers = opening::officers_in(&self.officers);
+        let approved = signed
+            .statement
+            .approved_by(&signed.approvals, &officers, &[], needed);
+        approved.map_err(|error| format!("{name}: {error}"))?;
+        if subject.policy == policy {
+            Ok(subject)
+        } else {
+            Err(altered())
+        }
     }
 
     fn read(&self, name: &str, transcript: Digest) -> Result<Signed, String> {

@@ -91,6 +91,9 @@ impl Core {
             }
         }
         self.verify_tpm(signed.as_ref(), found);
+        if self.policies.is_repeated() {
+            found.name("a statement that put a policy in force is in the ledger twice".to_owned());
+        }
         signers
     }
 

@@ -2,9 +2,8 @@
 //! has all of them in memory and would notice damage only at its next start, or at a restore.
 
 use super::core::{Core, CoreError, lock};
-use super::opening;
 use super::protocol::Verified;
-use crate::boxfiles::{KEYRING, OFFICERS, POLICY, STATIC_CAPSULE, TPM};
+use crate::boxfiles::{BoxFileError, KEYRING, OFFICERS, POLICY, STATIC_CAPSULE, TPM};
 use crate::ceremony::TpmFacts;
 use crate::durable;
 use crate::keyring::{Keyring, StaticCapsule};
@@ -18,11 +17,13 @@ impl Core {
     pub(super) fn verify_files(&self, found: &mut Verified) {
         let keyring = self.keyring.read().unwrap_or_else(PoisonError::into_inner);
         let path = |name: &str| self.data.join(name).display().to_string();
-        let policy = self.data.policy().map_err(CoreError::from);
-        let policy =
-            policy.and_then(|policy| opening::founding_policy(&self.data, &policy, &keyring));
-        if let Err(error) = policy {
-            found.name_file(&path(POLICY), &error);
+        match self.data.policy() {
+            Ok(policy) if policy.digest() == keyring.policy => {}
+            Ok(_) => found.name_file(
+                &path(POLICY),
+                &BoxFileError::OtherPolicy(self.data.join(POLICY)),
+            ),
+            Err(error) => found.name_file(&path(POLICY), &error),
         }
         match self.keyring_on_disk() {
             Ok(generation) if generation == keyring.generation => {}
@@ -81,7 +82,7 @@ impl Core {
         }
     }
 
-    /// What is wrong with the transcript of a founding or a restore, and whether `tpm.json` is what was signed there.
+    /// What is wrong with the transcript of a founding, a restore or a policy, and whether `tpm.json` is what was signed there.
     /// The last one's TPM is the box's; that of one before it is given up.
     pub(super) fn verify_transcript(
         &self,
@@ -89,6 +90,13 @@ impl Core {
         last: &mut Option<TpmFacts>,
     ) -> Option<String> {
         let transcripts = self.transcripts();
+        if let Event::PolicyChanged { policy, statement } = event {
+            // As many as every policy demands; the one in force then may have demanded more.
+            let needed = self.policy.quorum().required.into();
+            return transcripts
+                .policy(&self.policies.boxes, *statement, *policy, needed)
+                .err();
+        }
         let facts = match event {
             Event::Founded { transcript, .. } => {
                 transcripts.charter(*transcript).map(|charter| charter.tpm)

@@ -4,13 +4,13 @@
 use super::core::{Core, CoreError, lock};
 use super::escrow_store::NoKeys;
 use super::manifest::Manifest;
-use super::pool::{Mail, Worker};
+use super::pool::{Mail, Worker, WorkerFailure};
 use super::protocol::Form;
 use super::store::Content;
 use crate::catalog::RecordMeta;
 use crate::keeper::archiving::derive::slot_place;
 use crate::keeper::archiving::opener::{self, header_of};
-use crate::mail::model::{Opened, SearchText};
+use crate::mail::model::SearchText;
 use crate::secret::Key;
 use std::io::{self, Read};
 use std::ops::Range;
@@ -80,32 +80,40 @@ impl Core {
             }
         };
         let arrived = manifest.arrival.received;
+        let mut failed = None;
         let opened = if length <= worker.largest_mail() {
-            worker.open(
-                &Mail {
-                    length,
-                    arrived,
-                    bytes: &whole,
-                },
-                &NoKeys,
-            )
+            let mail = Mail {
+                length,
+                arrived,
+                bytes: &whole,
+            };
+            worker.open(&mail, &NoKeys).map(Some)
         } else {
-            let header = header_of(&mut *whole()).unwrap_or_default();
-            let bytes = || Box::new(header.as_slice()) as Box<dyn Read>;
-            worker.open(
-                &Mail {
+            Ok(None)
+        };
+        let opened = match opened {
+            Ok(Some(opened)) => opened,
+            // Not the mail's fault: what is indexed for want of a process would stay so.
+            Err(WorkerFailure::Start(error)) => return Err(error.into()),
+            // Too large, or its worker gave up: the header alone says from whom it is, and about what.
+            other => {
+                failed = other.err().map(|failure| failure.to_string());
+                let header = header_of(&mut *whole()).unwrap_or_default();
+                let bytes = || Box::new(header.as_slice()) as Box<dyn Read>;
+                let mail = Mail {
                     length: header.len() as u64,
                     arrived,
                     bytes: &bytes,
-                },
-                &NoKeys,
-            )
+                };
+                let opened = worker.open(&mail, &NoKeys);
+                opened.unwrap_or_else(|failure| opener::unopened(&failure))
+            }
         };
-        let opened: Opened = opened.unwrap_or_else(|failure| opener::unopened(&failure));
         let mut text = opened.text;
         if !manifest.opened.text.notes.is_empty() {
             text.notes.clone_from(&manifest.opened.text.notes);
         }
+        text.notes.extend(failed);
         Ok(text)
     }
 }

@@ -147,7 +147,7 @@ pub struct Keyring {
     pub recovery: SealingKey,
     /// The officers.
     pub officers: Officers,
-    /// SHA-256 of the policy's text.
+    /// SHA-256 of the text of the policy in force.
     pub policy: Digest,
     /// The ledger's head at the time of writing.
     pub head: TreeHead,

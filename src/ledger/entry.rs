@@ -219,10 +219,12 @@ pub enum Event {
         /// By whom, and what.
         sealed: Sealed,
     },
-    /// The policy was changed.
+    /// The policy was replaced.
     PolicyChanged {
-        /// Digest of the policy file.
+        /// SHA-256 of the text of the policy in force from now on.
         policy: Digest,
+        /// Digest of the statement that officers signed for it.
+        statement: Digest,
     },
     /// The configuration was changed.
     ConfigChanged {

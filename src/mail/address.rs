@@ -29,8 +29,19 @@ pub fn mailboxes(value: &[u8]) -> Vec<Mailbox> {
             b'(' => comment += 1,
             b')' if comment > 0 => comment -= 1,
             _ if comment > 0 => current.push(byte, false, comment),
-            b'<' => current.angle = Some(Vec::new()),
-            b'>' => current.angle_closed = true,
+            b'<' => {
+                if current.angle_closed {
+                    // A comma is missing: what stands behind the address before is the name of the next.
+                    let text = current.text.split_off(current.name_end);
+                    found.extend(std::mem::take(&mut current).finish());
+                    current.text = text;
+                }
+                current.angle = Some(Vec::new());
+            }
+            b'>' => {
+                current.angle_closed = true;
+                current.name_end = current.text.len();
+            }
             b':' if current.angle.is_none() => current = Current::default(),
             b',' | b';' if current.angle.is_none() || current.angle_closed => {
                 found.extend(std::mem::take(&mut current).finish());
@@ -61,10 +72,23 @@ struct Current {
     comment: Vec<u8>,
     angle: Option<Vec<u8>>,
     angle_closed: bool,
+    /// Where the text in front of the angle ends.
+    name_end: usize,
+    /// Where the last word of the text begins, words in quotes not counted.
+    word: usize,
+    /// The text ends in a blank outside quotes.
+    blank: bool,
 }
 
 impl Current {
     fn push(&mut self, byte: u8, quoted: bool, comment: u32) {
+        if comment == 0 && self.angle.is_none() {
+            let is_blank = !quoted && byte.is_ascii_whitespace();
+            if self.blank && !is_blank {
+                self.word = self.text.len();
+            }
+            self.blank = is_blank;
+        }
         let place = match &mut self.angle {
             _ if comment > 0 => &mut self.comment,
             Some(angle) if !self.angle_closed && !quoted => angle,
@@ -75,9 +99,9 @@ impl Current {
 
     fn finish(self) -> Option<Mailbox> {
         let text = decode_words(&self.text);
-        let (name, address) = match self.angle {
+        let (name, address) = match &self.angle {
             Some(angle) => {
-                let address = decode_words(&angle);
+                let address = decode_words(angle);
                 let route_end = if address.starts_with('@') {
                     address.find(':').map_or(0, |at| at + 1)
                 } else {
@@ -85,11 +109,29 @@ impl Current {
                 };
                 (text, address[route_end..].trim().to_owned())
             }
-            None if text.contains('@') => (decode_words(&self.comment), text),
+            None if text.contains('@') => self.without_angle(text),
             None => (text, String::new()),
         };
         let empty = name.is_empty() && address.is_empty();
         (!empty).then_some(Mailbox { name, address })
+    }
+
+    /// Name and address where no angle was met, which may be quoted or encoded with the address in it, or missing.
+    fn without_angle(&self, text: String) -> (String, String) {
+        let angle = text
+            .strip_suffix('>')
+            .and_then(|text| text.rsplit_once('<'));
+        if let Some((name, address)) = angle
+            && address.contains('@')
+            && !address.contains(|c: char| c.is_whitespace() || c == '"')
+        {
+            return (name.trim_matches([' ', '"']).to_owned(), address.to_owned());
+        }
+        let (name, address) = self.text.split_at(self.word);
+        if self.comment.is_empty() && !name.is_empty() && address.contains(&b'@') {
+            return (decode_words(name), decode_words(address));
+        }
+        (decode_words(&self.comment), text)
     }
 }
 
@@ -117,6 +159,22 @@ mod tests {
         );
         assert_eq!(show("<@r,@s:a@x>"), [pair("", "a@x")]);
         assert_eq!(show("undisclosed-recipients:;"), []);
+        for (value, name) in [
+            ("\"Joe\" j@x", "Joe"),
+            ("Joe Doe j@x", "Joe Doe"),
+            ("=?utf-8?B?Sm9lIDxqQHg+?=", "Joe"),
+            ("\"Joe <j@x>", "Joe"),
+            (" j@x ", ""),
+            ("j@x (Joe)", "Joe"),
+        ] {
+            assert_eq!(show(value), [pair(name, "j@x")], "{value}");
+        }
+        assert_eq!(
+            show("A <a@x> B <b@x>"),
+            [pair("A", "a@x"), pair("B", "b@x")]
+        );
+        assert_eq!(show("<a@x> A"), [pair("A", "a@x")]);
+        assert_eq!(show("\"a b\"@x"), [pair("", "a b@x")]);
     }
 
     proptest! {

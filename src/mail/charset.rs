@@ -1,12 +1,15 @@
 //! Bytes in any charset that mail carries, to text. Never fails: what is mislabelled is guessed, what cannot be
 //! read becomes U+FFFD.
 
+mod code_pages;
 mod declared;
 mod legacy;
 
 pub use declared::{decode_html, decode_xml};
 
-use encoding_rs::{Encoding, ISO_2022_JP, ISO_8859_15, UTF_8, WINDOWS_1252};
+use encoding_rs::{
+    Encoding, ISO_2022_JP, ISO_8859_15, REPLACEMENT, UTF_8, WINDOWS_1252, X_USER_DEFINED,
+};
 use memchr::memmem;
 
 /// Decodes `bytes`. With no label, or one that says ASCII or is unknown: UTF-8 if it is that, else ISO-2022-JP if
@@ -47,7 +50,8 @@ fn plain(label: Option<&str>) -> String {
         .to_ascii_lowercase()
 }
 
-/// The encoding of a name, with names that the WHATWG list lacks. Who says ASCII or "unknown" says nothing.
+/// The encoding of a name, with names that the WHATWG list lacks. Who says ASCII or "unknown" says nothing, and nor does who
+/// names what the list has for browsers alone.
 fn named(label: &str) -> Option<&'static Encoding> {
     let alias = match label {
         "" | "us-ascii" | "ascii" | "ansi_x3.4-1968" | "unknown-8bit" | "x-unknown" | "default" => {
@@ -56,10 +60,11 @@ fn named(label: &str) -> Option<&'static Encoding> {
         "cp1252" | "windows1252" | "cp-1252" => "windows-1252",
         "cp1250" => "windows-1250",
         "cp1251" => "windows-1251",
-        "cp932" | "ms932" | "cswindows31j" => "shift_jis",
-        "cp936" | "gb_2312-80" => "gbk",
-        "cp949" | "ks_c_5601" => "euc-kr",
-        "cp950" => "big5",
+        "cp932" | "ms932" | "cswindows31j" | "windows-932" => "shift_jis",
+        "cp936" | "gb_2312-80" | "windows-936" => "gbk",
+        "cp949" | "ks_c_5601" | "x-windows-949" => "euc-kr",
+        "cp950" | "x-windows-950" | "windows-950" => "big5",
+        "macroman" | "mac-roman" => "macintosh",
         "utf8" | "utf-8mb4" | "unicode" | "unicode-1-1" => "utf-8",
         "iso-8859-8-i" => "iso-8859-8-i",
         "latin-1" | "iso8859" | "8859-1" => "iso-8859-1",
@@ -67,6 +72,7 @@ fn named(label: &str) -> Option<&'static Encoding> {
         other => other,
     };
     Encoding::for_label(alias.as_bytes())
+        .filter(|encoding| *encoding != REPLACEMENT && *encoding != X_USER_DEFINED)
 }
 
 /// Text that says UTF-8 or an 8-bit charset and may be another: what its bytes show to be more likely.
@@ -153,6 +159,8 @@ mod tests {
         assert_eq!(decode("ä".as_bytes(), Some("us-ascii")), "ä");
         assert_eq!(decode(b"\xe4 x", Some("utf-8")), "ä x");
         assert_eq!(decode(b"\xc4\xe3", Some("gb18030")), "你");
+        assert_eq!(decode(b"\xc4\xe3", Some("windows-936")), "你");
+        assert_eq!(decode(b"\x9f", Some("MacRoman")), "ü");
         assert_eq!(decode(b"\x1b$B$\"\x1b(B", None), "あ");
     }
 
@@ -187,6 +195,15 @@ mod tests {
             assert_eq!(decode(b"\x1b$)C\x0eGQ1[", label), "한글");
         }
         assert_eq!(decode(b"\xff\xfe\0\0x\0\0\0", None), "x");
+        // Eight bits under names for seven, and what the WHATWG list has for browsers alone.
+        for label in [
+            "iso-2022-kr",
+            "iso-2022-cn",
+            "x-user-defined",
+            "replacement",
+        ] {
+            assert_eq!(decode("Müll".as_bytes(), Some(label)), "Müll", "{label}");
+        }
     }
 
     proptest! {

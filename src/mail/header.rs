@@ -30,11 +30,9 @@ impl ContentType {
         let mut pieces = split_outside_quotes(&text, b';');
         let first = pieces.next().unwrap_or_default();
         let (kind, subtype) = first.split_once('/').unwrap_or((first, ""));
-        let raw = pieces
-            .filter_map(|piece| {
-                let (name, value) = piece.split_once('=')?;
-                Some((name.trim().to_ascii_lowercase(), unquoted(value.trim())))
-            })
+        let raw = name_in_type(first)
+            .into_iter()
+            .chain(pieces.filter_map(parameter))
             .take(MAX_PARAMETERS);
         let kind = kind.trim().to_ascii_lowercase();
         let subtype = subtype
@@ -102,6 +100,26 @@ impl ContentType {
     }
 }
 
+/// Name (lower case) and value of a parameter.
+fn parameter(piece: &str) -> Option<(String, String)> {
+    let (name, value) = piece.split_once('=')?;
+    let name = name.trim().to_ascii_lowercase();
+    let value = unquoted(value.trim(), is_of_file(&name));
+    Some((name, value))
+}
+
+/// A file's name that stands where the type does or behind it, since the semicolon is missing.
+fn name_in_type(first: &str) -> Option<(String, String)> {
+    let at = first.find('=')?;
+    let start = first[..at].rfind(|c: char| c.is_ascii_whitespace() || c == ',');
+    parameter(&first[start.map_or(0, |at| at + 1)..]).filter(|(name, _)| is_of_file(name))
+}
+
+/// Whether a parameter is the name of a file, or a piece of it.
+fn is_of_file(name: &str) -> bool {
+    matches!(name.split('*').next(), Some("name" | "filename"))
+}
+
 /// Joins RFC 2231 continuations (`name*0*=`, `name*1=`), decodes their charset, and decodes encoded words that
 /// broken clients put into plain parameters.
 fn joined_parameters(raw: Vec<(String, String)>) -> Vec<(String, String)> {
@@ -118,7 +136,9 @@ fn joined_parameters(raw: Vec<(String, String)>) -> Vec<(String, String)> {
             }
         }
     }
-    pieces.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+    // Of one piece in both forms the extended one counts.
+    pieces.sort_by(|a, b| (&a.0, a.1, !a.2).cmp(&(&b.0, b.1, !b.2)));
+    pieces.dedup_by(|a, b| (&a.0, a.1) == (&b.0, b.1));
     for group in pieces.chunk_by(|a, b| a.0 == b.0) {
         let mut charset = String::from("utf-8");
         let mut bytes = Vec::new();
@@ -140,8 +160,14 @@ fn joined_parameters(raw: Vec<(String, String)>) -> Vec<(String, String)> {
             }
         }
         let name = group[0].0.clone();
+        let is_extended = group.iter().any(|(_, _, extended, _)| *extended);
+        let value = match charset::decode(&bytes, Some(&charset)) {
+            // Some senders cut encoded words into pieces.
+            words if !is_extended && words.contains("=?") => decode_words(words.as_bytes()),
+            value => value,
+        };
         // Before a plain one of the same name.
-        plain.insert(0, (name, charset::decode(&bytes, Some(&charset))));
+        plain.insert(0, (name, value));
     }
     plain
 }
@@ -221,7 +247,9 @@ fn split_once_outside_quotes(text: &str, separator: u8) -> (&str, Option<&str>) 
     (text, None)
 }
 
-fn unquoted(value: &str) -> String {
+/// The value without its quotes. In the name of a file a backslash stands for itself unless a quote or another one follows:
+/// Windows senders write paths as they are.
+fn unquoted(value: &str, of_file: bool) -> String {
     let Some(inner) = value.strip_prefix('"') else {
         return value.to_owned();
     };
@@ -236,12 +264,30 @@ fn unquoted(value: &str) -> String {
             '\\' if !escaped => escaped = true,
             '"' if !escaped => break,
             _ => {
+                if escaped && of_file && !matches!(c, '"' | '\\') {
+                    out.push('\\');
+                }
                 escaped = false;
                 out.push(c);
             }
         }
     }
     out
+}
+
+/// A file's name without the folders that it lay in on the sender's machine; those of nothing else are kept.
+#[must_use]
+pub fn without_folders(name: &str) -> &str {
+    let name = name.trim();
+    let behind = |separator: &str| name.rsplit_once(separator).map(|(_, last)| last);
+    let bytes = name.as_bytes();
+    let on_drive = bytes.get(1..3) == Some(b":\\") && bytes[0].is_ascii_alphabetic();
+    let last = match bytes {
+        _ if on_drive || name.starts_with('\\') => behind("\\"),
+        [b'/', ..] => behind("/"),
+        _ => None,
+    };
+    last.filter(|last| !last.is_empty()).unwrap_or(name)
 }
 
 /// The value on one line, raw bytes otherwise.
@@ -372,6 +418,41 @@ mod tests {
     }
 
     #[test]
+    fn names_of_files_with_all_that_senders_write() {
+        let name = |value: &str| {
+            let parsed = ContentType::parse(value.as_bytes());
+            let name = parsed
+                .parameter("filename")
+                .or_else(|| parsed.parameter("name"));
+            name.map(|name| without_folders(name).to_owned())
+        };
+        for (value, expected) in [
+            (r#"x; filename="C:\TEMP\notes.png""#, "notes.png"),
+            (r#"x; filename="C:\\TEMP\\notes.png""#, "notes.png"),
+            (r#"x; filename="\\server\share\notes.png""#, "notes.png"),
+            ("x; filename=/home/a/notes.png", "notes.png"),
+            ("x; filename=\"a/b\"", "a/b"),
+            ("x; filename=\"/\"", "/"),
+            (r#"x; filename="a \"b\" c\d.doc""#, r#"a "b" c\d.doc"#),
+            (
+                "x; filename*0=\"=?UTF-8?Q?=C3=BCb\"; filename*1=\"er.doc?=\"",
+                "über.doc",
+            ),
+            ("x; filename*0=\"long \"; filename*1=\"name\"", "long name"),
+            (
+                "x; filename*0=u.doc; filename*0*=utf-8''%C3%BC.doc",
+                "ü.doc",
+            ),
+            ("application/x name=\"a b.doc\"", "a b.doc"),
+            ("application/x, name=a.doc", "a.doc"),
+            ("filename=\"a.doc\"; size=1", "a.doc"),
+        ] {
+            assert_eq!(name(value).as_deref(), Some(expected), "{value}");
+        }
+        assert_eq!(name("application/x boundary=b"), None);
+    }
+
+    #[test]
     fn encoded_words_are_decoded_together() {
         assert_eq!(
             decode_words(b"=?utf-8?Q?a=C3?= =?utf-8?Q?=A4_b?= c"),
@@ -405,7 +486,10 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = ContentType::parse(&bytes);
+            let parsed = ContentType::parse(&bytes);
+            for (_, value) in &parsed.parameters {
+                let _ = without_folders(value);
+            }
             let _ = decode_words(&bytes);
         }
     }

@@ -6,7 +6,8 @@
 
 use super::bounds::Bounds;
 use super::context::{Budget, Failure};
-use super::header::ContentType;
+use super::header::{self, ContentType};
+use super::transfer;
 use memchr::memmem::Finder;
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -64,16 +65,11 @@ impl Part {
         self.all(bytes, name).next()
     }
 
-    /// The `Content-Transfer-Encoding`, lower case, or empty.
+    /// The `Content-Transfer-Encoding`, as [`transfer::name_of`] has it.
     #[must_use]
     pub fn encoding(&self, bytes: &[u8]) -> String {
-        let raw = self
-            .first(bytes, "content-transfer-encoding")
-            .unwrap_or_default();
-        String::from_utf8_lossy(raw)
-            .trim()
-            .trim_matches('"')
-            .to_ascii_lowercase()
+        let raw = self.first(bytes, "content-transfer-encoding");
+        transfer::name_of(raw.unwrap_or_default())
     }
 
     /// The file name by `Content-Disposition` or `Content-Type`, decoded; empty if there is none.
@@ -83,8 +79,8 @@ impl Part {
         by_disposition
             .and_then(|disposition| disposition.parameter("filename"))
             .or_else(|| self.content_type.parameter("name"))
+            .map(header::without_folders)
             .unwrap_or_default()
-            .trim()
     }
 
     /// True for a multipart, whether or not its parts were found.

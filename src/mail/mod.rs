@@ -6,6 +6,7 @@
 pub mod address;
 pub mod bounds;
 pub mod charset;
+mod collision;
 pub mod context;
 pub mod date;
 pub mod digest;
@@ -19,6 +20,7 @@ pub mod legacy;
 pub mod mbox;
 pub mod mime;
 pub mod model;
+pub mod msg;
 pub mod openpgp;
 mod outside;
 pub mod rendition;

@@ -5,7 +5,7 @@
 //! `HP-Outer: Name: value`, so that both can be read from a message that is valid with one `Subject`.
 
 use super::mime::{Field, Part};
-use super::{sniff, transfer};
+use super::{collision, sniff, transfer};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
@@ -100,7 +100,16 @@ fn around(prefix: &[u8], mut body: Vec<u8>, from: usize, suffix: &[u8]) -> Vec<u
 
 /// Replaces `part` of `bytes` by the entity `inner`: the content fields and the body are the inner one's. With
 /// `message`, the part is a whole message, whose own fields give way to the inner ones of the same name.
-pub fn replace_entity(bytes: &[u8], part: &Part, inner: Vec<u8>, message: bool, edits: &mut Edits) {
+pub fn replace_entity(
+    bytes: &[u8],
+    part: &Part,
+    mut inner: Vec<u8>,
+    message: bool,
+    edits: &mut Edits,
+) {
+    if let Some(delimiter) = collision::delimiter_of(bytes, part).filter(|_| !message) {
+        inner = collision::apart(inner, delimiter);
+    }
     let inner_part = super::mime::header_of(&inner);
     let line_end = line_end_of(&bytes[part.span.start..part.body.start]);
     let name = |bytes: &[u8], field: &Field| {
@@ -192,7 +201,9 @@ pub fn replace_text(bytes: &[u8], part: &Part, text: &[u8], edits: &mut Edits) {
         wide if wide.starts_with("utf-16") => false,
         _ => text.is_ascii() || !is_utf8,
     };
-    let seven_bit = transfer::is_seven_bit(text);
+    let ends_part = collision::delimiter_of(bytes, part)
+        .is_some_and(|delimiter| collision::is_in(text, delimiter));
+    let seven_bit = transfer::is_seven_bit(text) && !ends_part;
     if !label_fits {
         for field in named(bytes, part, "content-type") {
             edits.replace(field.span.clone(), Vec::new());
@@ -203,7 +214,9 @@ pub fn replace_text(bytes: &[u8], part: &Part, text: &[u8], edits: &mut Edits) {
             "text/plain".into()
         };
         let charset = if is_utf8 { "utf-8" } else { "windows-1252" };
-        let field = format!("Content-Type: {essence}; charset={charset}{line_end}");
+        let name = part.content_type.parameter("name").unwrap_or_default();
+        let name = name_parameter("name", name);
+        let field = format!("Content-Type: {essence}; charset={charset}{name}{line_end}");
         edits.replace(part.head_end..part.head_end, field.into_bytes());
     }
     set_encoding(
@@ -222,7 +235,8 @@ pub fn replace_text(bytes: &[u8], part: &Part, text: &[u8], edits: &mut Edits) {
 }
 
 fn set_encoding(bytes: &[u8], part: &Part, encoding: &str, line_end: &str, edits: &mut Edits) {
-    if part.encoding(bytes) == encoding {
+    let declared = part.first(bytes, "content-transfer-encoding");
+    if declared.is_some_and(|value| value.trim_ascii().eq_ignore_ascii_case(encoding.as_bytes())) {
         return;
     }
     for field in named(bytes, part, "content-transfer-encoding") {
@@ -250,22 +264,72 @@ pub fn as_entity(plaintext: Vec<u8>) -> Vec<u8> {
     {
         return plaintext;
     }
-    if !sniff::is_text(&plaintext) {
-        return as_file(&plaintext, "");
+    if sniff::is_text(&plaintext) || is_utf16(&plaintext) {
+        as_text(&plaintext, None)
+    } else {
+        as_file(&plaintext, "")
     }
-    let charset = match std::str::from_utf8(&plaintext) {
-        Ok(_) => "utf-8",
-        Err(_) => "windows-1252",
-    };
-    let mut out = format!("Content-Type: text/plain; charset={charset}\r\n").into_bytes();
-    if transfer::is_seven_bit(&plaintext) {
+}
+
+/// A MIME entity of this text, whatever it begins with; in `charset` if it is given, else in what it looks like.
+#[must_use]
+pub fn as_text(text: &[u8], charset: Option<&str>) -> Vec<u8> {
+    let named = charset.map(|charset| format!("text/plain; charset={charset}"));
+    let kind = named.unwrap_or_else(|| type_of_text(text).to_owned());
+    let mut out = format!("Content-Type: {kind}\r\n").into_bytes();
+    if transfer::is_seven_bit(text) {
         out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(&plaintext);
+        out.extend_from_slice(text);
     } else {
         out.extend_from_slice(b"Content-Transfer-Encoding: base64\r\n\r\n");
-        out.extend_from_slice(transfer::to_base64(&plaintext, "\r\n").as_bytes());
+        out.extend_from_slice(transfer::to_base64(text, "\r\n").as_bytes());
     }
     out
+}
+
+/// A MIME entity that holds `mail` as an attached message, made of the file called `name`.
+#[must_use]
+pub fn as_message(mail: Vec<u8>, name: &str) -> Vec<u8> {
+    let mut out = b"Content-Type: message/rfc822\r\nContent-Disposition: attachment".to_vec();
+    out.extend_from_slice(name_parameter("filename", name).as_bytes());
+    out.extend_from_slice(b"\r\n\r\n");
+    out.extend(mail);
+    out
+}
+
+/// A `multipart/mixed` of these entities.
+#[must_use]
+pub fn as_mixed(parts: &[Vec<u8>]) -> Vec<u8> {
+    let digest = crate::id::Digest::of(&parts.concat()).to_string();
+    let boundary = format!("=_opened_{}", &digest[..32]);
+    let mut out =
+        format!("Content-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\n").into_bytes();
+    for part in parts {
+        out.extend_from_slice(format!("--{boundary}\r\n").as_bytes());
+        out.extend_from_slice(part);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+    out
+}
+
+/// Whether text begins with the mark of UTF-16, as Windows saves it.
+fn is_utf16(text: &[u8]) -> bool {
+    matches!(text, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) && text.len().is_multiple_of(2)
+}
+
+/// The media type of text that nobody named. XML says itself in which charset it is.
+fn type_of_text(text: &[u8]) -> &'static str {
+    let unmarked = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    if unmarked.starts_with(b"<?xml") {
+        "application/xml"
+    } else if is_utf16(text) {
+        "text/plain; charset=utf-16"
+    } else if std::str::from_utf8(text).is_ok() {
+        "text/plain; charset=utf-8"
+    } else {
+        "text/plain; charset=windows-1252"
+    }
 }
 
 /// A MIME entity that holds `content` as an attached file called `name` (or nothing).
@@ -278,7 +342,7 @@ fn file_as(content: &[u8], name: &str, disposition: &str) -> Vec<u8> {
     let mut out = format!("Content-Type: {}\r\n", type_of(name, content));
     out.push_str("Content-Transfer-Encoding: base64\r\nContent-Disposition: ");
     out.push_str(disposition);
-    out.push_str(&file_name_parameter(name));
+    out.push_str(&name_parameter("filename", name));
     out.push_str("\r\n\r\n");
     out.push_str(&transfer::to_base64(content, "\r\n"));
     out.into_bytes()
@@ -300,8 +364,8 @@ pub fn as_same_file(bytes: &[u8], part: &Part, content: &[u8], name: &str) -> Ve
     out
 }
 
-/// `; filename="…"`, by RFC 2231 where the name is not plain ASCII; empty without a name.
-fn file_name_parameter(name: &str) -> String {
+/// `; filename="…"` with this `key`, by RFC 2231 where the name is not plain ASCII; empty without a name.
+fn name_parameter(key: &str, name: &str) -> String {
     if name.is_empty() {
         return String::new();
     }
@@ -309,7 +373,7 @@ fn file_name_parameter(name: &str) -> String {
         .bytes()
         .all(|byte| (32..127).contains(&byte) && byte != b'"' && byte != b'\\')
     {
-        return format!("; filename=\"{name}\"");
+        return format!("; {key}=\"{name}\"");
     }
     let encoded: String = name
         .bytes()
@@ -320,7 +384,7 @@ fn file_name_parameter(name: &str) -> String {
             _ => format!("%{byte:02X}"),
         })
         .collect();
-    format!("; filename*=utf-8''{encoded}")
+    format!("; {key}*=utf-8''{encoded}")
 }
 
 /// The media type of a file by its name, else by whether it is text.

@@ -4,7 +4,6 @@ use super::openpgp::packets::{packets, tag};
 use super::openpgp::{altered, armor};
 use super::transfer;
 use memchr::memmem::Finder;
-use std::ops::Range;
 use std::sync::LazyLock;
 
 /// Bytes looked at to recognise text or a header block.
@@ -115,20 +114,6 @@ pub fn is_cms_text(body: &[u8], encoding: &str) -> bool {
 /// Finds where PEM begins. To make what finds it costs more than to look through a short mail.
 pub static PEM: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"-----BEGIN "));
 
-/// The first PEM in a text that holds CMS, whatever its label says: where it lies, and what is in it.
-#[must_use]
-pub fn pem_cms_in(text: &[u8]) -> Option<(Range<usize>, Vec<u8>)> {
-    const MOST_BLOCKS: usize = 20;
-    let starts = PEM.find_iter(text).take(MOST_BLOCKS);
-    let mut starts = starts.filter(|&at| at == 0 || text[at - 1] == b'\n');
-    starts.find_map(|start| {
-        let length = memchr::memmem::find(&text[start..], b"\n-----END ")? + 1;
-        let end = super::mime::line_at(text, start + length).1;
-        let ber = super::smime::decode_container(&text[start..end])?;
-        Some((start..end, ber))
-    })
-}
-
 /// True if `bytes` begin with an OpenPGP packet that may begin a message or a signature, with a sane header. Wrapped
 /// session keys of versions that are not known here may come first.
 #[must_use]
@@ -232,7 +217,7 @@ fn packet_start(bytes: &[u8]) -> Option<(u8, &[u8])> {
 pub fn openpgp_in(body: &[u8], encoding: &str, label: &str) -> Option<Vec<u8>> {
     let declared = transfer::decode(body, encoding);
     let unquoted = || {
-        let mentioned = transfer::contains(body, "quoted-printable", &armor::MARKS);
+        let mentioned = transfer::contains(body, "quoted-printable", &[&armor::MARKS]);
         mentioned
             .then(|| armored(&transfer::quoted_printable(body), label))
             .flatten()

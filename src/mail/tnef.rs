@@ -1,7 +1,7 @@
 //! `winmail.dat`: Outlook's Transport Neutral Encapsulation (MS-OXTNEF). Only what a reader would want: the text
 //! and the attachments. A bounded reader of flat attribute streams; nested messages are attachments.
 
-use super::rendition::as_file;
+use super::rendition::{as_file, as_mixed};
 use super::rtf;
 
 /// Attachments and properties looked at in one file.
@@ -85,17 +85,7 @@ pub fn as_entity(contents: &Contents) -> Vec<u8> {
             .iter()
             .map(|(name, content)| as_file(content, name)),
     );
-    let digest = crate::id::Digest::of(&parts.concat()).to_string();
-    let boundary = format!("=_tnef_{}", &digest[..32]);
-    let mut out =
-        format!("Content-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\n").into_bytes();
-    for part in parts {
-        out.extend_from_slice(format!("--{boundary}\r\n").as_bytes());
-        out.extend_from_slice(&part);
-        out.extend_from_slice(b"\r\n");
-    }
-    out.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-    out
+    as_mixed(&parts)
 }
 
 /// One attribute: level, id, length, data, checksum.

@@ -3,15 +3,35 @@
 use memchr::memmem::Finder;
 use std::borrow::Cow;
 
-/// Decodes by the encoding's lower-case name; unknown names and identity encodings give the bytes as they are.
+/// The name of the encoding that a field's value says, in lower case: comments, parameters and quotes are no part of it,
+/// and hyphens are where senders leave them out. Empty if there is none.
+#[must_use]
+pub fn name_of(value: &[u8]) -> String {
+    let value = String::from_utf8_lossy(value).to_ascii_lowercase();
+    let name = value
+        .split(['(', ';', ','])
+        .map(|piece| piece.trim_matches(|c: char| c.is_whitespace() || c == '"'))
+        .find(|piece| !piece.is_empty())
+        .unwrap_or_default();
+    let letters: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    let known = match letters.as_str() {
+        "base64" => "base64",
+        "quotedprintable" => "quoted-printable",
+        "uuencode" | "uue" | "xuuencode" | "xuue" => "x-uuencode",
+        "7bit" => "7bit",
+        "8bit" => "8bit",
+        _ => name,
+    };
+    known.to_owned()
+}
+
+/// Decodes by the encoding's name, as [`name_of`] has it; unknown names and identity encodings give the bytes as they are.
 #[must_use]
 pub fn decode<'a>(body: &'a [u8], encoding: &str) -> Cow<'a, [u8]> {
     match encoding {
         "base64" => Cow::Owned(base64(body)),
         "quoted-printable" => Cow::Owned(quoted_printable(body)),
-        "x-uuencode" | "uuencode" | "x-uue" => {
-            uudecode(body).map_or(Cow::Borrowed(body), Cow::Owned)
-        }
+        "x-uuencode" => uudecode(body).map_or(Cow::Borrowed(body), Cow::Owned),
         _ => Cow::Borrowed(body),
     }
 }
@@ -132,10 +152,13 @@ const WINDOW: usize = 1 << 20;
 /// Appends what a line holds; false if the text ends before it.
 type DecodeLine = Box<dyn FnMut(&[u8], &mut Vec<u8>) -> bool>;
 
-/// Whether the needle of `finder`, which is not empty, is anywhere in the decoded body. A large body is never there decoded
-/// as a whole.
+/// Whether a needle of these `finders`, none of which is empty, is anywhere in the decoded body. A large body is never
+/// there decoded as a whole.
 #[must_use]
-pub fn contains(body: &[u8], encoding: &str, finder: &Finder<'_>) -> bool {
+pub fn contains(body: &[u8], encoding: &str, finders: &[&Finder<'_>]) -> bool {
+    let is_in = |text: &[u8]| finders.iter().any(|finder| finder.find(text).is_some());
+    let needles = finders.iter().map(|finder| finder.needle().len());
+    let longest = needles.max().unwrap_or_default();
     let mut window = Vec::new();
     let mut decode_line: DecodeLine = match encoding {
         "base64" => {
@@ -146,20 +169,20 @@ pub fn contains(body: &[u8], encoding: &str, finder: &Finder<'_>) -> bool {
             quoted_line(line, out);
             true
         }),
-        _ => return finder.find(&decode(body, encoding)).is_some(),
+        _ => return is_in(&decode(body, encoding)),
     };
     for line in body.split_inclusive(|&byte| byte == b'\n') {
         if !decode_line(line, &mut window) {
             break;
         }
         if window.len() >= WINDOW {
-            if finder.find(&window).is_some() {
+            if is_in(&window) {
                 return true;
             }
-            window.drain(..window.len() - finder.needle().len());
+            window.drain(..window.len() - longest);
         }
     }
-    finder.find(&window).is_some()
+    is_in(&window)
 }
 
 /// Appends a line of whole groups, as nearly all are; false, and nothing appended, if it is not one.
@@ -307,6 +330,24 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
+    fn encodings_are_known_by_the_names_that_senders_write() {
+        for (value, name) in [
+            (" Base64\r\n", "base64"),
+            ("base64;", "base64"),
+            ("\"base64\"", "base64"),
+            ("base64 (seven bits)", "base64"),
+            ("Quoted Printable ;", "quoted-printable"),
+            ("quoted_printable", "quoted-printable"),
+            ("x-uue", "x-uuencode"),
+            ("7-bit", "7bit"),
+            ("text/html; charset=x", "text/html"),
+            ("", ""),
+        ] {
+            assert_eq!(name_of(value.as_bytes()), name, "{value}");
+        }
+    }
+
+    #[test]
     fn what_senders_and_gateways_made_of_it() {
         assert_eq!(base64(b"aGVs\r\nbG8\r\n"), b"hello");
         assert_eq!(
@@ -395,10 +436,10 @@ mod tests {
                 "quoted-printable" => long.chunks(70).flat_map(|line| [line, b"=\n"].concat()).collect(),
                 _ => long,
             };
-            prop_assert!(encoding == "quoted-printable" || contains(&body, &encoding, &Finder::new(needle)));
+            prop_assert!(encoding == "quoted-printable" || contains(&body, &encoding, &[&Finder::new(needle)]));
             let decoded = decode(&body, &encoding);
-            prop_assert_eq!(contains(&body, &encoding, &Finder::new(needle)), memchr::memmem::find(&decoded, needle).is_some());
-            prop_assert!(!contains(&body, &encoding, &Finder::new(b"no such text in it")));
+            prop_assert_eq!(contains(&body, &encoding, &[&Finder::new(needle)]), memchr::memmem::find(&decoded, needle).is_some());
+            prop_assert!(!contains(&body, &encoding, &[&Finder::new(b"no such text in it")]));
         }
 
         #[test]

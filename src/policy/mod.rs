@@ -1,6 +1,7 @@
 //! The reviewed policy file: officers, thresholds, algorithms, retention. Text goes in, a
 //! [`ValidPolicy`] comes out, and nothing else makes one.
 
+mod changes;
 mod journal;
 mod names;
 mod parse;
@@ -13,6 +14,7 @@ use crate::mail::context::OpenPolicy;
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use changes::changes;
 pub use journal::JournalPolicy;
 pub use trust::{Trusted, Vouched};
 

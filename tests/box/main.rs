@@ -14,6 +14,7 @@ mod keys;
 mod pages;
 mod parent;
 mod people;
+mod policy;
 mod reading;
 mod recovery;
 mod release;

@@ -2,9 +2,11 @@
 
 use crate::support::disk::Disk;
 use crate::support::{TestBox, numbered_mail, text};
+use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// What a child's restart and a stop may take, on a slow machine, while another child is kept from starting.
@@ -163,4 +165,38 @@ fn nothing_in_the_data_folder_is_open_to_others_but_its_sockets() {
     }
     assert!(seen > 30, "{seen}");
     assert_eq!(data.metadata().expect("metadata").mode() & 0o777, 0o711);
+}
+
+// E3: a child that begins while its parent opens the TPM keeps nothing of it.
+#[test]
+fn a_child_keeps_nothing_that_its_parent_had_open() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = folder.path().join("open");
+    fs::write(&open, "").expect("a file");
+    let script = format!("exec 9<{} && exec \"$0\" worker", open.display());
+    let mut worker = Command::new("sh")
+        .args(["-c", &script, env!("CARGO_BIN_EXE_strongroom")])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("a worker");
+    let process = Path::new("/proc").join(worker.id().to_string());
+    let is_worker = || {
+        fs::read(process.join("cmdline"))
+            .is_ok_and(|line| line.ends_with(b"worker\0") && !line.starts_with(b"sh"))
+    };
+    let has_it = || {
+        let files = fs::read_dir(process.join("fd")).expect("its files");
+        let mut targets = files.flatten().map(|file| fs::read_link(file.path()));
+        targets.any(|target| target.is_ok_and(|target| target == open))
+    };
+    let since = Instant::now();
+    while !is_worker() || has_it() {
+        assert!(
+            since.elapsed() < Duration::from_secs(60),
+            "it is still open"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    drop(worker.stdin.take());
+    worker.wait().expect("it ends");
 }

@@ -14,18 +14,18 @@ use strongroom::ledger::{Event, Head, Ledger};
 use strongroom::time::{Clock, SystemClock};
 use strongroom::tpm::Tpm;
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     let _ = fs::remove_dir_all(to);
     let done = Command::new("cp").arg("-a").args([from, to]).status();
     assert!(done.expect("cp").success());
 }
 
-fn ledger(data: &Path) -> Ledger {
+pub fn ledger(data: &Path) -> Ledger {
     let file = DataFolder::at(data).tpm().expect("tpm.json");
     Ledger::open(&data.join("ledger"), &file.ledger).expect("a ledger")
 }
 
-fn append(data: &Path, event: Event) {
+pub fn append(data: &Path, event: Event) {
     let mut ledger = ledger(data);
     ledger
         .append(SystemClock.now(), vec![event])
@@ -70,7 +70,7 @@ fn next_step(data: &Path, (counter, absorbed): (u64, Digest)) -> Event {
     }
 }
 
-fn assert_refused(box_: &mut TestBox, why: &str) {
+pub fn assert_refused(box_: &mut TestBox, why: &str) {
     box_.start_only();
     let mut said = String::new();
     box_.wait_until(why, || {
@@ -284,7 +284,7 @@ fn another_policy_is_refused_and_every_altered_file_is_named_while_the_box_runs(
     let policy = box_.data().join("policy.toml");
     let founding = fs::read_to_string(&policy).expect("a policy");
     fs::write(&policy, format!("{founding}\n# altered\n")).expect("written");
-    assert_refused(&mut box_, "is not the policy that this box was founded on");
+    assert_refused(&mut box_, "is not the policy in force");
     fs::write(&policy, founding).expect("written");
     box_.start();
     box_.ok("verify");

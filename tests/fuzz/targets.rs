@@ -13,7 +13,7 @@ use strongroom::mail::context::{
 };
 use strongroom::mail::openpgp::{armor, cleartext, packets};
 use strongroom::mail::smime::ber::Element;
-use strongroom::mail::{self, Bounds, address, date, header, journal, mbox, mime, text, tnef};
+use strongroom::mail::{self, Bounds, address, date, header, journal, mbox, mime, msg, text, tnef};
 use strongroom::policy::ValidPolicy;
 use strongroom::search::Query;
 use strongroom::secret::SecretBytes;
@@ -23,7 +23,7 @@ use strongroom::time::Timestamp;
 pub type Target = fn(&[u8]);
 
 /// All of them, by name.
-pub const ALL: [(&str, Target); 16] = [
+pub const ALL: [(&str, Target); 17] = [
     ("mail", whole_mail),
     ("ber", ber),
     ("cms", cms),
@@ -34,6 +34,7 @@ pub const ALL: [(&str, Target); 16] = [
     ("headers", headers),
     ("journal", journal_report),
     ("tnef", winmail),
+    ("msg", saved_by_outlook),
     ("mbox", mailbox_file),
     ("text", searchable_text),
     ("keys", private_keys),
@@ -183,6 +184,10 @@ fn journal_report(input: &[u8]) {
 
 fn winmail(input: &[u8]) {
     let _ = tnef::parse(input);
+}
+
+fn saved_by_outlook(input: &[u8]) {
+    let _ = msg::as_mail(input);
 }
 
 fn mailbox_file(input: &[u8]) {

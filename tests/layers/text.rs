@@ -9,7 +9,7 @@ use strongroom::mail::openpgp::armor;
 use strongroom::mail::openpgp::packets::{framed, packets as split, tag};
 
 /// The text with the signature of our key, in the cleartext framework.
-fn clear_signed(text: &str) -> String {
+pub(super) fn clear_signed(text: &str) -> String {
     let policy = StandardPolicy::new();
     let mut keys = OURS.cert.keys().with_policy(&policy, None).secret();
     let key = keys.by_ref().find(|key| key.for_signing()).unwrap();
@@ -73,6 +73,22 @@ fn clear_signed_text_inside_is_told_once_with_what_it_covers() {
     let (cut, _) = signed.split_once("-----BEGIN PGP SIGNATURE").unwrap();
     let opened = open(cut.as_bytes());
     assert_eq!(opened.signatures[0].verdict, Verdict::Invalid);
+}
+
+#[test]
+fn a_clear_signed_text_that_is_signed_again_is_judged_by_the_outer_signature() {
+    let inner = clear_signed("the signed words\n");
+    let outer = clear_signed(&inner);
+    assert!(
+        outer.contains("\n- -----BEGIN PGP SIGNATURE-----"),
+        "{outer}"
+    );
+    for text in [outer.clone(), outer.replace('\n', "\r\n")] {
+        let found = open(text.as_bytes()).signatures;
+        let told: Vec<_> = found.iter().map(|one| (one.verdict, one.scope)).collect();
+        // Checked, were the key here.
+        assert_eq!(told, [(Verdict::UnknownSigner, Scope::Whole)], "{text}");
+    }
 }
 
 #[test]
@@ -214,6 +230,16 @@ fn html_that_was_encrypted_in_html_stays_html() {
 }
 
 #[test]
+fn a_byte_order_mark_before_an_encrypted_entity_hides_nothing() {
+    let inner = "\u{feff}Content-Type: text/html; charset=utf-8\n\n<b>gr\u{f6}\u{df}e</b>\n";
+    for message in [pgp_mime(inner), armored(inner)] {
+        let opened = open(message.as_bytes());
+        assert!(!rendition(&opened).contains('\u{feff}'), "{message}");
+        assert_eq!(opened.text.body, "größe", "{message}");
+    }
+}
+
+#[test]
 fn html_still_finds_a_picture_that_was_encrypted() {
     let picture = data_encoding::BASE64_MIME.encode(&packets("\u{1}picture"));
     let head =
@@ -260,8 +286,6 @@ fn text_around_a_block_keeps_its_charset_and_so_does_the_block() {
 fn of_an_entity_in_a_text_the_text_is_shown() {
     let entity = "Content-Type: text/plain; charset=iso-8859-1\nContent-Transfer-Encoding: quoted-printable\n\ngr=F6=DFe\n";
     let mail = format!("From: a@x\n\nhello\n{}\nlist footer\n", armored(entity));
-    let text = rendition(&open(mail.as_bytes()));
-    assert!(!text.contains("quoted-printable"), "{text}");
     assert_eq!(
         open(mail.as_bytes()).text.body,
         "hello\ngröße\n\nlist footer"
@@ -296,4 +320,59 @@ fn a_quoted_mail_is_text_and_not_the_mail() {
     }
     assert!(file("encrypted.asc", quoted).contains("filename=\"encrypted\""));
     assert!(file("encrypted.asc", INNER).contains("\nContent-Type: text/plain\n\nthe secret word"));
+}
+
+#[test]
+fn encrypted_text_without_a_header_is_named_by_what_it_is() {
+    let invoice = "<?xml version=\"1.0\"?>\n<ubl:Invoice xmlns:ubl=\"urn:oasis:names:specification:ubl:schema:xsd:Invoice-2\"><cbc:ID>NUMBER77</cbc:ID></ubl:Invoice>\n";
+    let opened = open(pgp_mime(invoice).as_bytes());
+    assert!(rendition(&opened).contains("Content-Type: application/xml\n"));
+    assert!(opened.text.notes[0].starts_with("e-invoice EN 16931 (UBL)"));
+    let wide: Vec<u8> = "\u{feff}wide words\r\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let entity = strongroom::mail::rendition::as_entity(wide);
+    assert!(entity.starts_with(b"Content-Type: text/plain; charset=utf-16\r\n"));
+}
+
+#[test]
+fn a_file_of_apple_mail_is_the_message_in_it() {
+    let mail = format!("From: a@x.example\nSubject: s\n{}", pgp_mime(INNER));
+    let list = "<?xml version=\"1.0\"?>\n<plist><dict/></plist>\n";
+    let opened = open(format!("{:<10}\n{mail}{list}", mail.len()).as_bytes());
+    assert_eq!(opened.outcome, Outcome::Opened);
+    assert_eq!(opened.text.subject, "s");
+    assert!(!rendition(&opened).contains("plist"));
+    // Nothing that only begins with a number.
+    for text in [
+        format!("{}\n{mail}", mail.len()),
+        format!("9999\n{mail}{list}"),
+    ] {
+        assert_ne!(open(text.as_bytes()).text.subject, "s", "{text}");
+    }
+}
+
+#[test]
+fn what_is_opened_does_not_end_the_part_that_it_is_put_into() {
+    let nested =
+        "Content-Type: multipart/mixed; boundary=m\n\n--m\n\nfirst\n--m\n\nsecond\n--m--\n";
+    let quoted = "Content-Type: text/plain\n\nfirst\n--m\nsecond\n";
+    let text = "first\n--m--\nsecond\n";
+    for part in [
+        pgp_mime(nested),
+        pgp_mime(quoted),
+        format!("\n{}", armored(text)),
+    ] {
+        let mail = format!(
+            "Content-Type: multipart/mixed; boundary=m\n\n--m\n\nhead\n--m\n{part}\n--m\n\nfooter\n--m--\n"
+        );
+        let opened = open(mail.as_bytes());
+        let text = rendition(&opened);
+        let delimiters = text.lines().filter(|line| matches!(*line, "--m" | "--m--"));
+        assert_eq!(delimiters.count(), 4, "{text}");
+        for word in ["head", "first", "second", "footer"] {
+            assert!(opened.text.body.contains(word), "{text}");
+        }
+    }
 }

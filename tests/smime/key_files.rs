@@ -173,3 +173,74 @@ fn stored_keys_come_back() {
     assert_eq!(again.info(), ring.keys().next().unwrap().info());
     assert!(again.info().dual_use);
 }
+
+/// The names of the keys that `inspect` and that escrow take, the problems where there is none.
+fn taken(file: &[u8]) -> [Vec<String>; 2] {
+    let passphrases = || vec![SecretBytes::from("geheim".to_owned())];
+    let loaded = strongroom::escrow::load(file, &passphrases(), &Default::default());
+    let keys = loaded.keys.iter().map(|key| key.info().name.clone());
+    let problems = loaded.problems.iter().map(ToString::to_string);
+    let escrowed = strongroom::escrow::offer::load_for_escrow(file, &passphrases(), &[]);
+    let escrowed = escrowed.into_iter().map(|result| {
+        result.map_or_else(|problem| problem.to_string(), |key| key.info().name.clone())
+    });
+    [keys.chain(problems).collect(), escrowed.collect()]
+}
+
+#[test]
+fn keys_are_read_as_text_software_leaves_them() {
+    let folder = Folder::new();
+    folder.identity("rsa", "rsa:2048", "");
+    folder.must("pkcs12 -export -inkey rsa.key -in rsa.crt -passout pass:geheim -out p");
+    folder.must("pkcs12 -in p -nodes -passin pass:geheim -out bags");
+    let base64 = data_encoding::BASE64_MIME.encode(&folder.read("p"));
+    let framed =
+        |label: &str| format!("-----BEGIN {label}-----\n{base64}\n-----END {label}-----\n");
+    let mut files = vec![base64.clone(), base64.replace("\r\n", "")];
+    files.extend(
+        [
+            "PKCS12",
+            "PKCS #12",
+            "PFX",
+            "CERTIFICATE",
+            "ENCRYPTED PRIVATE KEY",
+        ]
+        .map(framed),
+    );
+    files.push(framed("PFX").replace("END PFX", "END PKCS12"));
+    let pem = String::from_utf8(folder.read("bags")).unwrap();
+    for pem in [pem, String::from_utf8(folder.read("rsa.pem")).unwrap()] {
+        files.push(pem.replace('\n', "\r"));
+        files.extend(["> ", "   "].map(|mark| {
+            let lines = pem.lines().map(|line| format!("{mark}{line}\n"));
+            lines.collect()
+        }));
+        files.push(pem);
+    }
+    let good = ["CN=rsa, emailAddress=rsa@example.org".to_owned()];
+    for file in files {
+        let wide = |unit: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            let marked = format!("\u{feff}{file}");
+            marked.encode_utf16().flat_map(unit).collect()
+        };
+        for bytes in [
+            file.clone().into_bytes(),
+            wide(u16::to_le_bytes),
+            wide(u16::to_be_bytes),
+        ] {
+            assert_eq!(taken(&bytes), [&good, &good], "{file}");
+        }
+    }
+}
+
+#[test]
+fn ssh_keys_are_refused_by_name() {
+    for file in [
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
+        "PuTTY-User-Key-File-3: ssh-ed25519\r\nEncryption: none\r\nComment: a\r\n",
+        "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nP2/56wAAAf==\n---- END SSH2 ENCRYPTED PRIVATE KEY ----\n",
+    ] {
+        let reason = "unsupported: an SSH key, which is for no mail".to_owned();
+        assert_eq!(taken(file.as_bytes()), [[reason.clone()], [reason]]);
+    }
+}

@@ -7,6 +7,7 @@ mod built;
 mod gpgsm;
 mod key_files;
 mod limits;
+mod odd_places;
 mod openssl_encrypted;
 mod openssl_signed;
 mod other_writers;

@@ -206,9 +206,6 @@ pub enum CeremonyCommandError {
         /// What is there.
         actual: u64,
     },
-    /// The policy at hand is not the keyring's.
-    #[error("{} is not the policy this box was founded on: its SHA-256 differs from the keyring's; put a copy from a backup in its place", .0.display())]
-    OtherPolicy(PathBuf),
     /// An unforeseen file in the backup.
     #[error("{} is neither file nor folder; a backup holds nothing else", .0.display())]
     StrangeFile(PathBuf),

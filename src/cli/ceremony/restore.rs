@@ -12,7 +12,6 @@ use crate::id::{BoxId, Digest};
 use crate::keyring::{StaticCapsule, TreeHead, box_secret};
 use crate::ledger::{Event, Head, Ledger};
 use crate::officer::OfficerKey;
-use crate::policy::ValidPolicy;
 use crate::time::Clock;
 use crate::tpm::{Tpm, TpmError};
 use serde::Serialize;
@@ -159,7 +158,7 @@ fn decide_in(
     let old_tpm = work.tpm()?;
     let ledger = Ledger::open(&work.join(boxfiles::LEDGER), &old_tpm.ledger)?;
     let opened = gather(work, &ledger, &request.officers, narrator)?;
-    let policy = policy_of(work, &opened)?;
+    let policy = work.policy_in_force(opened.keyring().policy)?;
     if let Some(pcr) = policy.cap_pcr()
         && tpm.is_capped(&old_tpm.sealed_secret, pcr)?
     {
@@ -263,17 +262,6 @@ fn with_vault(work: &DataFolder, ledger: &Ledger) -> Result<(), CeremonyCommandE
         }
     }
     Ok(())
-}
-
-fn policy_of(work: &DataFolder, opened: &Opened) -> Result<ValidPolicy, CeremonyCommandError> {
-    let policy = work.policy()?;
-    if policy.digest() == opened.keyring().policy {
-        Ok(policy)
-    } else {
-        Err(CeremonyCommandError::OtherPolicy(
-            work.join(boxfiles::POLICY),
-        ))
-    }
 }
 
 /// Compares the ledger at hand with what the capsule has seen, and shows both.

@@ -1,32 +1,28 @@
 //! Charsets of old mail that the WHATWG list lacks or refuses.
 
-use encoding_rs::{EUC_KR, GBK};
-
-/// The upper half of DOS code page 437.
-const CP437: &str = "\
-    ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐\
-    └┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
-/// The upper half of DOS code page 850.
-const CP850: &str = "\
-    ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜø£Ø×ƒáíóúñÑªº¿®¬½¼¡«»░▒▓│┤ÁÂÀ©╣║╗╝¢¥┐\
-    └┴┬├─┼ãÃ╚╔╩╦╠═╬¤ðÐÊËÈıÍÎÏ┘┌█▄¦Ì▀ÓßÔÒõÕµþÞÚÛÙýÝ¯´\u{ad}±‗¾¶§÷¸°¨·¹³²■\u{a0}";
+use super::code_pages;
+use encoding_rs::{EUC_KR, Encoding, GBK, UTF_16BE, UTF_16LE};
 
 /// Decodes `bytes` if `label` (lower case) is one of these charsets.
 pub fn decode(bytes: &[u8], label: &str) -> Option<String> {
     Some(match label {
-        "utf-7" | "unicode-1-1-utf-7" | "csutf7" => utf7(bytes),
+        "utf-7" | "unicode-1-1-utf-7" | "unicode-2-0-utf-7" | "x-unicode-2-0-utf-7" | "csutf7" => {
+            utf7(bytes)
+        }
+        "utf-16" | "ucs-2" | "iso-10646-ucs-2" | "csunicode" => utf16(bytes),
         "utf-32" | "utf-32be" | "utf-32le" | "ucs-4" | "iso-10646-ucs-4" => {
             utf32(bytes, label.ends_with("le"))
         }
-        "iso-2022-kr" | "csiso2022kr" => iso_2022_kr(bytes),
+        "iso-2022-kr" | "csiso2022kr" if bytes.is_ascii() => iso_2022_kr(bytes),
+        "iso-2022-cn" | "iso-2022-cn-ext" if bytes.is_ascii() => {
+            iso_2022_shifted(bytes, b"$)A", GBK)
+        }
         "hz-gb-2312" | "hz" => hz(bytes),
-        "cp437" | "ibm437" | "437" | "cspc8codepage437" => code_page(bytes, CP437),
-        "cp850" | "ibm850" | "850" | "cspc850multilingual" => code_page(bytes, CP850),
-        _ => return None,
+        other => code_page(bytes, code_pages::upper_half(other)?),
     })
 }
 
-/// UTF-7 (RFC 2152). Wrong sequences become U+FFFD.
+/// UTF-7 (RFC 2152). What is no sequence of it stays as it is: text in which a plus sign is one is called UTF-7 too.
 fn utf7(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     let mut at = 0;
@@ -45,25 +41,43 @@ fn utf7(bytes: &[u8]) -> String {
             .iter()
             .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
             .count();
-        let shifted = &bytes[at..at + length];
-        at += length;
-        let ended = bytes.get(at) == Some(&b'-');
-        if shifted.is_empty() {
-            out.push('+');
-        } else {
-            push_utf16(shifted, &mut out);
+        let sequence = &bytes[at..at + length];
+        match shifted_text(sequence) {
+            Some(text) => {
+                out.push_str(&text);
+                at += length + usize::from(bytes.get(at + length) == Some(&b'-'));
+            }
+            None => out.push('+'),
         }
-        at += usize::from(ended);
     }
     out
 }
 
-fn push_utf16(base64: &[u8], out: &mut String) {
-    let bytes = crate::mail::transfer::base64(base64);
+/// What stands between a plus sign and the end of its sequence; `None` if it is not UTF-16 in base64.
+fn shifted_text(sequence: &[u8]) -> Option<String> {
+    if sequence.is_empty() {
+        return Some("+".to_owned());
+    }
+    let bytes = data_encoding::BASE64_NOPAD.decode(sequence).ok()?;
     let units = bytes
-        .chunks_exact(2)
-        .map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
-    out.extend(char::decode_utf16(units).map(|unit| unit.unwrap_or('\u{fffd}')));
+        .chunks(2)
+        .map(|pair| Some(u16::from_be_bytes(pair.try_into().ok()?)));
+    let units: Vec<u16> = units.collect::<Option<_>>()?;
+    String::from_utf16(&units).ok()
+}
+
+/// UTF-16 by its byte order mark, else by where its zero bytes are: senders without a mark write it in either order.
+fn utf16(bytes: &[u8]) -> String {
+    let zeros = |from: usize| {
+        let bytes = bytes.iter().skip(from).step_by(2);
+        bytes.filter(|byte| **byte == 0).count()
+    };
+    let encoding = if zeros(0) > zeros(1) {
+        UTF_16BE
+    } else {
+        UTF_16LE
+    };
+    encoding.decode(bytes).0.into_owned()
 }
 
 /// UTF-32 by its byte order mark, else by `little`, unless its first character says otherwise.
@@ -86,15 +100,21 @@ fn utf32(bytes: &[u8], little: bool) -> String {
     characters.filter(|c| *c != '\u{feff}').collect()
 }
 
-/// ISO-2022-KR (RFC 1557): between SO and SI the bytes of EUC-KR without their highest bit.
+/// ISO-2022-KR (RFC 1557).
 pub fn iso_2022_kr(bytes: &[u8]) -> String {
+    iso_2022_shifted(bytes, b"$)C", EUC_KR)
+}
+
+/// ISO-2022-KR and -CN (RFC 1922): between SO and SI the bytes of `encoding` without their highest bit. `announced` is what the
+/// escape sequence says of it.
+fn iso_2022_shifted(bytes: &[u8], announced: &[u8], encoding: &'static Encoding) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut shifted = false;
     let mut rest = bytes;
     while let Some((&byte, tail)) = rest.split_first() {
         rest = tail;
         match byte {
-            0x1b if tail.starts_with(b"$)C") => rest = &tail[3..],
+            0x1b if tail.starts_with(announced) => rest = &tail[announced.len()..],
             0x0e => shifted = true,
             0x0f => shifted = false,
             b'\n' => {
@@ -105,7 +125,7 @@ pub fn iso_2022_kr(bytes: &[u8]) -> String {
             _ => out.push(byte),
         }
     }
-    EUC_KR.decode_without_bom_handling(&out).0.into_owned()
+    encoding.decode_without_bom_handling(&out).0.into_owned()
 }
 
 /// HZ (RFC 1843): between `~{` and `~}` the bytes of GB 2312 without their highest bit.
@@ -162,6 +182,17 @@ mod tests {
                 &b"Hi Mom +Jjo--+AOQ-! 1 +- 1"[..],
                 "Hi Mom \u{263a}-ä! 1 + 1",
             ),
+            (
+                "utf-7",
+                b"Tel. +49 89, +XY+ or +AD4 quoted",
+                "Tel. +49 89, +XY+ or > quoted",
+            ),
+            ("utf-7", b"+2D0", "+2D0"),
+            ("utf-16", b"\0x\0\xe4", "xä"),
+            ("utf-16", b"x\0\xe4\0", "xä"),
+            ("ucs-2", b"\xfe\xff\x65\xe5", "日"),
+            ("iso-2022-cn", b"\x1b$)A\x0e<:Ky\x0f ok", "己所 ok"),
+            ("ibm852", b"\x88\xa2d\xab", "łódź"),
             ("utf-32", b"\xff\xfe\0\0x\0\0\0\xe4\0\0\0", "xä"),
             ("utf-32", b"\0\0\0x\0\0\0\xe4", "xä"),
             ("utf-32le", b"x\0\0\0\x0a\xf6\x01\0", "x\u{1f60a}"),
@@ -173,7 +204,6 @@ mod tests {
             assert_eq!(decode(bytes, label).as_deref(), Some(text), "{label}");
         }
         assert_eq!(decode(b"x", "utf-8"), None);
-        assert_eq!((CP437.chars().count(), CP850.chars().count()), (128, 128));
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! Objects that come without a mail around them: CMS and OpenPGP files, armored or binary.
 
-use super::inline::only_block;
+use super::inline::{only_block, only_object};
 use super::{Place, Walk};
 use crate::mail::openpgp::{altered, armor};
 use crate::mail::{mime, rendition, sniff, transfer};
@@ -8,6 +8,15 @@ use std::borrow::Cow;
 
 /// What Windows puts before text in UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The plaintext without the byte order mark that some programs write before the header of an entity.
+pub(super) fn without_mark(mut plaintext: Vec<u8>) -> Vec<u8> {
+    let entity = plaintext.strip_prefix(BYTE_ORDER_MARK);
+    if entity.is_some_and(sniff::is_entity) {
+        plaintext.drain(..BYTE_ORDER_MARK.len());
+    }
+    plaintext
+}
 
 /// A bare object.
 pub(super) enum Object<'a> {
@@ -37,10 +46,11 @@ pub(super) fn find(bytes: &[u8]) -> Option<Object<'_>> {
         return None;
     }
     let start = bytes.trim_ascii_start();
-    if start.starts_with(b"-----BEGIN ") && !start.starts_with(b"-----BEGIN PGP ")
-        || is_base64_cms(start)
-    {
+    if is_base64_cms(start) {
         return sniff::cms_in(bytes, "").map(|ber| Object::Cms(Cow::Owned(ber)));
+    }
+    if start.starts_with(b"-----BEGIN ") && !start.starts_with(b"-----BEGIN PGP ") {
+        return only_object(bytes).map(|found| found.object);
     }
     let start_of_armor = start.starts_with(b"-----");
     if !start_of_armor

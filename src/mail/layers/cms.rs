@@ -1,11 +1,10 @@
 //! S/MIME objects: in a part, or inside each other.
 
 use super::file::file_in;
-use super::inline::text_of;
 use super::{Place, Spot, Walk};
 use crate::mail::model::Format;
-use crate::mail::rendition::{Edits, as_entity, replace_text};
-use crate::mail::{smime, sniff};
+use crate::mail::rendition::{Edits, as_entity};
+use crate::mail::smime;
 use std::borrow::Cow;
 
 /// What a CMS object held.
@@ -98,30 +97,5 @@ impl Walk<'_> {
         } else {
             self.inside_entity(peeled.plaintext, &place.inside(peeled.layers))
         }
-    }
-
-    /// Opens PEM that holds CMS in a text and puts its content in its place. What stands around it stays.
-    pub(super) fn cms_text(&mut self, spot: Spot<'_>, edits: &mut Edits) -> bool {
-        let text = spot.decoded();
-        let Some((span, ber)) = sniff::pem_cms_in(&text) else {
-            return false;
-        };
-        let [before, after] = [&text[..span.start], &text[span.end..]];
-        if [before, after]
-            .iter()
-            .all(|text| text.trim_ascii().is_empty())
-        {
-            self.cms_part(spot, ber, edits);
-            return true;
-        }
-        let place = spot.place.part();
-        let peeled = self.open_cms(Cow::Owned(ber), &place);
-        // Certificates alone have no content: they stay where they are.
-        if let Some(peeled) = peeled.filter(|peeled| !peeled.plaintext.is_empty()) {
-            let inner = text_of(self.inside_cms(peeled, &place));
-            let changed = [before, &inner, after].concat();
-            replace_text(spot.bytes, spot.part, &changed, edits);
-        }
-        true
     }
 }

@@ -5,8 +5,9 @@ use super::{Spot, Walk};
 use crate::mail::context::{Unopened, Unwrapped};
 use crate::mail::mime::Part;
 use crate::mail::model::Format;
+use crate::mail::openpgp::armor;
 use crate::mail::openpgp::packets::{packets, tag};
-use crate::mail::sniff;
+use crate::mail::{sniff, transfer};
 
 /// Endings of a signature's file name.
 const ENDINGS: [&str; 3] = [".sig", ".asc", ".sign"];
@@ -95,6 +96,13 @@ fn signature(bytes: &[u8], part: &Part) -> Option<Vec<u8>> {
     // PGP 2 labels all of its armor `MESSAGE`.
     let found = sniff::openpgp_signatures_in(body, &encoding)
         .or_else(|| sniff::openpgp_in(body, &encoding, "MESSAGE"))?;
+    // A clear-signed text has what it is over, and a file may have a message beside its signature.
+    let text = transfer::decode(body, &encoding);
+    let labels: Vec<String> = armor::blocks(&text).map(|block| block.label).collect();
+    let has = |label: &str| labels.iter().any(|found| found == label);
+    if has(armor::SIGNED_MESSAGE) || has("MESSAGE") && has("SIGNATURE") {
+        return None;
+    }
     let first = packets(&found).next()?.ok()?;
     (first.tag == tag::SIGNATURE).then_some(found)
 }

@@ -1,8 +1,9 @@
 //! Files that were encrypted or signed by themselves and attached: `report.pdf.gpg`, `invoice.xml.p7m`.
 
-use super::inline::{has_content_fields, is_bare_entity};
+use super::splice::is_typed;
 use super::{Place, Spot, Walk};
 use crate::mail::rendition::as_same_file;
+use crate::mail::{mime, sniff};
 
 /// Endings that encryption and signatures add to a file's name.
 const ENDINGS: [&str; 8] = [
@@ -34,7 +35,7 @@ impl Walk<'_> {
     ) -> Vec<u8> {
         let is_entity = match name.rsplit_once('.') {
             Some(_) => is_bare_entity(&plaintext),
-            None => has_content_fields(&plaintext),
+            None => is_typed(&plaintext),
         };
         if is_entity && !name.to_lowercase().ends_with(".eml") {
             return self.inside_entity(plaintext, place);
@@ -42,6 +43,17 @@ impl Walk<'_> {
         let file = as_same_file(spot.bytes, spot.part, &plaintext, name);
         self.entity(&file, place).unwrap_or(file)
     }
+}
+
+/// Whether `bytes` are a MIME entity whose header says nothing to a reader.
+fn is_bare_entity(bytes: &[u8]) -> bool {
+    let header = mime::header_of(bytes);
+    let is_technical = |name: &[u8]| {
+        let name = name.to_ascii_lowercase();
+        name.starts_with(b"content-") || name == b"mime-version"
+    };
+    let mut fields = header.fields.iter();
+    sniff::is_entity(bytes) && fields.all(|field| is_technical(&bytes[field.name.clone()]))
 }
 
 /// The name without the ending that encryption or a signature added.

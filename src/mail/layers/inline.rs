@@ -1,5 +1,7 @@
 //! OpenPGP armor inside text: the oldest way to send it, and what copies and gateways leave of the newer ones.
 
+use super::bare::Object;
+use super::splice::{Found, Inner, Splices, UUENCODED, is_typed, objects_in};
 use super::{Place, Spot, Walk};
 use crate::mail::context::Unwrapped;
 use crate::mail::mime::Part;
@@ -7,7 +9,7 @@ use crate::mail::model::Format;
 use crate::mail::openpgp::{self, altered, armor, cleartext};
 use crate::mail::rendition::{Edits, as_entity, replace_text};
 use crate::mail::text::html;
-use crate::mail::{charset, mime, sniff, transfer};
+use crate::mail::{charset, sniff, transfer};
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -18,7 +20,7 @@ impl Walk<'_> {
         if spot.part.content_type.is("text/html") {
             return self.html_part(spot, edits);
         }
-        let Some(text) = armored_text(spot.body(), &spot.encoding()) else {
+        let Some(text) = text_with_objects(spot.body(), &spot.encoding()) else {
             return;
         };
         if let Some(packets) = only_block(&text, &["MESSAGE"]) {
@@ -27,9 +29,43 @@ impl Walk<'_> {
             };
             let plaintext = in_known_charset(plaintext, &text, charset_of(spot.part));
             replace_text(spot.bytes, spot.part, &plaintext, edits);
-        } else if let Some(changed) = self.inline_text(&text, charset_of(spot.part), spot.place) {
-            replace_text(spot.bytes, spot.part, &changed, edits);
+        } else if let Some(Found { object, name, .. }) = only_object(&text) {
+            match object {
+                Object::Cms(ber) => self.cms_part(spot, ber.into_owned(), edits),
+                Object::OpenPgp(packets) => {
+                    self.pgp_attachment(spot, packets.into_owned(), &name, edits);
+                }
+            }
+        } else {
+            let splices = self.splices(&text, charset_of(spot.part), spot.place);
+            splices.put(spot, &text, edits);
         }
+    }
+
+    /// Opens what is in a file that is text by its content: one block, which is all of it, or several objects with text
+    /// around them, which stays. False if it is no such file.
+    pub(super) fn text_file(&mut self, spot: Spot<'_>, edits: &mut Edits) -> bool {
+        let start = transfer::beginning(spot.body(), &spot.encoding(), sniff::WINDOW);
+        if !sniff::is_text(&start) && !altered::is_armored_utf16(&start) {
+            return false;
+        }
+        drop(start);
+        let Some(text) = text_with_objects(spot.body(), &spot.encoding()) else {
+            return false;
+        };
+        if let Some(packets) = only_block(&text, &["MESSAGE"]) {
+            self.pgp_attachment(spot, packets, spot.part.file_name(), edits);
+            return true;
+        }
+        let is_object = |block: armor::Block| match block.label.as_str() {
+            armor::SIGNED_MESSAGE => true,
+            label => label.starts_with("MESSAGE") && sniff::is_openpgp_armor(&block.bytes),
+        };
+        let found = armor::blocks(&text).any(is_object) || !objects_in(&text).is_empty();
+        if found {
+            self.inline_part(spot, edits);
+        }
+        found
     }
 
     /// Opens the message that is all of a text part. Returns the text in it; an entity is put in the part's place.
@@ -41,7 +77,7 @@ impl Walk<'_> {
     ) -> Option<Vec<u8>> {
         let before = self.signatures.len();
         let (plaintext, count) = self.open_pgp(packets, spot.place)?;
-        let is_entity = has_content_fields(&plaintext);
+        let is_entity = is_typed(&plaintext);
         if spot.is_message && is_entity {
             self.compare_senders(before, &plaintext);
         }
@@ -57,8 +93,7 @@ impl Walk<'_> {
     /// As [`Walk::inline_part`] for HTML that a gateway made of the text: what was opened becomes plain text. HTML that
     /// was encrypted itself stays HTML.
     fn html_part(&mut self, spot: Spot<'_>, edits: &mut Edits) {
-        let start = transfer::beginning(spot.body(), &spot.encoding(), sniff::WINDOW);
-        if !sniff::mentions_armor(&start) {
+        if !transfer::contains(spot.body(), &spot.encoding(), &[&armor::MARKS]) {
             return;
         }
         let body = spot.decoded();
@@ -73,33 +108,31 @@ impl Walk<'_> {
                 Some(text) => spot.replace(as_entity(text), edits),
                 None => {}
             }
-        } else if let Some(changed) = self.inline_text(&text, None, spot.place) {
-            spot.replace(as_entity(changed), edits);
+            return;
+        }
+        let splices = self.splices(&text, None, spot.place);
+        if let Some(changed) = splices.into_entity(&text, None, spot) {
+            spot.replace(changed, edits);
         }
     }
 
     /// What was opened where text is due, opened further: text, or a binary message.
-    fn inside_text(&mut self, plaintext: Vec<u8>, place: &Place) -> Vec<u8> {
+    pub(super) fn inside_text(&mut self, plaintext: Vec<u8>, place: &Place) -> Vec<u8> {
         if !sniff::is_text(&plaintext) && sniff::is_openpgp(&plaintext) {
             self.inside_bare(plaintext, place)
         } else {
-            self.inline_text(&plaintext, None, place)
-                .unwrap_or(plaintext)
+            let splices = self.splices(&plaintext, None, place);
+            splices.into_text(&plaintext, None).unwrap_or(plaintext)
         }
     }
 
-    /// The text with its encrypted and opaque blocks replaced; clear-signed blocks are verified and stay. `charset` is what
+    /// What the encrypted and opaque objects in a text hold; clear-signed blocks are verified and stay. `charset` is what
     /// the text says it is in.
-    fn inline_text(
-        &mut self,
-        text: &[u8],
-        charset: Option<&str>,
-        place: &Place,
-    ) -> Option<Vec<u8>> {
+    pub(super) fn splices(&mut self, text: &[u8], charset: Option<&str>, place: &Place) -> Splices {
+        let mut splices = Splices::default();
         if place.nesting >= self.policy.bounds.depth {
-            return None;
+            return splices;
         }
-        let mut opened: Vec<(Range<usize>, Vec<u8>)> = Vec::new();
         let mut signed_from = None;
         let content = content_of(text);
         for block in armor::blocks(text) {
@@ -112,7 +145,8 @@ impl Walk<'_> {
                 armor::SIGNED_MESSAGE if !is_quoted(text, block.span.start) => {
                     signed_from = Some(block.span.start);
                 }
-                "SIGNATURE" => {
+                // Behind a dash escape it is in the text that is signed.
+                "SIGNATURE" if !text[..block.span.start].ends_with(b"\n- ") => {
                     if let Some(start) = signed_from.take() {
                         let span = start..block.span.end;
                         let place = place_of(&span, &content, place);
@@ -122,14 +156,14 @@ impl Walk<'_> {
                 label if label.starts_with("MESSAGE") && sniff::is_openpgp_armor(&block.bytes) => {
                     let place = place_of(&block.span, &content, place);
                     if let Some((plaintext, count)) = self.open_pgp(block.bytes, &place) {
-                        let inside = place.inside(count);
-                        let inner = if is_bare_entity(&plaintext) {
-                            text_of(self.inside_entity(plaintext, &inside))
-                        } else {
-                            let inner = self.inside_text(plaintext, &inside);
-                            in_known_charset(inner, &text[block.span.clone()], charset)
+                        let inner = match self.inner(plaintext, "", &place.inside(count)) {
+                            Inner::Text(inner) => {
+                                let armor = &text[block.span.clone()];
+                                Inner::Text(in_known_charset(inner, armor, charset))
+                            }
+                            entity @ Inner::Entity(_) => entity,
                         };
-                        opened.push((block.span, inner));
+                        splices.push(block.span, inner);
                     }
                 }
                 _ => {}
@@ -139,16 +173,15 @@ impl Walk<'_> {
         if let Some(start) = signed_from.filter(|start| *start == content.start) {
             self.clear_signed(&text[start..], place);
         }
-        with_opened(text, opened, charset)
+        self.splice_objects(text, place, &mut splices);
+        splices
     }
 
     fn clear_signed(&mut self, text: &[u8], place: &Place) {
-        // What stands behind the dashes of the first line and in the header lines is shown, and signed by nobody.
-        let first = armor::line(text, 0).0.trim_ascii_end();
-        let place = if first.ends_with(b"-----") && !cleartext::has_telling_headers(text) {
-            place.clone()
-        } else {
+        let place = if cleartext::shows_more(text) {
             place.part()
+        } else {
+            place.clone()
         };
         let mut result = openpgp::open_clear_signed(text, &self.context(&place));
         if std::str::from_utf8(text).is_err()
@@ -165,28 +198,28 @@ impl Walk<'_> {
     }
 }
 
-/// The part's text if there is OpenPGP armor in it, by the declared transfer encoding or by the one it really has.
-fn armored_text<'b>(body: &'b [u8], encoding: &str) -> Option<Cow<'b, [u8]>> {
+/// The part's text if there is armor or another object in it, by the declared transfer encoding or by the one it really
+/// has.
+fn text_with_objects<'b>(body: &'b [u8], encoding: &str) -> Option<Cow<'b, [u8]>> {
     let has_armor = |text: &[u8]| armor::next_block(text, 0).is_some();
     let start = transfer::beginning(body, encoding, sniff::WINDOW);
-    let mentioned =
-        transfer::contains(body, encoding, &armor::MARKS) || altered::is_armored_utf16(&start);
+    let mentioned = transfer::contains(body, encoding, &[&armor::MARKS, &UUENCODED])
+        || altered::is_armored_utf16(&start);
     if mentioned {
         let declared = transfer::decode(body, encoding);
         let declared = altered::restored(&declared).map_or(declared, Cow::Owned);
-        if has_armor(&declared) {
+        if has_armor(&declared) || !objects_in(&declared).is_empty() {
             return Some(declared);
         }
     }
     (encoding == "base64" && has_armor(body)).then_some(Cow::Borrowed(body))
 }
 
-/// Whether there is armor in a part's text, and more than one block of it.
-pub(super) fn has_text_around(body: &[u8], encoding: &str) -> bool {
-    armored_text(body, encoding).is_some_and(|text| {
-        let block = armor::next_block(&text, 0);
-        block.is_some_and(|block| !holds_all(&block.span, &content_of(&text)))
-    })
+/// The one object that is all of a text.
+pub(super) fn only_object(text: &[u8]) -> Option<Found> {
+    let mut objects = objects_in(text);
+    let only = objects.pop()?;
+    holds_all(&only.span, &content_of(text)).then_some(only)
 }
 
 /// The packets of the one block, labelled with one of `labels`, that is all the text.
@@ -198,7 +231,7 @@ pub(super) fn only_block(text: &[u8], labels: &[&str]) -> Option<Vec<u8>> {
     fits.then_some(block.bytes)
 }
 
-fn charset_of(part: &Part) -> Option<&str> {
+pub(super) fn charset_of(part: &Part) -> Option<&str> {
     part.content_type.parameter("charset")
 }
 
@@ -216,72 +249,6 @@ fn in_known_charset(plaintext: Vec<u8>, text: &[u8], declared: Option<&str>) -> 
     }
 }
 
-/// The text with what was opened in it. Where the one is UTF-8 and the other is not, all of it becomes UTF-8.
-fn with_opened(
-    text: &[u8],
-    opened: Vec<(Range<usize>, Vec<u8>)>,
-    charset: Option<&str>,
-) -> Option<Vec<u8>> {
-    let pieces = opened.iter().map(|(_, inner)| inner.as_slice());
-    if !in_one_charset(pieces.chain([text])) {
-        let as_utf8 = |piece: &[u8]| match str::from_utf8(piece) {
-            Ok(_) => piece.to_vec(),
-            Err(_) => charset::decode(piece, charset).into_bytes(),
-        };
-        let mut whole = Vec::new();
-        let mut at = 0;
-        for (span, inner) in opened {
-            whole.extend(as_utf8(&text[at..span.start]));
-            whole.extend(as_utf8(&inner));
-            at = span.end;
-        }
-        whole.extend(as_utf8(&text[at..]));
-        return Some(whole);
-    }
-    let mut edits = Edits::default();
-    for (span, inner) in opened {
-        edits.replace(span, inner);
-    }
-    edits.apply(text)
-}
-
-/// Whether all that is not ASCII is UTF-8, or nothing is.
-fn in_one_charset<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> bool {
-    let mut are_utf8 = pieces
-        .filter(|piece| !piece.is_ascii())
-        .map(|piece| str::from_utf8(piece).is_ok());
-    let first = are_utf8.next();
-    first.is_none_or(|first| are_utf8.all(|is_utf8| is_utf8 == first))
-}
-
-/// Whether `bytes` are an entity that says that it is MIME. Text that begins with the header of a mail that it quotes
-/// does not.
-pub(super) fn has_content_fields(bytes: &[u8]) -> bool {
-    sniff::is_entity(bytes) && field_names(bytes).any(|name| name.starts_with("content-"))
-}
-
-/// Whether `bytes` are a MIME entity whose header says nothing to a reader.
-pub(super) fn is_bare_entity(bytes: &[u8]) -> bool {
-    let is_technical = |name: String| name.starts_with("content-") || name == "mime-version";
-    sniff::is_entity(bytes) && field_names(bytes).all(is_technical)
-}
-
-fn field_names(bytes: &[u8]) -> impl Iterator<Item = String> {
-    let fields = mime::header_of(bytes).fields.into_iter();
-    fields.map(|field| String::from_utf8_lossy(&bytes[field.name]).to_ascii_lowercase())
-}
-
-/// What a reader sees of a MIME entity that is plain text, to be put into a text; any other is put there as it is.
-pub(super) fn text_of(entity: Vec<u8>) -> Vec<u8> {
-    let part = mime::header_of(&entity);
-    if !is_bare_entity(&entity) || !part.content_type.is("text/plain") {
-        return entity;
-    }
-    let text = transfer::decode(&entity[part.body.start..], &part.encoding(&entity));
-    let charset = part.content_type.parameter("charset");
-    charset::decode(&text, charset).into_bytes()
-}
-
 /// Whether a text is HTML from its first character to its last.
 fn is_markup(text: &[u8]) -> bool {
     let text = text.trim_ascii();
@@ -296,20 +263,39 @@ fn is_quoted(text: &[u8], at: usize) -> bool {
 }
 
 /// Where the text lies that is no white space around it.
-fn content_of(text: &[u8]) -> Range<usize> {
+pub(super) fn content_of(text: &[u8]) -> Range<usize> {
     let end = text.trim_ascii_end().len();
     end - text[..end].trim_ascii_start().len()..end
 }
 
-fn holds_all(span: &Range<usize>, content: &Range<usize>) -> bool {
+pub(super) fn holds_all(span: &Range<usize>, content: &Range<usize>) -> bool {
     span.start <= content.start && content.end <= span.end
 }
 
 /// The place of a block that is all of the text, or a part of it.
-fn place_of(span: &Range<usize>, content: &Range<usize>, text: &Place) -> Place {
+pub(super) fn place_of(span: &Range<usize>, content: &Range<usize>, text: &Place) -> Place {
     if holds_all(span, content) {
         text.clone()
     } else {
         text.part()
     }
+}
+
+/// Whether a body is a text with one armored message or more in it, and something to read around them.
+pub(super) fn has_text_around(body: &[u8], encoding: &str) -> bool {
+    let start = transfer::beginning(body, encoding, sniff::WINDOW);
+    if !sniff::is_text(&start) || !sniff::mentions_armor(&start) {
+        return false;
+    }
+    drop(start);
+    let declared = transfer::decode(body, encoding);
+    let text = altered::restored(&declared).map_or(declared, Cow::Owned);
+    let is_mark = |byte: &u8| matches!(byte, b'>' | b'|') || byte.is_ascii_whitespace();
+    let begin = armor::find(&text, b"-----BEGIN PGP ");
+    let end = armor::find_last(&text, b"-----END PGP ");
+    let before = begin.map_or(&[][..], |at| &text[..at]);
+    let after = end.map_or(&[][..], |at| &text[armor::line(&text, at).1..]);
+    let second = begin.and_then(|at| armor::find(&text[at + 1..], b"-----BEGIN PGP "));
+    begin.is_some()
+        && (second.is_some() || ![before, after].iter().all(|text| text.iter().all(is_mark)))
 }

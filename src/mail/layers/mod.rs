@@ -13,13 +13,14 @@ mod parts;
 mod pgp;
 mod result;
 mod sender;
+mod splice;
 
 use super::context::{Budget, Context, Failure, OpenPgpCertificate, OpenPolicy, Trust};
 use super::keyops::{KeyHint, KeyOps};
 use super::mime::{self, Part};
 use super::model::{Layer, Opened, Scope, Signature};
 use super::rendition::{Edits, replace_entity};
-use super::{charset, date, header, journal, sniff, text, transfer};
+use super::{charset, date, header, journal, msg, sniff, text, transfer};
 use crate::time::Timestamp;
 use std::borrow::Cow;
 
@@ -55,7 +56,8 @@ pub fn open(
         let text = text::search_text(without_preamble(message), &policy.bounds);
         return walk.into_opened(None, text);
     }
-    let message = in_bytes(message);
+    let saved = msg::as_mail(message);
+    let message = in_bytes(saved.as_deref().unwrap_or(message));
     let message = without_preamble(&message);
     let place = Place::default();
     if let Some(object) = bare::find(message) {
@@ -288,8 +290,21 @@ fn in_bytes(message: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// The message without the byte order mark or the blank lines that some exports put before the header.
+/// The message in a file of Apple Mail (`.emlx`): a line with its length before it, a property list behind it.
+fn in_emlx(file: &[u8]) -> Option<&[u8]> {
+    const LONGEST_LINE: usize = 20;
+    let start = file.iter().take(LONGEST_LINE).position(|c| *c == b'\n')? + 1;
+    let length = std::str::from_utf8(file[..start].trim_ascii()).ok()?;
+    let (message, behind) = file[start..].split_at_checked(length.parse().ok()?)?;
+    (behind.starts_with(b"<?xml") && sniff::is_entity(message)).then_some(message)
+}
+
+/// The message without the byte order mark or the blank lines that some exports put before the header, or what Apple Mail puts
+/// around it.
 fn without_preamble(message: &[u8]) -> &[u8] {
+    if let Some(message) = in_emlx(message) {
+        return message;
+    }
     let unmarked = message
         .strip_prefix(bare::BYTE_ORDER_MARK)
         .unwrap_or(message);

@@ -223,7 +223,6 @@ fn says_version(bytes: &[u8], part: &Part) -> bool {
 /// Whether a reader sees text beside the armor in a part.
 fn has_text_around(bytes: &[u8], part: &Part) -> bool {
     part.children.is_empty()
-        && is_read_as_text(&part.content_type.kind)
         && inline::has_text_around(&bytes[part.body.clone()], &part.encoding(bytes))
 }
 

@@ -2,9 +2,9 @@
 
 use super::multipart::is_encrypted;
 use super::{Place, Spot, Walk, sender};
-use crate::mail::openpgp::armor;
-use crate::mail::rendition::{Edits, replace_attachment, replace_entity};
-use crate::mail::{sniff, tnef, transfer};
+use crate::mail::openpgp::{altered, armor};
+use crate::mail::rendition::{Edits, as_message, replace_attachment, replace_entity};
+use crate::mail::{msg, sniff, tnef, transfer};
 
 impl Walk<'_> {
     /// Looks into a part and all parts in it.
@@ -80,17 +80,10 @@ impl Walk<'_> {
                 };
             }
         }
-        if essence == "text/plain"
-            && sniff::is_cms_text(body, &encoding)
+        if sniff::is_cms_text(body, &encoding)
             && let Some(ber) = sniff::cms_in(body, &encoding)
         {
             return self.cms_part(spot, ber, edits);
-        }
-        if essence == "text/plain"
-            && transfer::contains(body, &encoding, &sniff::PEM)
-            && self.cms_text(spot, edits)
-        {
-            return;
         }
         if spot.is_message && self.slid_header(spot, edits) {
             return;
@@ -101,6 +94,9 @@ impl Walk<'_> {
         );
         if is_tnef || lower == "winmail.dat" {
             return self.tnef_part(spot, edits);
+        }
+        if msg::may_be(&transfer::beginning(body, &encoding, 8)) && self.msg_part(spot, edits) {
+            return;
         }
         if content_type.is_message() || ends_with(&[".eml"]) {
             return self.encoded_message(spot, edits);
@@ -113,6 +109,9 @@ impl Walk<'_> {
             return self.inline_part(spot, edits);
         }
         if ends_with(&[".gpg", ".pgp", ".asc"]) || essence.starts_with("application/pgp") {
+            if self.text_file(spot, edits) {
+                return;
+            }
             if let Some(packets) = sniff::openpgp_in(body, &encoding, "MESSAGE") {
                 return self.pgp_attachment(spot, packets, name, edits);
             }
@@ -130,12 +129,12 @@ impl Walk<'_> {
     /// Opens an object that neither type nor name announces; false if there is none.
     fn undeclared(&mut self, spot: Spot<'_>, name: &str, edits: &mut Edits) -> bool {
         let start = transfer::beginning(spot.body(), &spot.encoding(), sniff::WINDOW);
-        if sniff::is_cms(&start) {
-            self.cms_part(spot, spot.decoded().into_owned(), edits);
-            return true;
-        }
+        let may_be_text = altered::mentions(&start, armor::MARK);
         let mentioned = sniff::mentions_armor(&start) || sniff::is_surely_openpgp(&start);
         drop(start);
+        if may_be_text && self.text_file(spot, edits) {
+            return true;
+        }
         if !mentioned {
             return false;
         }
@@ -236,6 +235,25 @@ impl Walk<'_> {
         if let Some(changed) = self.entity(&entity, &inside) {
             replace_entity(spot.bytes, spot.part, changed, false, edits);
         }
+    }
+}
+
+impl Walk<'_> {
+    /// Opens what lies encrypted in a message that Outlook saved as a file. If something was, the part becomes a
+    /// forwarded message. False for what is no such file.
+    fn msg_part(&mut self, spot: Spot<'_>, edits: &mut Edits) -> bool {
+        let Some(mail) = msg::as_mail(&spot.decoded()) else {
+            return false;
+        };
+        let inside = Place {
+            nesting: spot.place.nesting + 1,
+            ..spot.place.part().forwarded()
+        };
+        if let Some(changed) = self.entity(&mail, &inside) {
+            let message = as_message(changed, spot.part.file_name());
+            replace_entity(spot.bytes, spot.part, message, spot.is_message, edits);
+        }
+        true
     }
 }
 

@@ -1,6 +1,6 @@
 //! Putting results together: layers and signatures at their depth, and the outcome of the whole mail.
 
-use super::{Place, Walk, scope, sender};
+use super::{Place, Walk, bare, scope, sender};
 use crate::mail::context::{Failure, Unopened, Unwrapped};
 use crate::mail::model::{
     Format, Integrity, Layer, Opened, Outcome, SearchText, Signature, Verdict,
@@ -60,7 +60,10 @@ impl Walk<'_> {
         place: &Place,
     ) -> Option<(Vec<u8>, u32)> {
         match result {
-            Ok(opened) => Some(self.absorb(opened, place)),
+            Ok(opened) => {
+                let (plaintext, count) = self.absorb(opened, place);
+                Some((bare::without_mark(plaintext), count))
+            }
             Err(unopened) => {
                 self.absorb_failure(unopened, format, place);
                 None

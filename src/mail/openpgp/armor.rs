@@ -21,8 +21,8 @@ pub struct Block {
 pub const SIGNED_MESSAGE: &str = "SIGNED MESSAGE";
 
 const BEGIN: &[u8] = b"-----BEGIN PGP ";
-/// What no armor is without.
-pub(crate) const MARK: &[u8] = b"BEGIN PGP ";
+/// What no armor is without, nor PEM.
+pub(crate) const MARK: &[u8] = b"BEGIN";
 const END: &[u8] = b"-----END PGP ";
 
 /// What finds [`MARK`]. To make it costs more than to look through a short mail; so with the others.
@@ -244,6 +244,11 @@ pub(crate) fn line(text: &[u8], at: usize) -> (&[u8], usize) {
         ),
         None => (rest, text.len()),
     }
+}
+
+/// Where `needle` last occurs.
+pub(crate) fn find_last(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    memchr::memmem::rfind(haystack, needle)
 }
 
 /// Where `needle` first occurs.

@@ -1,7 +1,10 @@
 //! The cleartext signature framework (RFC 9580 §7): text that can be read without OpenPGP, its signature below.
 
 use super::armor::{self, SIGNED_MESSAGE};
+use super::technical::{is_plain_signature, is_technical};
 use std::ops::Range;
+
+const SIGNATURE: &[u8] = b"-----BEGIN PGP SIGNATURE-----";
 
 /// A clear-signed text taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +40,7 @@ pub fn parse(text: &[u8], from: usize) -> Option<ClearSigned> {
     let mut at = body.start;
     while at < text.len() {
         let (line, next) = armor::line(text, at);
-        if line.starts_with(b"-----BEGIN PGP SIGNATURE-----") {
+        if line.starts_with(SIGNATURE) {
             let block = armor::next_block(text, at)?;
             clear.signature = block.bytes;
             clear.span.end = block.span.end;
@@ -75,11 +78,25 @@ struct Body {
     tells: bool,
 }
 
-/// Whether a clear-signed text begins with header lines that a reader could take for its text.
+/// Whether a reader is shown more than the text that is signed: behind the dashes of the first line, in header lines, in the
+/// armor of the signature.
 #[must_use]
-pub fn has_telling_headers(text: &[u8]) -> bool {
-    let begin = armor::blocks(text).find(|block| block.label == SIGNED_MESSAGE);
-    begin.is_some_and(|begin| skip_headers(text, begin.span.end).tells)
+pub fn shows_more(text: &[u8]) -> bool {
+    let Some(begin) = armor::blocks(text).find(|block| block.label == SIGNED_MESSAGE) else {
+        return false;
+    };
+    let first = armor::line(text, begin.span.start).0.trim_ascii_end();
+    let signature = signature_line(text, begin.span.end).map(|at| &text[at..]);
+    first != b"-----BEGIN PGP SIGNED MESSAGE-----"
+        || skip_headers(text, begin.span.end).tells
+        || signature.is_some_and(|armor| !is_plain_signature(armor))
+}
+
+/// Where the first line of the signature begins.
+fn signature_line(text: &[u8], from: usize) -> Option<usize> {
+    let found = memchr::memmem::find_iter(&text[from..], SIGNATURE);
+    let mut lines = found.map(|at| from + at);
+    lines.find(|&at| at == 0 || text[at - 1] == b'\n')
 }
 
 /// Armor headers up to the blank line. Where a client lost that line, the text starts at the first line that is no header.
@@ -134,49 +151,6 @@ fn header(line: &[u8]) -> Option<(&'static str, &[u8])> {
     })
 }
 
-/// Whether a header line tells a reader nothing: it is shown, and signed by nobody.
-fn is_technical(name: &str, value: &[u8]) -> bool {
-    let token = |more: &[u8]| {
-        let fits = |byte: &u8| byte.is_ascii_alphanumeric() || more.contains(byte);
-        value.len() <= 64 && value.iter().all(fits)
-    };
-    match name {
-        "Hash:" => value
-            .split(|byte| *byte == b',')
-            .all(|digest| is_digest(digest.trim_ascii())),
-        "Charset:" => token(b"-_.:"),
-        "SaltedHash:" => token(b"-:+/="),
-        "Version:" => value.len() <= 64 && value.iter().any(u8::is_ascii_digit),
-        "NotDashEscaped:" => [
-            "You need GnuPG to verify this message",
-            "You need gpg to verify this message",
-        ]
-        .iter()
-        .any(|said| value.eq_ignore_ascii_case(said.as_bytes())),
-        _ => value.is_empty(),
-    }
-}
-
-fn is_digest(name: &[u8]) -> bool {
-    let known = [
-        "MD2",
-        "MD5",
-        "SHA1",
-        "RIPEMD160",
-        "TIGER192",
-        "SHA224",
-        "SHA256",
-        "SHA384",
-        "SHA512",
-        "SHA3-256",
-        "SHA3-512",
-    ];
-    name.is_empty()
-        || known
-            .iter()
-            .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,7 +176,7 @@ mod tests {
     fn header_lines_that_say_something_are_told_from_technical_ones() {
         let tells = |headers: &str| {
             let text = format!("-----BEGIN PGP SIGNED MESSAGE-----\n{headers}\n\nhello\n");
-            has_telling_headers(text.as_bytes())
+            shows_more(text.as_bytes())
         };
         for technical in [
             "",
@@ -218,10 +192,15 @@ mod tests {
             "Hash: SHA256\nHash: You are fired",
             "Hash: SHA256, fired",
             "Charset: You are fired",
+            "Charset: You-are-fired",
+            "SaltedHash: SHA512:YouAreFired",
+            "Version: You are 1 of those who are fired",
             "Version: You are fired",
             &"Hash: SHA256\n".repeat(9),
         ] {
             assert!(tells(telling.trim_end()), "{telling}");
         }
+        let behind = b"-----BEGIN PGP SIGNED MESSAGE----- You are fired -----\n\nhello\n";
+        assert!(shows_more(behind));
     }
 }

@@ -3,7 +3,7 @@
 
 use super::compression::inflate;
 use super::container::{Container, NotOpened};
-use super::packets::{Framing, Packet, only, packets, tag};
+use super::packets::{Framing, Packet, cut_off, only, packets, tag};
 use super::recipients;
 use super::session::SessionKeys;
 use super::signature::{self, Reading};
@@ -137,6 +137,11 @@ impl Peel<'_, '_> {
                 .decrypt(level.session_keys, packet_tag, body)
                 .map(Step::Inside),
             None if self.bare => Ok(Step::Literal(Literal::default())),
+            None if level.session_keys.len() > 0 => {
+                self.note_recipients(&level);
+                let what = "it breaks off behind its session keys";
+                Err(Failure::Damaged(what.to_owned()))
+            }
             None => Err(Failure::Damaged(
                 "no encrypted, compressed or literal data in it".to_owned(),
             )),
@@ -308,7 +313,10 @@ impl Level {
                 {
                     break;
                 }
-                Err(error) => return Err(Failure::Damaged(error.to_string())),
+                Err(error) => {
+                    self.keep_cut(bytes, error);
+                    return Err(Failure::Damaged(error.to_string()));
+                }
             };
             self.sort(packet)?;
             if self.session_keys.len() > recipients as usize {
@@ -319,6 +327,18 @@ impl Level {
             }
         }
         Ok(())
+    }
+
+    /// What is there of a session key that the message breaks off in may name its recipient.
+    fn keep_cut(&mut self, bytes: &[u8], error: Framing) {
+        let Framing::Truncated(at) = error else {
+            return;
+        };
+        if let Some((packet_tag @ (tag::PKESK | tag::SKESK), body)) = cut_off(&bytes[at..])
+            && self.content.is_none()
+        {
+            self.session_keys.push(packet_tag, body.to_vec());
+        }
     }
 
     fn sort(&mut self, packet: Packet) -> Result<(), Failure> {

@@ -23,6 +23,7 @@ mod recipients;
 mod session;
 mod signature;
 mod standing;
+mod technical;
 mod verdict;
 mod verify;
 
@@ -195,7 +196,15 @@ fn binary(data: &[u8]) -> Option<Found<'_>> {
         Some(Found::Packets(Cow::Owned(block.bytes)))
     };
     let first = packets::packets(data).next();
-    let packet = matches!(first, Some(Ok(packet)) if is_message_packet(packet.tag));
+    let packet = match first {
+        Some(Ok(packet)) => is_message_packet(packet.tag),
+        // Mail was cut off inside its first session key.
+        Some(Err(_)) => {
+            let cut = packets::cut_off(data);
+            cut.is_some_and(|(packet_tag, _)| matches!(packet_tag, tag::PKESK | tag::SKESK))
+        }
+        None => false,
+    };
     let text_before_armor = armor::find(data, b"-----BEGIN PGP ")
         .is_some_and(|at| std::str::from_utf8(&data[..at]).is_ok());
     match (packet, text_before_armor) {

@@ -112,6 +112,21 @@ pub fn packets(data: &[u8]) -> Packets<'_> {
     Packets { data, at: 0 }
 }
 
+/// Tag and body of the packet that `data` begins with, as far as they are there.
+#[must_use]
+pub fn cut_off(data: &[u8]) -> Option<(u8, &[u8])> {
+    let head = *data.first()?;
+    let mut reader = Packets { data, at: 1 };
+    let packet_tag = if head & 0x40 != 0 {
+        reader.new_length()?;
+        head & 0x3f
+    } else {
+        reader.old_length(head & 3)?;
+        (head >> 2) & 0x0f
+    };
+    Some((packet_tag, reader.rest()))
+}
+
 enum Length {
     Fixed(usize),
     Partial(usize),

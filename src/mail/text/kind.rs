@@ -1,6 +1,6 @@
 //! How the text of a part is taken, by its type, its name, and what it begins with.
 
-use super::{office, pdf};
+use super::{lines, office, pdf};
 use crate::mail::header::ContentType;
 use crate::mail::sniff;
 use memchr::memmem;
@@ -13,6 +13,10 @@ const WINDOW: usize = 1 << 10;
 pub enum Kind {
     /// Text as it stands.
     Plain,
+    /// Calendar entries or visiting cards.
+    Card,
+    /// Rich text.
+    Rtf,
     /// HTML.
     Html,
     /// XML whose elements are fields.
@@ -32,6 +36,13 @@ pub fn of(content_type: &ContentType, name: &str, start: &[u8]) -> Kind {
     let ends_with = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
     let is_text = content_type.kind == "text";
     let subtype = content_type.subtype.as_str();
+    let is_plain = is_text && subtype == "plain";
+    if !is_plain && start.starts_with(b"{\\rtf") {
+        return Kind::Rtf;
+    }
+    if lines::is_card(start) {
+        return Kind::Card;
+    }
     if is_text && subtype == "html" || subtype == "xhtml+xml" {
         return Kind::Html;
     }
@@ -44,7 +55,8 @@ pub fn of(content_type: &ContentType, name: &str, start: &[u8]) -> Kind {
     if subtype.ends_with("xml") || ends_with(&[".xml", ".fodt", ".fods", ".fodp", ".fodg"]) {
         return xml(start);
     }
-    if is_text {
+    // What is said about a message (delivery reports, receipts) is text, and so is a piece of one.
+    if is_text || content_type.kind == "message" {
         return Kind::Plain;
     }
     if ends_with(&[".html", ".htm"]) {
@@ -54,19 +66,17 @@ pub fn of(content_type: &ContentType, name: &str, start: &[u8]) -> Kind {
     if is_json || ends_with(&[".txt", ".csv", ".md", ".log", ".json"]) {
         return Kind::Plain;
     }
-    if content_type.is("application/octet-stream") && !is_sealed(name) {
+    if content_type.is("application/octet-stream") && !is_sealed(name, start) {
         return by_content(start);
     }
     Kind::Unread
 }
 
-/// Keys, signatures and encrypted objects: text at most in form.
-fn is_sealed(name: &str) -> bool {
-    [
-        ".asc", ".pgp", ".gpg", ".p7m", ".p7s", ".p7c", ".p7z", ".pem", ".key",
-    ]
-    .iter()
-    .any(|ending| name.ends_with(ending))
+/// Keys, signatures and encrypted objects: text at most in form. Files in which all such objects were opened are text.
+fn is_sealed(name: &str, start: &[u8]) -> bool {
+    let ends_with = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+    ends_with(&[".p7m", ".p7s", ".p7c", ".p7z", ".key"])
+        || ends_with(&[".asc", ".pgp", ".gpg", ".pem"]) && sniff::PEM.find(start).is_some()
 }
 
 fn xml(start: &[u8]) -> Kind {
@@ -113,6 +123,12 @@ mod tests {
             ("text/html", "", &b"x"[..], Kind::Html),
             ("text/plain", "x.html", b"x", Kind::Plain),
             ("text/calendar", "", b"x", Kind::Plain),
+            ("text/calendar", "", b"BEGIN:VCALENDAR", Kind::Card),
+            (octets, "x.vcf", b"begin:vcard", Kind::Card),
+            ("text/rtf", "", b"{\\rtf1", Kind::Rtf),
+            ("application/msword", "x.doc", b"{\\rtf1", Kind::Rtf),
+            ("text/plain", "", b"{\\rtf1", Kind::Plain),
+            ("message/delivery-status", "", b"x", Kind::Plain),
             ("application/pdf", "", b"%PDF-1.7", Kind::Pdf),
             ("image/png", "x.docx", b"PK\x03\x04", Kind::Office),
             ("application/xml", "", b"<a/>", Kind::Xml),
@@ -138,6 +154,7 @@ mod tests {
                 b"-----BEGIN PGP MESSAGE-----",
                 Kind::Unread,
             ),
+            (octets, "notes.asc", b"words", Kind::Plain),
             ("application/x-thing", "noname", b"words", Kind::Unread),
             ("image/svg", "x.svg", b"<svg", Kind::Unread),
         ] {

@@ -6,17 +6,19 @@ mod font;
 pub mod html;
 mod invoice;
 mod kind;
+mod lines;
 mod office;
 mod page;
 mod pdf;
+mod uuencoded;
 mod xml;
 
 use super::bounds::Bounds;
 use super::context::Budget;
-use super::header;
+use super::header::{self, ContentType};
 use super::mime::{self, Part};
 use super::model::{Mailbox, SearchText};
-use super::{address, charset, date, sniff, tnef, transfer};
+use super::{address, charset, date, msg, rendition, rtf, sniff, tnef, transfer};
 use kind::Kind;
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -53,23 +55,24 @@ pub fn search_text_of(message: &[u8], root: &Part, bounds: &Bounds) -> SearchTex
 /// The fields of the message, those of protected headers first.
 fn headers(bytes: &[u8], root: &Part) -> SearchText {
     let inner = protected(bytes, root);
+    let label = charset_of(root);
     let first = |name: &str| {
-        inner
-            .and_then(|part| part.first(bytes, name))
-            .or_else(|| root.first(bytes, name))
+        let field = inner.and_then(|part| part.first(bytes, name));
+        let value = field.or_else(|| root.first(bytes, name));
+        value.map(|value| in_charset(value, label))
     };
     let all = |names: &[&str]| -> Vec<Mailbox> {
         let parts = [inner, Some(root)].into_iter().flatten();
         let fields = parts.flat_map(|part| names.iter().flat_map(|name| part.all(bytes, name)));
         let mut seen = HashSet::new();
         fields
-            .flat_map(address::mailboxes)
+            .flat_map(|value| address::mailboxes(&in_charset(value, label)))
             .filter(|mailbox| seen.insert(mailbox.clone()))
             .take(MAX_MAILBOXES)
             .collect()
     };
     let message_id = first("message-id").map(|value| {
-        let text = header::decode_words(value);
+        let text = header::decode_words(&value);
         text.trim_matches(['<', '>', ' ']).to_owned()
     });
     SearchText {
@@ -77,12 +80,35 @@ fn headers(bytes: &[u8], root: &Part) -> SearchText {
         from: all(&["from"]),
         to: all(&["to", "cc", "bcc", "resent-to", "resent-cc", "resent-bcc"]),
         subject: first("subject")
-            .map(header::decode_words)
+            .map(|value| header::decode_words(&value))
             .unwrap_or_default(),
-        date: first("date").and_then(|value| date::parse(&header::decode_words(value))),
+        date: first("date").and_then(|value| date::parse(&header::decode_words(&value))),
         has_attachment: Some(false),
         ..SearchText::default()
     }
+}
+
+/// The charset that the first part to name one names: where a sender wrote header fields in eight bits, they are in it too.
+fn charset_of(part: &Part) -> Option<&str> {
+    let mut part = Some(part);
+    while let Some(here) = part {
+        let label = here.content_type.parameter("charset");
+        // Nobody writes fields in those that are not ASCII with more.
+        if label.is_some_and(|label| !label.to_ascii_lowercase().starts_with("utf-")) {
+            return label;
+        }
+        part = here.children.first();
+    }
+    None
+}
+
+/// A field's value as text, where it is not ASCII or UTF-8 already.
+fn in_charset<'v>(value: &'v [u8], label: Option<&str>) -> Cow<'v, [u8]> {
+    let is_escaped = memchr::memmem::find(value, b"\x1b$").is_some();
+    if !is_escaped && std::str::from_utf8(value).is_ok() {
+        return Cow::Borrowed(value);
+    }
+    Cow::Owned(charset::decode(value, label).into_bytes())
 }
 
 /// The part that carries protected headers (RFC 9788 `hp`, the draft's and Thunderbird's `protected-headers`, or
@@ -204,8 +230,16 @@ impl Collector<'_> {
         if lower.ends_with(".eml") || part.content_type.is_message() {
             return self.embedded(&content.all(), nesting + 1);
         }
-        match kind::of(&part.content_type, &lower, &content.start()) {
-            Kind::Plain => self.add(&content.plain()),
+        let start = content.start();
+        if msg::may_be(&start)
+            && let Some(mail) = msg::as_mail(&content.all())
+        {
+            return self.embedded(&mail, nesting + 1);
+        }
+        match kind::of(&part.content_type, &lower, &start) {
+            Kind::Plain => self.plain(&part.content_type, &content, nesting),
+            Kind::Card => self.add(&lines::of_card(&content.plain())),
+            Kind::Rtf => self.add(&rtf::to_text(&content.beginning(MARKUP))),
             Kind::Html => self.add(&content.html()),
             Kind::Xml => self.xml(name, &content.xml(), false),
             Kind::FlatOffice => self.add(&xml::to_text(&content.xml())),
@@ -216,6 +250,24 @@ impl Collector<'_> {
             Kind::Pdf => self.pdf(name, &content.all()),
             Kind::Unread => {}
         }
+    }
+
+    fn plain(&mut self, content_type: &ContentType, content: &Encoded<'_>, nesting: u32) {
+        let text = content.plain();
+        let says = |name: &str, value: &str| {
+            let said = content_type.parameter(name);
+            said.is_some_and(|said| said.eq_ignore_ascii_case(value))
+        };
+        if says("format", "flowed") && says("delsp", "yes") {
+            return self.add(&lines::joined(&text));
+        }
+        let mut at = 0;
+        for file in uuencoded::files(&text) {
+            self.add(&text[at..file.span.start]);
+            self.embedded(&rendition::as_file(&file.content, file.name), nesting + 1);
+            at = file.span.end;
+        }
+        self.add(&text[at..]);
     }
 
     fn no_text(&mut self, name: &str, error: &dyn std::error::Error) {
@@ -237,7 +289,10 @@ impl Collector<'_> {
     }
 
     fn subject(&mut self, bytes: &[u8], root: &Part) {
-        let subject = root.first(bytes, "subject").map(header::decode_words);
+        let subject = root.first(bytes, "subject").map(|value| {
+            let value = in_charset(value, charset_of(root));
+            header::decode_words(&value)
+        });
         self.add(&subject.unwrap_or_default());
     }
 

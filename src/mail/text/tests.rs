@@ -134,6 +134,72 @@ fn files_are_read_by_name_content_and_their_own_charset() {
 }
 
 #[test]
+fn rich_text_calendars_and_reports_are_read() {
+    for (content_type, name, content, words) in [
+        (
+            "application/rtf",
+            "x.rtf",
+            &b"{\\rtf1\\ansi rich {\\b wo}rd\\par}"[..],
+            "rich word",
+        ),
+        (
+            "text/calendar",
+            "x.ics",
+            b"BEGIN:VCALENDAR\r\nSUMMARY:quarterly rev\r\n iew\r\n",
+            "quarterly review",
+        ),
+        (
+            "message/delivery-status",
+            "",
+            b"Reporting-MTA: dns; mx.x.example\n\nDiagnostic-Code: smtp; 550 nosuchuser\n",
+            "550 nosuchuser",
+        ),
+        (
+            "message/disposition-notification",
+            "",
+            b"Original-Message-ID: <original@x.example>\n",
+            "original@x.example",
+        ),
+    ] {
+        let result = with_file(content_type, name, content);
+        assert!(result.body.contains(words), "{name}: {:?}", result.body);
+    }
+    let flowed = "Content-Type: text/plain; format=Flowed; delsp=yes\r\n\r\na long wo \r\nrd\r\n";
+    assert_eq!(found(flowed).body, "a long word");
+}
+
+#[test]
+fn header_fields_in_eight_bits_are_in_the_charset_of_the_text() {
+    for (label, word) in [
+        ("gb2312", "邮件"),
+        ("windows-1251", "Привет"),
+        ("utf-8", "Müll"),
+    ] {
+        let encoding = encoding_rs::Encoding::for_label(label.as_bytes()).unwrap();
+        let mail = format!(
+            "From: {word} <a@x.example>\nSubject: {word}\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain; charset={label}\n\n{word}\n--b--\n"
+        );
+        let result = search_text(&encoding.encode(&mail).0, &Bounds::default());
+        assert_eq!(
+            (result.subject.as_str(), result.from[0].name.as_str()),
+            (word, word)
+        );
+        assert_eq!(result.from[0].address, "a@x.example");
+    }
+    let escaped = found("Subject: \x1b$B$\"\x1b(B\n\nx");
+    assert_eq!(escaped.subject, "あ");
+}
+
+#[test]
+fn uuencoded_files_in_plain_text_are_attachments() {
+    let text = "see\r\nbegin 644 notes.txt\r\n%:&5L;&\\\r\n`\r\nend\r\nbye\r\n";
+    let result = found(&format!("Subject: s\r\n\r\n{text}"));
+    assert_eq!(result.body, "see\nhello\nbye");
+    assert_eq!(result.attachments, ["notes.txt"]);
+    assert!(result.is_with_attachment());
+}
+
+#[test]
 fn invoices_and_failures_are_noted() {
     let invoice = "<?xml version=\"1.0\" encoding=\"UTF-16\"?><ubl:Invoice xmlns:ubl=\"urn:oasis:names:specification:ubl:schema:xsd:Invoice-2\"><cbc:ID>NUMBER77</cbc:ID></ubl:Invoice>";
     let wide: Vec<u8> = invoice.encode_utf16().flat_map(u16::to_be_bytes).collect();

@@ -1,0 +1,125 @@
+//! S/MIME where gateways, old clients and people put it, opened as a mail.
+
+use crate::support::{ARRIVED, Folder};
+use strongroom::escrow::keyholder::Keyholder;
+use strongroom::mail::context::{OpenPolicy, Trust};
+use strongroom::mail::model::Outcome;
+use strongroom::mail::{self, Opened};
+
+struct Sealed {
+    keys: Keyholder,
+    der: Vec<u8>,
+    pem: String,
+}
+
+const WORDS: &str = "Streng geheime Botschaft.";
+
+fn sealed() -> Sealed {
+    let folder = Folder::new();
+    folder.identity("rsa", "rsa:2048", "");
+    folder.must("cms -encrypt -binary -aes256 -in message -outform DER -out der rsa.crt");
+    folder.must("cms -encrypt -binary -aes256 -in message -outform PEM -out pem rsa.crt");
+    Sealed {
+        keys: folder.keys("rsa"),
+        der: folder.read("der"),
+        pem: String::from_utf8(folder.read("pem")).unwrap(),
+    }
+}
+
+fn open(keys: &Keyholder, head: &str, body: &str) -> Opened {
+    let message = format!("From: a@x\nSubject: s\n{head}\n{body}");
+    let policy = OpenPolicy::default();
+    mail::open(
+        message.as_bytes(),
+        keys,
+        &Trust::default(),
+        &policy,
+        ARRIVED,
+    )
+}
+
+#[track_caller]
+fn assert_opened(opened: &Opened, count: usize, around: &[&str], what: &str) {
+    let outcomes: Vec<Outcome> = opened.layers.iter().map(|layer| layer.outcome).collect();
+    assert_eq!(outcomes, vec![Outcome::Opened; count], "{what}");
+    let body = &opened.text.body;
+    assert_eq!(body.matches(WORDS).count(), count, "{what}: {body}");
+    for words in around {
+        assert!(body.contains(words), "{what}: {body}");
+    }
+}
+
+#[test]
+fn base64_under_any_type_or_none_is_found() {
+    let Sealed { keys, der, .. } = sealed();
+    let body = data_encoding::BASE64_MIME.encode(&der);
+    for kind in [
+        "text/html",
+        "text/x-unknown",
+        "application/text",
+        "application/octet-stream",
+        "application/x-unknown-content-type",
+        "unknown/unknown",
+    ] {
+        for encoding in ["", "Content-Transfer-Encoding: base64\n"] {
+            let head = format!("Content-Type: {kind}\n{encoding}");
+            assert_opened(&open(&keys, &head, &body), 1, &[], &head);
+            let file = format!(
+                "--b\n\nhello\n--b\nContent-Type: {kind}; name=smime.dat\n{encoding}\n{body}\n--b--\n"
+            );
+            let opened = open(&keys, "Content-Type: multipart/mixed; boundary=b\n", &file);
+            assert_opened(&opened, 1, &["hello"], &head);
+        }
+    }
+    assert_opened(&open(&keys, "", &body), 1, &[], "no type");
+}
+
+#[test]
+fn every_pem_block_in_a_text_is_opened_in_its_place() {
+    let Sealed { keys, pem, .. } = sealed();
+    let quoted: String = pem.lines().map(|line| format!("> {line}\n")).collect();
+    for second in [&pem, &quoted] {
+        let text = format!("before\n{pem}between\n{second}after\n");
+        let around = ["before", "between", "after"];
+        let opened = open(&keys, "Content-Type: text/plain\n", &text);
+        assert_opened(&opened, 2, &around, "text");
+        let policy = OpenPolicy::default();
+        let opened = mail::open(text.as_bytes(), &keys, &Trust::default(), &policy, ARRIVED);
+        assert_opened(&opened, 2, &around, "a file");
+        let page = text.replace("> ", "&gt; ").replace('\n', "<br>\n");
+        let page = format!("<html><body><p>{page}</p></body></html>");
+        let opened = open(&keys, "Content-Type: text/html\n", &page);
+        assert_opened(&opened, 2, &around, "HTML");
+        let base64 = data_encoding::BASE64_MIME.encode(text.as_bytes());
+        let file = format!(
+            "--b\n\nhello\n--b\nContent-Type: application/octet-stream; name=mail.pem\nContent-Transfer-Encoding: base64\n\n{base64}\n--b--\n"
+        );
+        let opened = open(&keys, "Content-Type: multipart/mixed; boundary=b\n", &file);
+        assert_opened(&opened, 2, &around, "a file in a mail");
+    }
+    let two = format!("{pem}{pem}");
+    assert_opened(&open(&keys, "", &two), 2, &[], "nothing but blocks");
+}
+
+#[test]
+fn a_uuencoded_smime_p7m_is_opened_in_its_place() {
+    let Sealed { keys, der, .. } = sealed();
+    let mut block = "begin 644 smime.p7m\n".to_owned();
+    for line in der.chunks(45) {
+        let digit = |value: u8| char::from(if value == 0 { b'`' } else { value + 32 });
+        block.push(digit(u8::try_from(line.len()).unwrap()));
+        for group in line.chunks(3) {
+            let at = |index: usize| u32::from(group.get(index).copied().unwrap_or(0));
+            let bits = at(0) << 16 | at(1) << 8 | at(2);
+            block.extend([18, 12, 6, 0].map(|shift| digit((bits >> shift & 63) as u8)));
+        }
+        block.push('\n');
+    }
+    block.push_str("`\nend\n");
+    assert_opened(&open(&keys, "", &block), 1, &[], "alone");
+    let text = format!("begin here\n{block}after\n");
+    for text in [text.clone(), text.replace('\n', "\r\n")] {
+        let opened = open(&keys, "Content-Type: text/plain\n", &text);
+        assert_opened(&opened, 1, &["begin here", "after"], "in a text");
+    }
+}
