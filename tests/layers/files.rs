@@ -182,7 +182,7 @@ fn a_uuencoded_message_in_a_text_is_opened() {
         let names: Vec<&str> = found.iter().map(|(name, ..)| name.as_str()).collect();
         let is_all = text == block;
         let expected: &[&str] = if is_all {
-            &[""]
+            &["notes.txt"]
         } else {
             &["", "notes.txt", ""]
         };

@@ -286,10 +286,7 @@ fn text_around_a_block_keeps_its_charset_and_so_does_the_block() {
 fn of_an_entity_in_a_text_the_text_is_shown() {
     let entity = "Content-Type: text/plain; charset=iso-8859-1\nContent-Transfer-Encoding: quoted-printable\n\ngr=F6=DFe\n";
     let mail = format!("From: a@x\n\nhello\n{}\nlist footer\n", armored(entity));
-    assert_eq!(
-        open(mail.as_bytes()).text.body,
-        "hello\ngröße\n\nlist footer"
-    );
+    assert_eq!(open(mail.as_bytes()).text.body, "hello\ngröße\nlist footer");
     // A forwarded mail's header is there to be read.
     let forwarded = "From: b@y\nSubject: s\n\nhello\n";
     let text = rendition(&open(
