@@ -86,7 +86,7 @@ fn rename(bytes: &[u8], part: &Part, delimiter: &[u8], suffix: &[u8], edits: &mu
         .filter(|field| bytes[field.name.clone()].eq_ignore_ascii_case(b"content-type"));
     for field in fields {
         let value = &bytes[field.value.clone()];
-        if let Some(at) = memchr::memmem::rfind(value, &delimiter[2..]) {
+        if let Some(at) = declared_in(value, &delimiter[2..]) {
             let end = field.value.start + at + delimiter.len() - 2;
             edits.replace(end..end, suffix.to_vec());
         }
@@ -103,6 +103,18 @@ fn rename(bytes: &[u8], part: &Part, delimiter: &[u8], suffix: &[u8], edits: &mu
     }
 }
 
+/// Where a field declares this boundary; a short one may stand elsewhere in it too.
+fn declared_in(value: &[u8], boundary: &[u8]) -> Option<usize> {
+    const NAME: &[u8] = b"boundary";
+    let lower = value.to_ascii_lowercase();
+    memchr::memmem::find_iter(&lower, NAME).find_map(|at| {
+        let behind = value[at + NAME.len()..].trim_ascii_start();
+        let rest = behind.strip_prefix(b"=")?.trim_ascii_start();
+        let rest = rest.strip_prefix(b"\"").unwrap_or(rest);
+        rest.starts_with(boundary).then(|| value.len() - rest.len())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +129,14 @@ mod tests {
             "{changed}"
         );
         assert!(changed.ends_with("two\n--b-1--\npost\n"), "{changed}");
+
+        let short = "Content-Type: multipart/mixed; BOUNDARY = pr; protected-headers=v1\n\n--pr\n\none\n--pr--\n";
+        let changed = apart(short.as_bytes().to_vec(), b"--pr");
+        let changed = String::from_utf8(changed).unwrap();
+        assert!(
+            changed.contains("BOUNDARY = pr-1; protected-headers=v1\n\n--pr-1\n"),
+            "{changed}"
+        );
 
         let said = b"Content-Type: text/plain; charset=utf-8\n\nsee\n--b\nbye\n".to_vec();
         let changed = apart(said.clone(), b"--b");

@@ -296,6 +296,30 @@ fn of_an_entity_in_a_text_the_text_is_shown() {
 }
 
 #[test]
+fn a_quoted_mail_is_text_and_not_the_mail() {
+    let quoted = "From: b@y\nSubject: quoted\n\nhello\n";
+    let opened = open(format!("From: a@x\nSubject: s\n\n{}", armored(quoted)).as_bytes());
+    let text = rendition(&opened);
+    assert!(
+        text.starts_with("From: a@x\nSubject: s\n") && text.ends_with(quoted),
+        "{text}"
+    );
+    assert_eq!(opened.text.subject, "s");
+    let file = |name: &str, content: &str| {
+        let armor = armored(content);
+        let head = "From: a@x\nContent-Type: multipart/mixed; boundary=m\n\n--m\n\nsee\n--m\n";
+        let part = format!("Content-Type: application/octet-stream; name={name}\n\n{armor}");
+        rendition(&open(format!("{head}{part}\n--m--\n").as_bytes()))
+    };
+    let saved = quoted.replace("\n\n", "\nContent-Type: text/plain\n\n");
+    for text in [file("m.txt.pgp", quoted), file("m.txt.pgp", &saved)] {
+        assert!(text.contains("filename=\"m.txt\""), "{text}");
+    }
+    assert!(file("encrypted.asc", quoted).contains("filename=\"encrypted\""));
+    assert!(file("encrypted.asc", INNER).contains("\nContent-Type: text/plain\n\nthe secret word"));
+}
+
+#[test]
 fn encrypted_text_without_a_header_is_named_by_what_it_is() {
     let invoice = "<?xml version=\"1.0\"?>\n<ubl:Invoice xmlns:ubl=\"urn:oasis:names:specification:ubl:schema:xsd:Invoice-2\"><cbc:ID>NUMBER77</cbc:ID></ubl:Invoice>\n";
     let opened = open(pgp_mime(invoice).as_bytes());

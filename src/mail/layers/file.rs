@@ -1,8 +1,9 @@
 //! Files that were encrypted or signed by themselves and attached: `report.pdf.gpg`, `invoice.xml.p7m`.
 
+use super::splice::is_typed;
 use super::{Place, Spot, Walk};
 use crate::mail::rendition::as_same_file;
-use crate::mail::sniff;
+use crate::mail::{mime, sniff};
 
 /// Endings that encryption and signatures add to a file's name.
 const ENDINGS: [&str; 8] = [
@@ -23,7 +24,8 @@ impl Spot<'_> {
 }
 
 impl Walk<'_> {
-    /// What was opened in a part, opened further, as a file called `name`. What is a MIME entity is taken as such.
+    /// What was opened in a part, opened further, as a file called `name`. What is a MIME entity is taken as such, of a
+    /// file that is named only where its header says nothing to a reader: it may be a mail that somebody saved.
     pub(super) fn inside_file(
         &mut self,
         spot: Spot<'_>,
@@ -31,12 +33,27 @@ impl Walk<'_> {
         name: &str,
         place: &Place,
     ) -> Vec<u8> {
-        if sniff::is_entity(&plaintext) && !name.to_lowercase().ends_with(".eml") {
+        let is_entity = match name.rsplit_once('.') {
+            Some(_) => is_bare_entity(&plaintext),
+            None => is_typed(&plaintext),
+        };
+        if is_entity && !name.to_lowercase().ends_with(".eml") {
             return self.inside_entity(plaintext, place);
         }
         let file = as_same_file(spot.bytes, spot.part, &plaintext, name);
         self.entity(&file, place).unwrap_or(file)
     }
+}
+
+/// Whether `bytes` are a MIME entity whose header says nothing to a reader.
+fn is_bare_entity(bytes: &[u8]) -> bool {
+    let header = mime::header_of(bytes);
+    let is_technical = |name: &[u8]| {
+        let name = name.to_ascii_lowercase();
+        name.starts_with(b"content-") || name == b"mime-version"
+    };
+    let mut fields = header.fields.iter();
+    sniff::is_entity(bytes) && fields.all(|field| is_technical(&bytes[field.name.clone()]))
 }
 
 /// The name without the ending that encryption or a signature added.

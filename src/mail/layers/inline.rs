@@ -1,7 +1,7 @@
 //! OpenPGP armor inside text: the oldest way to send it, and what copies and gateways leave of the newer ones.
 
 use super::bare::Object;
-use super::splice::{Found, Inner, Splices, UUENCODED, objects_in};
+use super::splice::{Found, Inner, Splices, UUENCODED, is_typed, objects_in};
 use super::{Place, Spot, Walk};
 use crate::mail::context::Unwrapped;
 use crate::mail::mime::Part;
@@ -77,11 +77,12 @@ impl Walk<'_> {
     ) -> Option<Vec<u8>> {
         let before = self.signatures.len();
         let (plaintext, count) = self.open_pgp(packets, spot.place)?;
-        if spot.is_message {
+        let is_entity = is_typed(&plaintext);
+        if spot.is_message && is_entity {
             self.compare_senders(before, &plaintext);
         }
         let inside = spot.place.inside(count);
-        if sniff::is_entity(&plaintext) {
+        if is_entity {
             let inner = self.inside_entity(plaintext, &inside);
             spot.replace(inner, edits);
             return None;

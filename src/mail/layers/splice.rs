@@ -193,7 +193,7 @@ impl Walk<'_> {
 }
 
 /// A MIME entity that says what it is; what only begins with header fields may be a text.
-fn is_typed(plaintext: &[u8]) -> bool {
+pub(super) fn is_typed(plaintext: &[u8]) -> bool {
     let header = || mime::header_of(plaintext);
     sniff::is_entity(plaintext) && header().first(plaintext, "content-type").is_some()
 }
