@@ -29,6 +29,14 @@ pub fn decode(bytes: &[u8], label: Option<&str>) -> String {
     encoding.decode(bytes).0.into_owned()
 }
 
+/// The text in the 8-bit charset of this name; `None` if that is another kind of charset, or has not all of its letters.
+#[must_use]
+pub fn encode(text: &str, label: Option<&str>) -> Option<Vec<u8>> {
+    let encoding = named(&plain(label)).filter(|encoding| encoding.is_single_byte())?;
+    let (bytes, _, lacking) = encoding.encode(text);
+    (!lacking).then(|| bytes.into_owned())
+}
+
 /// Whether so much of a text is of three octets for a letter that it is no other East Asian encoding by chance: few letters may
 /// be one ("模式" in GBK is well-formed UTF-8, of two octets each).
 fn is_surely_utf8(text: &str) -> bool {

@@ -286,7 +286,13 @@ pub fn as_mixed(parts: &[Vec<u8>]) -> Vec<u8> {
 /// A MIME entity that holds `content` as an attached file called `name` (or nothing).
 #[must_use]
 pub fn as_file(content: &[u8], name: &str) -> Vec<u8> {
-    let mut out = format!("Content-Type: {}\r\n", type_of(name, content));
+    as_file_of(type_of(name, content), content, name)
+}
+
+/// The same with a media type that is known.
+#[must_use]
+pub fn as_file_of(media_type: &str, content: &[u8], name: &str) -> Vec<u8> {
+    let mut out = format!("Content-Type: {media_type}\r\n");
     out.push_str("Content-Transfer-Encoding: base64\r\nContent-Disposition: attachment");
     out.push_str(&name_parameter("filename", name));
     out.push_str("\r\n\r\n");

@@ -1,7 +1,7 @@
 //! OpenPGP armor inside text: the oldest way to send it, and what copies and gateways leave of the newer ones.
 
 use super::bare::Object;
-use super::splice::{Found, Splices, UUENCODED, objects_in};
+use super::splice::{Found, Inner, Splices, may_have_objects, objects_in};
 use super::{Place, Spot, Walk};
 use crate::mail::context::Unwrapped;
 use crate::mail::mime::Part;
@@ -81,7 +81,7 @@ impl Walk<'_> {
 
     /// As [`Walk::inline_part`] for HTML that a gateway made of the text: what was opened becomes plain text.
     fn html_part(&mut self, spot: Spot<'_>, edits: &mut Edits) {
-        if !transfer::contains(spot.body(), &spot.encoding(), &[&armor::MARKS]) {
+        if !may_have_objects(spot.body(), &spot.encoding()) {
             return;
         }
         let body = spot.decoded();
@@ -131,8 +131,15 @@ impl Walk<'_> {
                 }
                 label if label.starts_with("MESSAGE") && sniff::is_openpgp(&block.bytes) => {
                     let place = place_of(&block.span, &content, place);
+                    let named = armor::charset(&text[block.span.clone()]);
                     if let Some((plaintext, count)) = self.open_pgp(block.bytes, &place) {
-                        let inner = self.inner(plaintext, "", &place.inside(count));
+                        let inner = match self.inner(plaintext, "", &place.inside(count)) {
+                            Inner::Text(inner) if named.is_some() => {
+                                let inner = charset::decode(&inner, named.as_deref());
+                                Inner::Text(inner.into_bytes())
+                            }
+                            inner => inner,
+                        };
                         splices.push(block.span, inner);
                     }
                 }
@@ -173,8 +180,7 @@ impl Walk<'_> {
 fn text_with_objects<'b>(body: &'b [u8], encoding: &str) -> Option<Cow<'b, [u8]>> {
     let has_armor = |text: &[u8]| armor::next_block(text, 0).is_some();
     let start = transfer::beginning(body, encoding, sniff::WINDOW);
-    let mentioned = transfer::contains(body, encoding, &[&armor::MARKS, &UUENCODED])
-        || altered::is_armored_utf16(&start);
+    let mentioned = may_have_objects(body, encoding) || altered::is_armored_utf16(&start);
     if mentioned {
         let declared = transfer::decode(body, encoding);
         let declared = altered::restored(&declared).map_or(declared, Cow::Owned);

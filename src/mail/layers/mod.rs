@@ -279,9 +279,12 @@ fn in_bytes(message: &[u8]) -> Cow<'_, [u8]> {
     let charset = match message {
         [0xff, 0xfe, ..] => "utf-16le",
         [0xfe, 0xff, ..] => "utf-16be",
+        [first, 0, second, 0, ..] if first.is_ascii_graphic() && second.is_ascii() => "utf-16le",
+        [0, first, 0, second, ..] if first.is_ascii_graphic() && second.is_ascii() => "utf-16be",
         _ => return Cow::Borrowed(message),
     };
-    let text = charset::decode(&message[2..], Some(charset)).into_bytes();
+    let text = charset::decode(message, Some(charset));
+    let text = text.trim_start_matches('\u{feff}').as_bytes().to_vec();
     if sniff::is_entity(&text) {
         Cow::Owned(text)
     } else {

@@ -4,10 +4,11 @@
 use super::bare::{self, Object};
 use super::inline::{content_of, place_of};
 use super::{Place, Spot, Walk};
+use crate::mail::openpgp::armor;
 use crate::mail::rendition::{
     self, Edits, as_entity, as_file, as_mixed, replace_attachment, replace_text,
 };
-use crate::mail::{mime, smime, sniff, transfer};
+use crate::mail::{charset, mime, smime, sniff, transfer};
 use memchr::memmem::Finder;
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -42,13 +43,20 @@ impl Splices {
     /// the other.
     pub(super) fn into_entity(self, text: &[u8], spot: Spot<'_>) -> Option<Vec<u8>> {
         let name = spot.part.file_name();
-        let charset = spot.part.content_type.parameter("charset");
+        let content_type = &spot.part.content_type;
+        let charset = content_type.parameter("charset");
+        let is_plain =
+            charset.filter(|label| label.bytes().all(|c| c.is_ascii_graphic() && c != b'"'));
+        let media_type = is_plain.map_or_else(
+            || content_type.essence(),
+            |label| format!("{}; charset=\"{label}\"", content_type.essence()),
+        );
         let piece = |text: &[u8]| {
             if name.is_empty() || spot.is_message {
                 let is_utf8 = std::str::from_utf8(text).is_ok();
                 rendition::as_text(text, charset.filter(|_| !is_utf8))
             } else {
-                as_file(text, name)
+                rendition::as_file_of(&media_type, text, name)
             }
         };
         if self.is_text() {
@@ -78,6 +86,30 @@ impl Splices {
         Some(as_mixed(&parts))
     }
 
+    /// With all that is text in the charset of the text around it, as far as it has the letters; what it has not becomes a
+    /// part of its own.
+    fn in_charset_of(self, text: &[u8], label: Option<&str>) -> Self {
+        if text.is_ascii() {
+            return self;
+        }
+        let is_utf8 = std::str::from_utf8(text).is_ok();
+        let all = self.0.into_iter().map(|(span, inner)| match inner {
+            Inner::Text(inner) if !inner.is_ascii() => {
+                let inner = match std::str::from_utf8(&inner) {
+                    Ok(letters) if !is_utf8 => match charset::encode(letters, label) {
+                        Some(inner) => Inner::Text(inner),
+                        None => Inner::Entity(rendition::as_text(&inner, None)),
+                    },
+                    Err(_) if is_utf8 => Inner::Text(charset::decode(&inner, None).into_bytes()),
+                    _ => Inner::Text(inner),
+                };
+                (span, inner)
+            }
+            inner => (span, inner),
+        });
+        Self(all.collect())
+    }
+
     fn is_text(&self) -> bool {
         let is_text = |(_, inner): &(_, Inner)| matches!(inner, Inner::Text(_));
         self.0.iter().all(is_text)
@@ -85,14 +117,16 @@ impl Splices {
 
     /// Puts the changed text in the part's place. A file keeps its name and type as long as it is one text.
     pub(super) fn put(self, spot: Spot<'_>, text: &[u8], edits: &mut Edits) {
+        let label = spot.part.content_type.parameter("charset");
+        let splices = self.in_charset_of(text, label);
         let kind = &spot.part.content_type.kind;
         let is_file = !super::parts::is_read_as_text(kind);
-        if !self.is_text() || is_file && spot.is_message {
-            let entity = self.into_entity(text, spot);
+        if !splices.is_text() || is_file && spot.is_message {
+            let entity = splices.into_entity(text, spot);
             if let Some(entity) = entity {
                 spot.replace(entity, edits);
             }
-        } else if let Some(changed) = self.into_text(text) {
+        } else if let Some(changed) = splices.into_text(text) {
             if is_file {
                 replace_attachment(spot.bytes, spot.part, &changed, edits);
             } else {
@@ -178,16 +212,29 @@ pub(super) struct Found {
 const MOST: usize = 20;
 
 /// What no uuencoded file is without.
-pub(super) static UUENCODED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"begin "));
+static UUENCODED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"begin "));
+
+/// Whether a body may have objects in it; most have none, and are not decoded for that.
+pub(super) fn may_have_objects(body: &[u8], encoding: &str) -> bool {
+    let [one, two, three] = &*BASE64;
+    let all = [&*armor::MARKS, &*UUENCODED, one, two, three];
+    transfer::contains(body, encoding, &all)
+}
+
+/// What base64 of CMS has at its beginning: the object identifier of PKCS#7, behind lengths of one to four octets.
+static BASE64: LazyLock<[Finder<'static>; 3]> =
+    LazyLock::new(|| ["KoZIhvcNAQc", "CSqGSIb3DQEH", "BgkqhkiG9w0BBw"].map(Finder::new));
 
 /// The objects in a text that are not in OpenPGP armor: CMS in PEM, whatever its label says, and uuencoded CMS and OpenPGP.
 pub(super) fn objects_in(text: &[u8]) -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
     let pem = sniff::PEM.find_iter(text).take(MOST);
     let pem = pem.filter_map(|at| pem_at(text, at));
+    let bare = BASE64.iter().flat_map(|digits| digits.find_iter(text));
+    let bare = bare.take(MOST).filter_map(|at| base64_at(text, at));
     let files = UUENCODED.find_iter(text).take(MOST * 10);
     let files = files.filter_map(|at| uuencoded_at(text, at)).take(MOST);
-    for object in pem.chain(files) {
+    for object in pem.chain(bare).chain(files) {
         let overlaps = |other: &Found| {
             object.span.start < other.span.end && other.span.start < object.span.end
         };
@@ -202,7 +249,6 @@ pub(super) fn objects_in(text: &[u8]) -> Vec<Found> {
 fn pem_at(text: &[u8], at: usize) -> Option<Found> {
     let start = line_start(text, at);
     let prefix = &text[start..at];
-    let is_mark = |byte: &u8| matches!(byte, b'>' | b'|' | b' ' | b'\t');
     if !prefix.iter().all(is_mark) {
         return None;
     }
@@ -217,6 +263,53 @@ fn pem_at(text: &[u8], at: usize) -> Option<Found> {
         object: Object::Cms(ber.into()),
         name: String::new(),
     })
+}
+
+/// CMS in base64 without any frame, the beginning of which is at `at`: lines of nothing but digits, quoted or each followed
+/// by an empty one perhaps.
+fn base64_at(text: &[u8], at: usize) -> Option<Found> {
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    let start = line_start(text, at);
+    let first = unmarked(text, start).0;
+    if !first.starts_with(b"M") || !sniff::is_cms(&transfer::base64(first)) {
+        return None;
+    }
+    let (mut digits, mut end, mut next) = (Vec::new(), start, start);
+    let mut is_full = true;
+    while next < text.len() {
+        let (line, behind) = unmarked(text, next);
+        if line.is_empty() && is_full {
+            next = behind;
+            continue;
+        }
+        if line.is_empty() || !line.iter().all(is_digit) {
+            break;
+        }
+        digits.extend_from_slice(line);
+        (end, next) = (behind, behind);
+        is_full = line.len() == first.len();
+        if line.ends_with(b"=") {
+            break;
+        }
+    }
+    let ber = transfer::base64(&digits);
+    sniff::is_cms(&ber).then(|| Found {
+        span: start..end,
+        object: Object::Cms(ber.into()),
+        name: String::new(),
+    })
+}
+
+/// The line at `at` without what a reply puts before it, and where the next one is.
+fn unmarked(text: &[u8], at: usize) -> (&[u8], usize) {
+    let (end, next) = mime::line_at(text, at);
+    let line = &text[at..end];
+    let marks = line.iter().take_while(|byte| is_mark(byte)).count();
+    (line[marks..].trim_ascii(), next)
+}
+
+fn is_mark(byte: &u8) -> bool {
+    matches!(byte, b'>' | b'|' | b' ' | b'\t')
 }
 
 /// A uuencoded file that is CMS or an OpenPGP message, whose first line begins at `at`.
