@@ -58,7 +58,11 @@ pub fn open(
     let saved = msg::as_mail(message);
     let message = in_bytes(saved.as_deref().unwrap_or(message));
     let message = without_preamble(&message);
-    let place = Place::default();
+    // Outlook shows other properties of the message than the header that we read.
+    let place = Place {
+        whole: saved.is_none(),
+        ..Place::default()
+    };
     if let Some(object) = bare::find(message) {
         let rendition = walk.bare(object, &place);
         let readable = rendition.as_deref().unwrap_or(message);
