@@ -124,6 +124,16 @@ fn base64_in_the_middle_of_a_text_is_opened_in_its_place() {
         let opened = open(&keys, "Content-Type: text/plain\n", &text);
         assert_opened(&opened, 1, &["Original Message", "was scanned"], &text);
     }
+    let snippet = format!("it begins so:\n{}\nas you know\n", &body[..152]);
+    let inside = format!("{}\n{}", data_encoding::BASE64.encode(&[7; 48]), text);
+    let inside = inside.replace(
+        "base64\n\n",
+        &format!("base64\n\n{}\n", data_encoding::BASE64.encode(&[7; 48])),
+    );
+    for text in [snippet, inside] {
+        let opened = open(&keys, "Content-Type: text/plain\n", &text);
+        assert_opened_layers(&opened, 0, &text);
+    }
 }
 
 #[test]

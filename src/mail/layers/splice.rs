@@ -8,6 +8,7 @@ use crate::mail::openpgp::armor;
 use crate::mail::rendition::{
     self, Edits, as_entity, as_file, as_mixed, replace_attachment, replace_text,
 };
+use crate::mail::smime::ber::Element;
 use crate::mail::{charset, mime, smime, sniff, transfer};
 use memchr::memmem::Finder;
 use std::ops::Range;
@@ -208,6 +209,8 @@ pub(super) struct Found {
     pub(super) name: String,
 }
 
+/// Shortest line of digits that others of the same object may follow.
+const SHORTEST_BEFORE: usize = 40;
 /// Most objects of a kind that are looked for in one text.
 const MOST: usize = 20;
 
@@ -252,7 +255,8 @@ fn pem_at(text: &[u8], at: usize) -> Option<Found> {
     if !prefix.iter().all(is_mark) {
         return None;
     }
-    let length = memchr::memmem::find(&text[at..], b"-----END ")?;
+    let next = sniff::PEM.find(&text[at + 1..]).unwrap_or(text.len());
+    let length = memchr::memmem::find(&text[at..], b"-----END ").filter(|end| *end <= next)?;
     let end = mime::line_at(text, at + length).1;
     let lines = text[at..end].split_inclusive(|&byte| byte == b'\n');
     let lines = lines.flat_map(|line| line.iter().skip_while(|byte| is_mark(byte)));
@@ -274,6 +278,12 @@ fn base64_at(text: &[u8], at: usize) -> Option<Found> {
     if !first.starts_with(b"M") || !sniff::is_cms(&transfer::base64(first)) {
         return None;
     }
+    // PKCS#12 and others have CMS inside, where a line may begin.
+    let before = text[..start].trim_ascii_end();
+    let before = unmarked(before, line_start(before, before.len())).0;
+    if before.len() >= SHORTEST_BEFORE && before.iter().all(is_digit) {
+        return None;
+    }
     let (mut digits, mut end, mut next) = (Vec::new(), start, start);
     let mut is_full = true;
     while next < text.len() {
@@ -293,7 +303,9 @@ fn base64_at(text: &[u8], at: usize) -> Option<Found> {
         }
     }
     let ber = transfer::base64(&digits);
-    sniff::is_cms(&ber).then(|| Found {
+    // What somebody quotes of an object is none.
+    let is_whole = Element::split(&ber).is_ok();
+    (is_whole && sniff::is_cms(&ber)).then(|| Found {
         span: start..end,
         object: Object::Cms(ber.into()),
         name: String::new(),
