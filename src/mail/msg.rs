@@ -26,9 +26,8 @@ const RECIPIENTS: &str = "__recip_version1.0_#";
 // Properties (MS-OXPROPS) by their numbers.
 const SUBJECT: u32 = 0x0037;
 const INTERNET_HEADER: u32 = 0x007d;
-const SENDER_NAME: u32 = 0x0c1a;
-const SENDER_ADDRESS: u32 = 0x0c1f;
-const SENDER_SMTP: u32 = 0x5d01;
+/// Name, SMTP address and other address of the person in whose name it was sent, and of the sender.
+const AUTHORS: [[u32; 3]; 2] = [[0x0042, 0x5d02, 0x0065], [0x0c1a, 0x5d01, 0x0c1f]];
 const BODY: u32 = 0x1000;
 const RICH: u32 = 0x1009;
 const HTML: u32 = 0x1013;
@@ -143,13 +142,9 @@ impl Message<'_> {
             return out;
         }
         out.clear();
-        let smtp = self.text(&self.at, SENDER_SMTP);
-        let address = match smtp.as_str() {
-            "" => self.text(&self.at, SENDER_ADDRESS),
-            _ => smtp,
-        };
-        let from = mailbox(&self.text(&self.at, SENDER_NAME), &address);
-        push_field("From", &from, &mut out);
+        let mut authors = AUTHORS.iter().map(|author| self.person(&self.at, *author));
+        let from = authors.find(|author| !author.is_empty());
+        push_field("From", &from.unwrap_or_default(), &mut out);
         for (name, people) in ["To", "Cc", "Bcc"].into_iter().zip(self.recipients()) {
             push_field(name, &people.join(", "), &mut out);
         }
@@ -164,15 +159,20 @@ impl Message<'_> {
         for at in self.file.storages(&self.at, RECIPIENTS) {
             const HEADER: usize = 8;
             let kind = self.number(&at, RECIPIENT_TYPE, HEADER).unwrap_or(1);
-            let smtp = self.text(&at, SMTP_ADDRESS);
-            let address = match smtp.as_str() {
-                "" => self.text(&at, ADDRESS),
-                _ => smtp,
-            };
             let place = (kind & 0xff).clamp(1, 3) as usize - 1;
-            all[place].push(mailbox(&self.text(&at, NAME), &address));
+            all[place].push(self.person(&at, [NAME, SMTP_ADDRESS, ADDRESS]));
         }
         all
+    }
+
+    /// A mailbox by its name, its SMTP address, and another address where that is missing.
+    fn person(&self, at: &Path, [name, smtp, other]: [u32; 3]) -> String {
+        let smtp = self.text(at, smtp);
+        let address = match smtp.as_str() {
+            "" => self.text(at, other),
+            _ => smtp,
+        };
+        mailbox(&self.text(at, name), &address)
     }
 
     fn date(&self) -> Option<String> {
@@ -261,10 +261,11 @@ fn stream_name(property: u32, kind: u32) -> String {
 fn mailbox(name: &str, address: &str) -> String {
     let name = encoded(name);
     let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, '<' | '>' | ',' | ';');
+    let name = quoted(&name);
     if !address.contains('@') || !address.chars().all(is_plain) {
-        return quoted(&name);
+        return name;
     }
-    format!("{} <{address}>", quoted(&name))
+    format!("{name} <{address}>").trim_start().to_owned()
 }
 
 fn quoted(name: &str) -> String {

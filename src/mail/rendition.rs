@@ -335,11 +335,17 @@ fn type_of_text(text: &[u8]) -> &'static str {
 /// A MIME entity that holds `content` as an attached file called `name` (or nothing).
 #[must_use]
 pub fn as_file(content: &[u8], name: &str) -> Vec<u8> {
-    file_as(content, name, "attachment")
+    file_as(type_of(name, content), content, name, "attachment")
 }
 
-fn file_as(content: &[u8], name: &str, disposition: &str) -> Vec<u8> {
-    let mut out = format!("Content-Type: {}\r\n", type_of(name, content));
+/// The same with a media type that is known.
+#[must_use]
+pub fn as_file_of(media_type: &str, content: &[u8], name: &str) -> Vec<u8> {
+    file_as(media_type, content, name, "attachment")
+}
+
+fn file_as(media_type: &str, content: &[u8], name: &str, disposition: &str) -> Vec<u8> {
+    let mut out = format!("Content-Type: {media_type}\r\n");
     out.push_str("Content-Transfer-Encoding: base64\r\nContent-Disposition: ");
     out.push_str(disposition);
     out.push_str(&name_parameter("filename", name));
@@ -360,7 +366,7 @@ pub fn as_same_file(bytes: &[u8], part: &Part, content: &[u8], name: &str) -> Ve
     let disposition = part.disposition.as_ref();
     let inline = disposition.is_some_and(|disposition| disposition.kind == "inline");
     let kind = if inline { "inline" } else { "attachment" };
-    out.extend(file_as(content, name, kind));
+    out.extend(file_as(type_of(name, content), content, name, kind));
     out
 }
 

@@ -55,6 +55,9 @@ pub fn cms_in(body: &[u8], encoding: &str) -> Option<Vec<u8>> {
     if is_cms(&unquoted) {
         return Some(unquoted);
     }
+    if let Some(file) = transfer::uudecode(body).filter(|file| is_cms(file)) {
+        return Some(file);
+    }
     let twice = [transfer::base64(&declared), transfer::base64(&unquoted)];
     let pem = || {
         super::smime::decode_container(&declared).or_else(|| super::smime::decode_container(body))
@@ -109,6 +112,31 @@ pub fn is_cms_text(body: &[u8], encoding: &str) -> bool {
     let start = transfer::beginning(body, encoding, 400);
     let digits = start.trim_ascii_start();
     is_cms(&start) || digits.starts_with(b"M") && is_cms(&transfer::base64(digits))
+}
+
+/// The OpenPGP message that the whole text of a part is, where a gateway called it text: binary, or armor that lost its
+/// first line.
+#[must_use]
+pub fn openpgp_text(body: &[u8], encoding: &str) -> Option<Vec<u8>> {
+    const SHORTEST: usize = 40;
+    let start = transfer::beginning(body, encoding, 400);
+    if is_surely_openpgp(&start) {
+        return Some(transfer::decode(body, encoding).into_owned());
+    }
+    let first = start
+        .trim_ascii_start()
+        .split(|&byte| byte == b'\n')
+        .next()?;
+    let first = first.trim_ascii_end();
+    if first.len() < SHORTEST || !is_surely_openpgp(&transfer::base64(first)) {
+        return None;
+    }
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    let text = transfer::decode(body, encoding);
+    let mut lines = text.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+    let is_all =
+        lines.all(|line| line.iter().all(is_digit) || line == b"-----END PGP MESSAGE-----");
+    is_all.then(|| transfer::base64(&text))
 }
 
 /// Finds where PEM begins. To make what finds it costs more than to look through a short mail.
@@ -302,6 +330,21 @@ pub fn is_entity(bytes: &[u8]) -> bool {
         };
     }
     telling >= 2
+}
+
+/// True if `bytes` begin as a mail that has more than plain text in it: fields of a message, and one that names the
+/// content's type.
+#[must_use]
+pub fn is_mail(bytes: &[u8]) -> bool {
+    if !is_entity(bytes) {
+        return false;
+    }
+    let header = super::mime::header_of(bytes);
+    let has = |name: &str| header.first(bytes, name).is_some();
+    has("content-type")
+        && ["from", "subject", "received", "message-id"]
+            .into_iter()
+            .any(has)
 }
 
 /// True if `bytes` look like text in UTF-8 or an 8-bit charset.

@@ -82,6 +82,39 @@ fn a_text_file_in_another_charset_keeps_its_name() {
 }
 
 #[test]
+fn what_was_opened_in_a_text_is_in_the_charset_of_the_text() {
+    let named = armored("\u{1b}$BF|K\\\u{1b}(B\n").replacen('\n', "\nCharset: ISO-2022-JP\n", 1);
+    for (label, around, armor, expected) in [
+        (
+            "iso-8859-1",
+            &b"gr\xfc\xdfe"[..],
+            armored("größe\n"),
+            "größe",
+        ),
+        ("iso-8859-2", b"\xb1", armored("łódź\n"), "łódź"),
+        ("iso-8859-1", b"gr\xfc\xdfe", armored("łódź\n"), "łódź"),
+        ("utf-8", "grüße".as_bytes(), named, "日本"),
+    ] {
+        let text = [around, b"\n", armor.as_bytes(), b"bye\n"].concat();
+        let head =
+            format!("Content-Type: text/plain; charset={label}\nContent-Transfer-Encoding: 8bit\n");
+        let mail = [b"From: a@x\n", head.as_bytes(), b"\n", &text].concat();
+        let file = with_file(&format!("text/plain; charset={label}"), "a.txt", &text);
+        let letters = strongroom::mail::charset::decode(around, Some(label));
+        for message in [mail, file] {
+            let opened = open(&message);
+            for words in [&letters, expected, "bye"] {
+                assert!(
+                    opened.text.body.contains(words),
+                    "{label}: {}",
+                    opened.text.body
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn a_signature_in_a_file_is_over_a_part() {
     let signed = clear_signed("the signed words\n");
     let both = format!("{signed}{}", armored(&signed));
@@ -112,6 +145,7 @@ fn what_no_text_can_hold_becomes_a_part_beside_it() {
         let found = leaves(&file);
         let names: Vec<&str> = found.iter().map(|(name, ..)| name.as_str()).collect();
         assert_eq!(names, ["", "a.asc", "", "a.asc"]);
+        assert_eq!((&*found[1].1, &*found[3].1), ("text/plain", "text/plain"));
         assert_eq!(found[2].1, kind);
         let body = open(format!("From: a@x\n\n{text}").as_bytes());
         let found = leaves(&body);
@@ -284,5 +318,30 @@ fn what_is_encrypted_in_a_message_that_outlook_saved_is_opened() {
         opened.text.body.contains("see the file"),
         "{:?}",
         opened.text
+    );
+}
+
+#[test]
+fn a_binary_message_or_armor_without_its_first_line_is_opened_where_text_is_due() {
+    let binary = data_encoding::BASE64_MIME.encode(&packets("the secret word\n"));
+    let armor = armored("the secret word\n");
+    let (_, headless) = armor.split_once('\n').unwrap();
+    for (head, body) in [
+        (
+            "Content-Type: text/plain\nContent-Transfer-Encoding: base64\n",
+            binary.as_str(),
+        ),
+        ("Content-Type: text/plain\n", binary.as_str()),
+        ("", headless),
+    ] {
+        let opened = open(format!("From: a@x\n{head}\n{body}\n").as_bytes());
+        assert_eq!(opened.outcome, Outcome::Opened, "{head}{body}");
+        assert!(opened.text.body.contains("the secret word"));
+    }
+    let around = format!("From: a@x\n\n{binary}\nbye bye, says Bob\n");
+    assert_eq!(
+        open(around.as_bytes()).rendition,
+        None,
+        "what stands around it is not lost"
     );
 }

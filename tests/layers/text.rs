@@ -143,10 +143,17 @@ fn fields_that_slid_into_the_body_are_read() {
 fn a_mail_saved_as_utf_16_is_opened() {
     let message = format!("\u{feff}From: a@x\nSubject: s\n{}", pgp_mime(INNER));
     for to_bytes in [u16::to_le_bytes, u16::to_be_bytes] {
-        let wide: Vec<u8> = message.encode_utf16().flat_map(to_bytes).collect();
-        let opened = open(&wide);
-        assert_eq!(opened.outcome, Outcome::Opened);
-        assert_eq!(opened.text.subject, "s");
+        for message in [&message, message.trim_start_matches('\u{feff}')] {
+            let wide: Vec<u8> = message.encode_utf16().flat_map(to_bytes).collect();
+            let opened = open(&wide);
+            assert_eq!(opened.outcome, Outcome::Opened);
+            assert_eq!(opened.text.subject, "s");
+            let body = data_encoding::BASE64_MIME.encode(&wide);
+            let file = format!(
+                "Content-Type: application/octet-stream; name=a.eml\nContent-Transfer-Encoding: base64\n\n{body}"
+            );
+            assert_eq!(open(file.as_bytes()).outcome, Outcome::Opened);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::support::{ARRIVED, Folder};
 use strongroom::escrow::keyholder::Keyholder;
 use strongroom::mail::context::{OpenPolicy, Trust};
-use strongroom::mail::model::Outcome;
+use strongroom::mail::model::{Outcome, Scope, SignatureMath};
 use strongroom::mail::{self, Opened};
 
 struct Sealed {
@@ -39,9 +39,14 @@ fn open(keys: &Keyholder, head: &str, body: &str) -> Opened {
 }
 
 #[track_caller]
-fn assert_opened(opened: &Opened, count: usize, around: &[&str], what: &str) {
+fn assert_opened_layers(opened: &Opened, count: usize, what: &str) {
     let outcomes: Vec<Outcome> = opened.layers.iter().map(|layer| layer.outcome).collect();
     assert_eq!(outcomes, vec![Outcome::Opened; count], "{what}");
+}
+
+#[track_caller]
+fn assert_opened(opened: &Opened, count: usize, around: &[&str], what: &str) {
+    assert_opened_layers(opened, count, what);
     let body = &opened.text.body;
     assert_eq!(body.matches(WORDS).count(), count, "{what}: {body}");
     for words in around {
@@ -102,6 +107,100 @@ fn every_pem_block_in_a_text_is_opened_in_its_place() {
 }
 
 #[test]
+fn base64_in_the_middle_of_a_text_is_opened_in_its_place() {
+    let Sealed { keys, der, .. } = sealed();
+    let body = data_encoding::BASE64_MIME.encode(&der);
+    let text = format!(
+        "-----Original Message-----\nContent-Type: application/pkcs7-mime; name=smime.p7m\nContent-Transfer-Encoding: base64\n\n{body}\n\nThis mail was scanned.\n"
+    );
+    let text = text.replace('\r', "");
+    let quoted: String = text.lines().map(|line| format!("> {line}\n")).collect();
+    for text in [
+        text.replace('\n', "\r\n"),
+        text.replace('\n', "\n\n"),
+        text.clone(),
+        quoted,
+    ] {
+        let opened = open(&keys, "Content-Type: text/plain\n", &text);
+        assert_opened(&opened, 1, &["Original Message", "was scanned"], &text);
+    }
+    let snippet = format!("it begins so:\n{}\nas you know\n", &body[..152]);
+    let inside = format!("{}\n{}", data_encoding::BASE64.encode(&[7; 48]), text);
+    let inside = inside.replace(
+        "base64\n\n",
+        &format!("base64\n\n{}\n", data_encoding::BASE64.encode(&[7; 48])),
+    );
+    for text in [snippet, inside] {
+        let opened = open(&keys, "Content-Type: text/plain\n", &text);
+        assert_opened_layers(&opened, 0, &text);
+    }
+}
+
+#[test]
+fn a_mail_in_a_file_is_known_by_its_content() {
+    let Sealed { keys, der, .. } = sealed();
+    let body = data_encoding::BASE64_MIME.encode(&der);
+    let mail = format!(
+        "From: b@x\nSubject: inner\nContent-Type: application/pkcs7-mime\nContent-Transfer-Encoding: base64\n\n{body}"
+    );
+    let base64 = data_encoding::BASE64_MIME.encode(mail.as_bytes());
+    for kind in [
+        "application/octet-stream; name=Mime.822",
+        "application/octet-stream",
+        "message/x-unknown; name=mail",
+        "text/plain; name=original.txt",
+    ] {
+        let file = format!(
+            "--b\n\nhello\n--b\nContent-Type: {kind}\nContent-Transfer-Encoding: base64\n\n{base64}\n--b--\n"
+        );
+        let opened = open(&keys, "Content-Type: multipart/mixed; boundary=b\n", &file);
+        assert_opened_layers(&opened, 1, kind);
+        let rendition = opened.rendition.unwrap();
+        let kept = format!("Content-Type: {kind}");
+        assert!(
+            String::from_utf8_lossy(&rendition).contains(&kept),
+            "{kind}"
+        );
+    }
+}
+
+#[test]
+fn a_signature_that_lost_its_type_is_checked_and_over_a_part() {
+    let folder = Folder::new();
+    folder.identity("rsa", "rsa:2048", "");
+    folder.must("cms -sign -binary -in message -signer rsa.pem -outform DER -out signature");
+    let signed = String::from_utf8(folder.read("message")).unwrap();
+    let digits = data_encoding::BASE64_MIME.encode(&folder.read("signature"));
+    let judge = |kind: &str, signed: &str| {
+        let body = format!(
+            "--b\r\n{signed}\r\n--b\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: base64\r\n\r\n{digits}\r\n--b--\r\n"
+        );
+        let head = "Content-Type: multipart/mixed; boundary=b\r\n";
+        let opened = open(&Keyholder::default(), head, &body);
+        let found = opened.signatures.iter();
+        let found = found
+            .map(|found| (found.math, found.scope))
+            .collect::<Vec<_>>();
+        assert_eq!(found.len(), 1, "{kind}");
+        found[0]
+    };
+    for kind in [
+        "application/octet-stream; name=smime.dat",
+        "text/plain; name=ATT00001.txt",
+        "application/x-unknown-content-type",
+    ] {
+        assert_eq!(judge(kind, &signed), (SignatureMath::Good, Scope::Part));
+        let changed = signed.replace("geheime", "offene");
+        assert_eq!(judge(kind, &changed).0, SignatureMath::Unchecked);
+    }
+    let declared = "application/pkcs7-signature; name=smime.p7s";
+    assert_eq!(
+        judge(declared, &signed),
+        (SignatureMath::Good, Scope::Whole)
+    );
+}
+
+#[test]
 fn a_uuencoded_smime_p7m_is_opened_in_its_place() {
     let Sealed { keys, der, .. } = sealed();
     let mut block = "begin 644 smime.p7m\n".to_owned();
@@ -117,6 +216,9 @@ fn a_uuencoded_smime_p7m_is_opened_in_its_place() {
     }
     block.push_str("`\nend\n");
     assert_opened(&open(&keys, "", &block), 1, &[], "alone");
+    let head =
+        "Content-Type: application/pkcs7-mime; name=smime.p7m\nContent-Transfer-Encoding: base64\n";
+    assert_opened(&open(&keys, head, &block), 1, &[], "under its own type");
     let text = format!("begin here\n{block}after\n");
     for text in [text.clone(), text.replace('\n', "\r\n")] {
         let opened = open(&keys, "Content-Type: text/plain\n", &text);

@@ -1,7 +1,7 @@
 //! OpenPGP armor inside text: the oldest way to send it, and what copies and gateways leave of the newer ones.
 
 use super::bare::Object;
-use super::splice::{Found, Inner, Splices, UUENCODED, is_typed, objects_in};
+use super::splice::{Found, Inner, Splices, is_typed, may_have_objects, objects_in};
 use super::{Place, Spot, Walk};
 use crate::mail::context::Unwrapped;
 use crate::mail::mime::Part;
@@ -93,7 +93,7 @@ impl Walk<'_> {
     /// As [`Walk::inline_part`] for HTML that a gateway made of the text: what was opened becomes plain text. HTML that
     /// was encrypted itself stays HTML.
     fn html_part(&mut self, spot: Spot<'_>, edits: &mut Edits) {
-        if !transfer::contains(spot.body(), &spot.encoding(), &[&armor::MARKS]) {
+        if !may_have_objects(spot.body(), &spot.encoding()) {
             return;
         }
         let body = spot.decoded();
@@ -203,8 +203,7 @@ impl Walk<'_> {
 fn text_with_objects<'b>(body: &'b [u8], encoding: &str) -> Option<Cow<'b, [u8]>> {
     let has_armor = |text: &[u8]| armor::next_block(text, 0).is_some();
     let start = transfer::beginning(body, encoding, sniff::WINDOW);
-    let mentioned = transfer::contains(body, encoding, &[&armor::MARKS, &UUENCODED])
-        || altered::is_armored_utf16(&start);
+    let mentioned = may_have_objects(body, encoding) || altered::is_armored_utf16(&start);
     if mentioned {
         let declared = transfer::decode(body, encoding);
         let declared = altered::restored(&declared).map_or(declared, Cow::Owned);

@@ -59,7 +59,11 @@ pub fn open(
     let saved = msg::as_mail(message);
     let message = in_bytes(saved.as_deref().unwrap_or(message));
     let message = without_preamble(&message);
-    let place = Place::default();
+    // Outlook shows other properties of the message than the header that we read.
+    let place = Place {
+        whole: saved.is_none(),
+        ..Place::default()
+    };
     if let Some(object) = bare::find(message) {
         let rendition = walk.bare(object, &place);
         let readable = rendition.as_deref().unwrap_or(message);
@@ -280,9 +284,12 @@ fn in_bytes(message: &[u8]) -> Cow<'_, [u8]> {
     let charset = match message {
         [0xff, 0xfe, ..] => "utf-16le",
         [0xfe, 0xff, ..] => "utf-16be",
+        [first, 0, second, 0, ..] if first.is_ascii_graphic() && second.is_ascii() => "utf-16le",
+        [0, first, 0, second, ..] if first.is_ascii_graphic() && second.is_ascii() => "utf-16be",
         _ => return Cow::Borrowed(message),
     };
-    let text = charset::decode(&message[2..], Some(charset)).into_bytes();
+    let text = charset::decode(message, Some(charset));
+    let text = text.trim_start_matches('\u{feff}').as_bytes().to_vec();
     if sniff::is_entity(&text) {
         Cow::Owned(text)
     } else {

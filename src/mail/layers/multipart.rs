@@ -5,8 +5,9 @@ use super::{Place, Spot, Walk, inline, sender};
 use crate::mail::context::{Failure, Unopened, Unwrapped};
 use crate::mail::mime::Part;
 use crate::mail::model::Format;
+use crate::mail::openpgp::{self, armor};
 use crate::mail::rendition::{Edits, replace_subtype};
-use crate::mail::{openpgp, smime, sniff, transfer};
+use crate::mail::{smime, sniff, transfer};
 
 impl Walk<'_> {
     /// Verifies the detached signature of a `multipart/signed`, then looks into the signed part. The parts stay
@@ -71,12 +72,15 @@ impl Walk<'_> {
         let [content, candidate] = part.children.as_slice() else {
             return false;
         };
-        if !candidate.content_type.subtype.ends_with("-signature") {
+        let is_declared = candidate.content_type.subtype.ends_with("-signature");
+        if !is_declared && !may_be_signature(bytes, candidate) {
             return false;
         }
         let Some((format, signature)) = signature_in(bytes, candidate, part) else {
             return false;
         };
+        // What does not say that it is a signature is shown as a file of its own.
+        let place = if is_declared { place } else { &place.part() };
         let result = self.detached(format, &signature, &bytes[content.span.clone()], place);
         if !result.as_ref().is_ok_and(Unwrapped::is_well_signed) {
             return false;
@@ -249,6 +253,8 @@ struct Beside<'a> {
     is_shown: bool,
 }
 
+/// Largest part without the type of one that is looked at as a signature.
+const LARGEST_SIGNATURE: usize = 64 << 10;
 /// Parts with signatures that are looked at in one `multipart/signed`.
 const MOST_SIGNATURE_PARTS: usize = 8;
 
@@ -291,6 +297,18 @@ impl<'a> Beside<'a> {
             _ => self.signatures.push((format, signature)),
         }
     }
+}
+
+/// A part that lost its type and begins as a signature does.
+fn may_be_signature(bytes: &[u8], part: &Part) -> bool {
+    let body = &bytes[part.body.clone()];
+    if !part.children.is_empty() || body.len() > LARGEST_SIGNATURE {
+        return false;
+    }
+    let encoding = part.encoding(bytes);
+    let start = transfer::beginning(body, &encoding, sniff::WINDOW);
+    sniff::is_cms_text(body, &encoding)
+        || armor::next_block(&start, 0).is_some_and(|block| block.label == "SIGNATURE")
 }
 
 /// The signature in the second part of a `multipart/signed`, by its type, the protocol, or its content.

@@ -1,7 +1,7 @@
 //! What each MIME part is, and where it goes.
 
 use super::multipart::is_encrypted;
-use super::{Place, Spot, Walk, sender};
+use super::{Place, Spot, Walk, in_bytes, sender};
 use crate::mail::openpgp::{altered, armor};
 use crate::mail::rendition::{Edits, as_message, replace_attachment, replace_entity};
 use crate::mail::{msg, sniff, tnef, transfer};
@@ -85,6 +85,11 @@ impl Walk<'_> {
         {
             return self.cms_part(spot, ber, edits);
         }
+        if content_type.kind == "text"
+            && let Some(packets) = sniff::openpgp_text(body, &encoding)
+        {
+            return self.pgp_attachment(spot, packets, name, edits);
+        }
         if spot.is_message && self.slid_header(spot, edits) {
             return;
         }
@@ -98,7 +103,11 @@ impl Walk<'_> {
         if msg::may_be(&transfer::beginning(body, &encoding, 8)) && self.msg_part(spot, edits) {
             return;
         }
-        if content_type.is_message() || ends_with(&[".eml"]) {
+        let is_text_file = content_type.kind == "text" && !name.is_empty() && !spot.is_message;
+        if content_type.is_message()
+            || ends_with(&[".eml"])
+            || is_text_file && sniff::is_mail(&transfer::beginning(body, &encoding, sniff::WINDOW))
+        {
             return self.encoded_message(spot, edits);
         }
         if is_key_or_signature(&essence) {
@@ -129,6 +138,11 @@ impl Walk<'_> {
     /// Opens an object that neither type nor name announces; false if there is none.
     fn undeclared(&mut self, spot: Spot<'_>, name: &str, edits: &mut Edits) -> bool {
         let start = transfer::beginning(spot.body(), &spot.encoding(), sniff::WINDOW);
+        if sniff::is_mail(&start) {
+            drop(start);
+            self.encoded_message(spot, edits);
+            return true;
+        }
         let may_be_text = altered::mentions(&start, armor::MARK);
         let mentioned = sniff::mentions_armor(&start) || sniff::is_surely_openpgp(&start);
         drop(start);
@@ -191,7 +205,8 @@ impl Walk<'_> {
             nesting: spot.place.nesting + 1,
             ..spot.place.forwarded()
         };
-        if let Some(changed) = self.entity(&spot.decoded(), &inside) {
+        let body = spot.decoded();
+        if let Some(changed) = self.entity(&in_bytes(&body), &inside) {
             replace_attachment(spot.bytes, spot.part, &changed, edits);
         }
     }

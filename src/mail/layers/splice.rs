@@ -4,9 +4,12 @@
 use super::bare::{self, Object};
 use super::inline::{charset_of, content_of, place_of};
 use super::{Place, Spot, Walk};
+use crate::mail::mime::Part;
+use crate::mail::openpgp::armor;
 use crate::mail::rendition::{
     self, Edits, as_entity, as_file, as_mixed, replace_attachment, replace_text,
 };
+use crate::mail::smime::ber::Element;
 use crate::mail::{charset, mime, smime, sniff, transfer};
 use memchr::memmem::Finder;
 use std::ops::Range;
@@ -50,7 +53,7 @@ impl Splices {
                 let is_utf8 = std::str::from_utf8(text).is_ok();
                 rendition::as_text(text, charset.filter(|_| !is_utf8))
             } else {
-                as_file(text, name)
+                rendition::as_file_of(&text_type(spot.part, text), text, name)
             }
         };
         let mut pieces = self.pieces(text, charset)?;
@@ -118,6 +121,18 @@ impl Splices {
                 replace_text(spot.bytes, spot.part, &changed, edits);
             }
         }
+    }
+}
+
+/// The part's media type, with the charset that `text`, a piece of it, is in.
+fn text_type(part: &Part, text: &[u8]) -> String {
+    let became_utf8 = !text.is_ascii() && std::str::from_utf8(text).is_ok();
+    let declared = charset_of(part).filter(|_| !became_utf8);
+    let is_token = |label: &&str| label.bytes().all(|c| c.is_ascii_graphic() && c != b'"');
+    let essence = part.content_type.essence();
+    match declared.or(became_utf8.then_some("utf-8")).filter(is_token) {
+        Some(label) => format!("{essence}; charset=\"{label}\""),
+        None => essence,
     }
 }
 
@@ -206,20 +221,35 @@ pub(super) struct Found {
     pub(super) name: String,
 }
 
+/// Shortest line of digits that others of the same object may follow.
+const SHORTEST_BEFORE: usize = 40;
 /// Most objects of a kind that are looked for in one text.
 const MOST: usize = 20;
 
 /// What no uuencoded file is without.
-pub(super) static UUENCODED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"begin "));
+static UUENCODED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"begin "));
+
+/// Whether a body may have objects in it; most have none, and are not decoded for that.
+pub(super) fn may_have_objects(body: &[u8], encoding: &str) -> bool {
+    let [one, two, three] = &*BASE64;
+    let all = [&*armor::MARKS, &*UUENCODED, one, two, three];
+    transfer::contains(body, encoding, &all)
+}
+
+/// What base64 of CMS has at its beginning: the object identifier of PKCS#7, behind lengths of one to four octets.
+static BASE64: LazyLock<[Finder<'static>; 3]> =
+    LazyLock::new(|| ["KoZIhvcNAQc", "CSqGSIb3DQEH", "BgkqhkiG9w0BBw"].map(Finder::new));
 
 /// The objects in a text that are not in OpenPGP armor: CMS in PEM, whatever its label says, and uuencoded CMS and OpenPGP.
 pub(super) fn objects_in(text: &[u8]) -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
     let pem = sniff::PEM.find_iter(text).take(MOST);
     let pem = pem.filter_map(|at| pem_at(text, at));
+    let bare = BASE64.iter().flat_map(|digits| digits.find_iter(text));
+    let bare = bare.take(MOST).filter_map(|at| base64_at(text, at));
     let files = UUENCODED.find_iter(text).take(MOST * 10);
     let files = files.filter_map(|at| uuencoded_at(text, at)).take(MOST);
-    for object in pem.chain(files) {
+    for object in pem.chain(bare).chain(files) {
         let overlaps = |other: &Found| {
             object.span.start < other.span.end && other.span.start < object.span.end
         };
@@ -234,11 +264,11 @@ pub(super) fn objects_in(text: &[u8]) -> Vec<Found> {
 fn pem_at(text: &[u8], at: usize) -> Option<Found> {
     let start = line_start(text, at);
     let prefix = &text[start..at];
-    let is_mark = |byte: &u8| matches!(byte, b'>' | b'|' | b' ' | b'\t');
     if !prefix.iter().all(is_mark) {
         return None;
     }
-    let length = memchr::memmem::find(&text[at..], b"-----END ")?;
+    let next = sniff::PEM.find(&text[at + 1..]).unwrap_or(text.len());
+    let length = memchr::memmem::find(&text[at..], b"-----END ").filter(|end| *end <= next)?;
     let end = mime::line_at(text, at + length).1;
     let lines = text[at..end].split_inclusive(|&byte| byte == b'\n');
     let lines = lines.flat_map(|line| line.iter().skip_while(|byte| is_mark(byte)));
@@ -249,6 +279,61 @@ fn pem_at(text: &[u8], at: usize) -> Option<Found> {
         object: Object::Cms(ber.into()),
         name: String::new(),
     })
+}
+
+/// CMS in base64 without any frame, the beginning of which is at `at`: lines of nothing but digits, quoted or each followed
+/// by an empty one perhaps.
+fn base64_at(text: &[u8], at: usize) -> Option<Found> {
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    let start = line_start(text, at);
+    let first = unmarked(text, start).0;
+    if !first.starts_with(b"M") || !sniff::is_cms(&transfer::base64(first)) {
+        return None;
+    }
+    // PKCS#12 and others have CMS inside, where a line may begin.
+    let before = text[..start].trim_ascii_end();
+    let before = unmarked(before, line_start(before, before.len())).0;
+    if before.len() >= SHORTEST_BEFORE && before.iter().all(is_digit) {
+        return None;
+    }
+    let (mut digits, mut end, mut next) = (Vec::new(), start, start);
+    let mut is_full = true;
+    while next < text.len() {
+        let (line, behind) = unmarked(text, next);
+        if line.is_empty() && is_full {
+            next = behind;
+            continue;
+        }
+        if line.is_empty() || !line.iter().all(is_digit) {
+            break;
+        }
+        digits.extend_from_slice(line);
+        (end, next) = (behind, behind);
+        is_full = line.len() == first.len();
+        if line.ends_with(b"=") {
+            break;
+        }
+    }
+    let ber = transfer::base64(&digits);
+    // What somebody quotes of an object is none.
+    let is_whole = Element::split(&ber).is_ok();
+    (is_whole && sniff::is_cms(&ber)).then(|| Found {
+        span: start..end,
+        object: Object::Cms(ber.into()),
+        name: String::new(),
+    })
+}
+
+/// The line at `at` without what a reply puts before it, and where the next one is.
+fn unmarked(text: &[u8], at: usize) -> (&[u8], usize) {
+    let (end, next) = mime::line_at(text, at);
+    let line = &text[at..end];
+    let marks = line.iter().take_while(|byte| is_mark(byte)).count();
+    (line[marks..].trim_ascii(), next)
+}
+
+fn is_mark(byte: &u8) -> bool {
+    matches!(byte, b'>' | b'|' | b' ' | b'\t')
 }
 
 /// A uuencoded file that is CMS or an OpenPGP message, whose first line begins at `at`.

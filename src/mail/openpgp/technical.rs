@@ -4,7 +4,7 @@
 use encoding_rs::Encoding;
 
 /// Programs that name themselves in `Version`; PGP 2 gives its number alone.
-const PROGRAMS: [&str; 24] = [
+const PROGRAMS: [&str; 27] = [
     "",
     "PGP",
     "PGPfreeware",
@@ -29,6 +29,9 @@ const PROGRAMS: [&str; 24] = [
     "Cryptix OpenPGP",
     "NetPGP",
     "ProtonMail",
+    "GopenPGP",
+    "PGPainless",
+    "PGPy",
 ];
 /// What stands behind the number in parentheses.
 const SYSTEMS: [&str; 19] = [
@@ -53,7 +56,9 @@ const SYSTEMS: [&str; 19] = [
     "Android",
 ];
 /// What stands at the end.
-const LICENCES: [&str; 7] = [
+const LICENCES: [&str; 9] = [
+    "for non-commercial use <http://www.nai.com>",
+    "for non-commercial use http://www.nai.com",
     "for non-commercial use <http://www.pgp.com>",
     "for non-commercial use http://www.pgp.com",
     "for non-commercial use <http://www.pgpi.com>",
@@ -65,7 +70,7 @@ const LICENCES: [&str; 7] = [
 /// Programs around GnuPG that add themselves.
 const FRONT_ENDS: [&str; 4] = ["WinPT", "GPGshell", "GPGOE", "GPGrelay"];
 /// Comments that programs write unasked.
-const COMMENTS: [&str; 9] = [
+const COMMENTS: [&str; 10] = [
     "For info see http://www.gnupg.org",
     "GPGTools - https://gpgtools.org",
     "GPGTools - http://gpgtools.org",
@@ -73,11 +78,20 @@ const COMMENTS: [&str; 9] = [
     "http://openpgpjs.org",
     "https://www.mailvelope.com",
     "https://protonmail.com",
+    "https://gopenpgp.org",
     "Message signed with OpenPGP using GPGMail",
     "This is a digitally signed message part.",
 ];
 /// Mail programs that Enigmail names, and where it lived.
-const ENIGMAIL_IN: [&str; 5] = ["Mozilla", "Thunderbird", "SeaMonkey", "Icedove", "Fedora"];
+const ENIGMAIL_IN: [&str; 7] = [
+    "Mozilla",
+    "Thunderbird",
+    "SeaMonkey",
+    "Icedove",
+    "Fedora",
+    "SUSE",
+    "undefined",
+];
 const ENIGMAIL_AT: [&str; 5] = [
     "http://enigmail.mozdev.org",
     "http://enigmail.mozdev.org/",
@@ -253,6 +267,7 @@ mod tests {
             "2.6.3ia",
             "PGP 6.5.8ckt",
             "PGPfreeware 6.5.8 for non-commercial use <http://www.pgp.com>",
+            "PGPfreeware 5.5.5 for non-commercial use <http://www.nai.com>",
             "PGP for Personal Privacy 5.0",
             "PGP Personal Privacy 6.0.2",
             "PGP Desktop 9.9.1 (Build 287) - not licensed for commercial use: www.pgp.com",
