@@ -231,8 +231,9 @@ static UUENCODED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"beg
 
 /// Whether a body may have objects in it; most have none, and are not decoded for that.
 pub(super) fn may_have_objects(body: &[u8], encoding: &str) -> bool {
-    let [one, two, three] = &*BASE64;
-    let all = [&*armor::MARKS, &*UUENCODED, one, two, three];
+    /// CMS is a SEQUENCE with a length of two octets and more.
+    static BASE64_BEGINS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"MI"));
+    let all = [&*armor::MARKS, &*UUENCODED, &*BASE64_BEGINS];
     transfer::contains(body, encoding, &all)
 }
 

@@ -1,7 +1,9 @@
 //! Files uuencoded in the midst of plain text, as Outlook can still send them.
 
 use crate::mail::transfer;
+use memchr::memmem::Finder;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 /// A file in a text.
 pub struct File<'t> {
@@ -16,24 +18,32 @@ pub struct File<'t> {
 /// Files taken out of one text.
 const MOST: usize = 100;
 
+/// Finds what begins one, which few texts have.
+static BEGIN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"begin "));
+
 /// The files in `text`.
 pub fn files(text: &str) -> Vec<File<'_>> {
-    let mut found = Vec::new();
-    let mut lines = Lines { text, at: 0 };
-    while let Some((start, line)) = lines.next().filter(|_| found.len() < MOST) {
-        let Some(name) = name_in(line) else {
+    let mut found: Vec<File<'_>> = Vec::new();
+    for start in BEGIN.find_iter(text.as_bytes()) {
+        if found.len() >= MOST {
+            break;
+        }
+        let behind = found.last().map_or(0, |file| file.span.end);
+        let begins_line = start == 0 || text.as_bytes()[start - 1] == b'\n';
+        if start < behind || !begins_line {
             continue;
-        };
-        let behind = lines.at;
-        if let Some(end) = end_of(&mut lines) {
+        }
+        let mut lines = Lines { text, at: start };
+        let name = lines.next().and_then(|(_, line)| name_in(line));
+        if let Some(name) = name
+            && let Some(end) = end_of(&mut lines)
+        {
             let content = transfer::uudecode(&text.as_bytes()[start..end]).unwrap_or_default();
             found.push(File {
                 name,
                 content,
                 span: start..end,
             });
-        } else {
-            lines.at = behind;
         }
     }
     found
