@@ -149,3 +149,19 @@ fn a_file_that_is_all_of_the_mail_keeps_its_name() {
     let signed = open(format!("From: a@x\n{signed}").as_bytes());
     assert_eq!(signed.signatures[0].scope, Scope::Part);
 }
+
+#[test]
+fn a_whole_mail_that_was_encrypted_as_a_file_is_an_attached_message() {
+    let mail = "From: b@y\nSubject: inside\nContent-Type: text/plain\n\nthe secret word\n";
+    let kept = mail.replace("text/plain", "text/plain; protected-headers=v1");
+    for (entity, is_message) in [(mail, true), (kept.as_str(), false)] {
+        let file = armor::armored("MESSAGE", &packets(entity)).replace("\r\n", "\n");
+        let part = format!("Content-Type: application/octet-stream; name=message.asc\n\n{file}");
+        let opened = self::mail("mixed", &[&text("see the file"), &part]);
+        let text = rendition(&opened);
+        assert!(text.contains("Subject: inside\n"), "{text}");
+        assert_eq!(text.contains("message/rfc822"), is_message, "{text}");
+        assert!(opened.text.body.contains("the secret word"), "{text}");
+        assert_eq!(opened.text.subject, "");
+    }
+}

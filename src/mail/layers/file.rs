@@ -2,7 +2,7 @@
 
 use super::splice::is_typed;
 use super::{Place, Spot, Walk};
-use crate::mail::rendition::as_same_file;
+use crate::mail::rendition::{as_message, as_same_file};
 use crate::mail::{mime, sniff};
 
 /// Endings that encryption and signatures add to a file's name.
@@ -38,6 +38,10 @@ impl Walk<'_> {
             None => is_typed(&plaintext),
         };
         if is_entity && !name.to_lowercase().ends_with(".eml") {
+            if is_mail(&plaintext) {
+                let message = as_message(plaintext, name);
+                return self.entity(&message, place).unwrap_or(message);
+            }
             return self.inside_entity(plaintext, place);
         }
         let file = as_same_file(spot.bytes, spot.part, &plaintext, name);
@@ -54,6 +58,17 @@ fn is_bare_entity(bytes: &[u8]) -> bool {
     };
     let mut fields = header.fields.iter();
     sniff::is_entity(bytes) && fields.all(|field| is_technical(&bytes[field.name.clone()]))
+}
+
+/// Whether `bytes` are a whole mail, whose From and Subject are there to be read, not an entity with the protected fields of
+/// the mail around it.
+fn is_mail(bytes: &[u8]) -> bool {
+    let header = mime::header_of(bytes);
+    let has = |name: &str| header.first(bytes, name).is_some();
+    let is_protected = ["hp", "protected-headers"]
+        .iter()
+        .any(|name| header.content_type.parameter(name).is_some());
+    (has("from") || has("subject")) && !is_protected
 }
 
 /// The name without the ending that encryption or a signature added.
