@@ -274,7 +274,9 @@ pub fn as_entity(plaintext: Vec<u8>) -> Vec<u8> {
 /// A MIME entity of this text, whatever it begins with; in `charset` if it is given, else in what it looks like.
 #[must_use]
 pub fn as_text(text: &[u8], charset: Option<&str>) -> Vec<u8> {
-    let named = charset.map(|charset| format!("text/plain; charset={charset}"));
+    let named = charset
+        .filter(|charset| is_charset_name(charset))
+        .map(|charset| format!("text/plain; charset={charset}"));
     let kind = named.unwrap_or_else(|| type_of_text(text).to_owned());
     let mut out = format!("Content-Type: {kind}\r\n").into_bytes();
     if transfer::is_seven_bit(text) {
@@ -285,6 +287,13 @@ pub fn as_text(text: &[u8], charset: Option<&str>) -> Vec<u8> {
         out.extend_from_slice(transfer::to_base64(text, "\r\n").as_bytes());
     }
     out
+}
+
+/// Whether what a parameter says of a charset may be written into a field: percent encoding brings line ends along.
+#[must_use]
+pub fn is_charset_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:+".contains(&byte);
+    !name.is_empty() && name.bytes().all(fits)
 }
 
 /// A MIME entity that holds `mail` as an attached message, made of the file called `name`.

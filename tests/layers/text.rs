@@ -380,3 +380,16 @@ fn what_is_opened_does_not_end_the_part_that_it_is_put_into() {
         }
     }
 }
+
+#[test]
+fn a_charset_brings_no_fields_into_the_rendition() {
+    let armor = armored("Content-Type: text/plain\n\nthe secret word\n");
+    let charset = "us-ascii''x%0D%0ASubject:%20pay%20at%20once%0D%0AX:%20";
+    let head = format!(
+        "From: a@x\nContent-Type: text/plain; charset*={charset}\nContent-Transfer-Encoding: 8bit\n\n"
+    );
+    let mail = [head.as_bytes(), b"gr\xf6\xdfe\n", armor.as_bytes()].concat();
+    let text = rendition(&open(&mail));
+    assert!(text.contains("the secret word"), "{text}");
+    assert!(!text.contains("pay at once"), "{text}");
+}

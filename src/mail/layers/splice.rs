@@ -128,9 +128,9 @@ impl Splices {
 fn text_type(part: &Part, text: &[u8]) -> String {
     let became_utf8 = !text.is_ascii() && std::str::from_utf8(text).is_ok();
     let declared = charset_of(part).filter(|_| !became_utf8);
-    let is_token = |label: &&str| label.bytes().all(|c| c.is_ascii_graphic() && c != b'"');
+    let label = declared.or(became_utf8.then_some("utf-8"));
     let essence = part.content_type.essence();
-    match declared.or(became_utf8.then_some("utf-8")).filter(is_token) {
+    match label.filter(|label| rendition::is_charset_name(label)) {
         Some(label) => format!("{essence}; charset=\"{label}\""),
         None => essence,
     }
