@@ -20,6 +20,8 @@ impl Walk<'_> {
         if spot.part.content_type.is("text/html") {
             return self.html_part(spot, edits);
         }
+        let place = &spot.place_in_text();
+        let spot = Spot { place, ..spot };
         let Some(text) = text_with_objects(spot.body(), &spot.encoding()) else {
             return;
         };
