@@ -98,6 +98,9 @@ impl Walk<'_> {
         if !may_have_objects(spot.body(), &spot.encoding()) {
             return;
         }
+        // Pictures and style sheets show more than the text that we see, and hide it.
+        let place = &spot.place.part();
+        let spot = Spot { place, ..spot };
         let body = spot.decoded();
         let charset = charset_of(spot.part);
         let text = html::to_text(&charset::decode(&body, charset));
