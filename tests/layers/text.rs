@@ -393,3 +393,14 @@ fn a_charset_brings_no_fields_into_the_rendition() {
     assert!(text.contains("the secret word"), "{text}");
     assert!(!text.contains("pay at once"), "{text}");
 }
+
+#[test]
+fn words_behind_the_last_line_of_an_object_stay() {
+    let armor = armored("the secret word\n");
+    let behind = format!("{} pay at once\n", armor.trim_end());
+    let opened = open(format!("Content-Type: text/plain\n\n{behind}").as_bytes());
+    assert_eq!(opened.outcome, Outcome::Opened);
+    for words in ["the secret word", "pay at once"] {
+        assert!(opened.text.body.contains(words), "{:?}", opened.text);
+    }
+}

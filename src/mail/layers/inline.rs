@@ -285,6 +285,14 @@ pub(super) fn place_of(span: &Range<usize>, content: &Range<usize>, text: &Place
     }
 }
 
+/// Whether a body is a text with S/MIME in it, and something to read around that.
+pub(super) fn has_text_around_object(body: &[u8], encoding: &str) -> bool {
+    let text = transfer::decode(body, encoding);
+    let content = content_of(&text);
+    let objects = objects_in(&text);
+    !objects.is_empty() && !objects.iter().any(|found| holds_all(&found.span, &content))
+}
+
 /// Whether a body is a text with one armored message or more in it, and something to read around them.
 pub(super) fn has_text_around(body: &[u8], encoding: &str) -> bool {
     let start = transfer::beginning(body, encoding, sniff::WINDOW);

@@ -270,7 +270,9 @@ fn pem_at(text: &[u8], at: usize) -> Option<Found> {
     }
     let next = sniff::PEM.find(&text[at + 1..]).unwrap_or(text.len());
     let length = memchr::memmem::find(&text[at..], b"-----END ").filter(|end| *end <= next)?;
-    let end = mime::line_at(text, at + length).1;
+    let (line_end, next) = mime::line_at(text, at + length);
+    let last = at + length;
+    let end = armor::behind_end(&text[last..line_end]).map_or(next, |words| last + words);
     let lines = text[at..end].split_inclusive(|&byte| byte == b'\n');
     let lines = lines.flat_map(|line| line.iter().skip_while(|byte| is_mark(byte)));
     let plain: Vec<u8> = lines.copied().collect();
