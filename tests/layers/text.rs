@@ -64,7 +64,8 @@ fn clear_signed_text_inside_is_told_once_with_what_it_covers() {
     let signed = clear_signed("the signed words\n");
     let around = format!("pay somebody else\n\n{signed}\nthanks\n");
     for (text, scope) in [(&signed, Scope::Whole), (&around, Scope::Part)] {
-        for message in [text.clone(), pgp_mime(text), armored(text)] {
+        let marked = format!("Content-Type: text/plain\n\n\u{feff}{text}");
+        for message in [text.clone(), pgp_mime(text), armored(text), marked] {
             let opened = open(message.as_bytes());
             let scopes: Vec<Scope> = opened.signatures.iter().map(|found| found.scope).collect();
             assert_eq!(scopes, [scope], "{message}");

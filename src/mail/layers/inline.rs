@@ -1,6 +1,6 @@
 //! OpenPGP armor inside text: the oldest way to send it, and what copies and gateways leave of the newer ones.
 
-use super::bare::Object;
+use super::bare::{BYTE_ORDER_MARK, Object};
 use super::splice::{Found, Inner, Splices, is_typed, may_have_objects, objects_in};
 use super::{Place, Spot, Walk};
 use crate::mail::context::Unwrapped;
@@ -263,13 +263,15 @@ fn is_markup(text: &[u8]) -> bool {
 /// Something stands before `at` in its line.
 fn is_quoted(text: &[u8], at: usize) -> bool {
     let before = text[..at].rsplit(|byte| *byte == b'\n').next();
-    before.is_some_and(|before| !before.trim_ascii().is_empty())
+    before.is_some_and(|before| !before.trim_ascii().is_empty() && before != BYTE_ORDER_MARK)
 }
 
-/// Where the text lies that is no white space around it.
+/// Where the text lies that is no white space around it, nor a byte order mark.
 pub(super) fn content_of(text: &[u8]) -> Range<usize> {
     let end = text.trim_ascii_end().len();
-    end - text[..end].trim_ascii_start().len()..end
+    let text = &text[..end];
+    let unmarked = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    end - unmarked.trim_ascii_start().len()..end
 }
 
 pub(super) fn holds_all(span: &Range<usize>, content: &Range<usize>) -> bool {
