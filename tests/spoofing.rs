@@ -498,3 +498,53 @@ fn signature_files_are_checked_over_the_files_beside_them() {
         assert_eq!(found.scope, Scope::Part, "{what}");
     }
 }
+
+#[test]
+fn html_shows_more_than_the_text_that_is_signed_in_it() {
+    for kind in ["SIGNED MESSAGE", "MESSAGE"] {
+        let text = sign(BOSS, "You are promoted.", kind);
+        for html in [
+            format!("<img src=\"https://evil.example/fired.png\"><pre>{text}</pre>"),
+            format!(
+                "<style>body::before{{content:'You are fired.'}} pre{{display:none}}</style><pre>{text}</pre>"
+            ),
+        ] {
+            let mail = format!("From: {BOSS}\nContent-Type: text/html\n\n{html}\n");
+            let found = verify(&mail);
+            assert_eq!(
+                (found.verdict, found.scope),
+                (Verdict::Valid, Scope::Part),
+                "{mail}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_name_or_a_description_that_nobody_signed_makes_the_content_a_part() {
+    let opaque = sign(BOSS, "You are promoted.\n", "MESSAGE");
+    let clear = sign(BOSS, "You are promoted.\n", "SIGNED MESSAGE");
+    let alone = |fields: &str, text: &str| {
+        let part = format!("--b\nContent-Type: {fields}\n\n{text}\n--b--\n");
+        let head = format!("From: {BOSS}\nContent-Type: multipart/mixed; boundary=b\n");
+        verify(&format!("{head}\n{part}")).scope
+    };
+    let file = "application/octet-stream; name=";
+    for (fields, text, scope) in [
+        (format!("{file}encrypted.asc"), &opaque, Scope::Whole),
+        (format!("{file}\"You are fired.pgp\""), &opaque, Scope::Part),
+        (
+            format!("{file}encrypted.asc\nContent-Description: You are fired"),
+            &opaque,
+            Scope::Part,
+        ),
+        ("text/plain; name=msg.txt".to_owned(), &clear, Scope::Whole),
+        (
+            "text/plain; name=\"You are fired.txt\"".to_owned(),
+            &clear,
+            Scope::Part,
+        ),
+    ] {
+        assert_eq!(alone(&fields, text), scope, "{fields}");
+    }
+}

@@ -1,21 +1,23 @@
 //! Lines in what is put into a multipart that are the multipart's own delimiter: programs give all their multiparts one boundary,
-//! and text quotes mail. Readers would end the part there.
+//! and text quotes mail. Readers would end the part there. The outer multipart, which is changed anyway, gets another
+//! boundary: what is put into it may be signed.
 
 use super::bounds::Bounds;
 use super::context::Budget;
 use super::mime::{self, Part};
-use super::rendition::{self, Edits};
-use super::transfer;
+use super::rendition::Edits;
 use std::ops::Range;
 
 /// The delimiter, `--` and the boundary, of the multipart that `part` of `bytes` lies in.
 pub fn delimiter_of<'b>(bytes: &'b [u8], part: &Part) -> Option<&'b [u8]> {
+    Some(&bytes[delimiter_before(bytes, part)?])
+}
+
+fn delimiter_before(bytes: &[u8], part: &Part) -> Option<Range<usize>> {
     let before = bytes.get(..part.span.start)?.strip_suffix(b"\n")?;
-    let line = before
-        .rsplit(|byte| *byte == b'\n')
-        .next()?
-        .trim_ascii_end();
-    (line.len() > 2 && line.starts_with(b"--")).then_some(line)
+    let start = memchr::memrchr(b'\n', before).map_or(0, |at| at + 1);
+    let line = before[start..].trim_ascii_end();
+    (line.len() > 2 && line.starts_with(b"--")).then(|| start..start + line.len())
 }
 
 /// Whether a line of `text` is this delimiter, or its last one.
@@ -32,74 +34,69 @@ fn lines<'t>(
     let within = text.get(range.clone()).unwrap_or_default();
     memchr::memmem::find_iter(within, delimiter).filter_map(move |at| {
         let start = range.start + at;
+        if start > 0 && text[start - 1] != b'\n' {
+            return None;
+        }
         let end = start + delimiter.len();
         let rest = &text[end..mime::line_at(text, end).0];
         let rest = rest.strip_prefix(b"--").unwrap_or(rest);
-        let begins = start == 0 || text[start - 1] == b'\n';
-        (begins && rest.trim_ascii().is_empty()).then_some(end)
+        rest.trim_ascii().is_empty().then_some(end)
     })
 }
 
-/// Boundaries tried in place of one that is taken.
-const MOST_TRIES: u32 = 10;
-
-/// The entity with another boundary where it has this delimiter too, and in base64 where it only says it.
-pub fn apart(entity: Vec<u8>, delimiter: &[u8]) -> Vec<u8> {
-    if !is_in(&entity, delimiter) {
-        return entity;
-    }
-    let suffix = (1..=MOST_TRIES)
-        .map(|number| format!("-{number}").into_bytes())
-        .find(|suffix| !is_in(&entity, &[delimiter, suffix].concat()));
-    let Some(suffix) = suffix else {
-        return entity;
+/// Gives the multipart that `part` of `bytes` lies in another boundary where `inner`, which is to be put in the part's
+/// place, has its delimiter too.
+pub fn set_apart(bytes: &[u8], part: &Part, inner: &[u8], edits: &mut Edits) {
+    let Some(line) = delimiter_before(bytes, part) else {
+        return;
     };
-    let (root, _) = mime::parse(&entity, 0, &Bounds::default(), &Budget::default());
-    let mut edits = Edits::default();
-    set_apart(&entity, &root, delimiter, &suffix, &mut edits);
-    edits.apply(&entity).unwrap_or(entity)
-}
-
-fn set_apart(bytes: &[u8], part: &Part, delimiter: &[u8], suffix: &[u8], edits: &mut Edits) {
-    if part.children.is_empty() {
-        if is_in(&bytes[part.body.clone()], delimiter) && !part.is_multipart() {
-            let content = transfer::decode(&bytes[part.body.clone()], &part.encoding(bytes));
-            rendition::replace_attachment(bytes, part, &content, edits);
-        }
+    let delimiter = &bytes[line.clone()];
+    if !is_in(inner, delimiter) || edits.inserts_at(line.end) {
         return;
     }
-    let boundary = &delimiter[2..];
-    let declared = part.content_type.parameter("boundary").unwrap_or_default();
-    if part.is_multipart() && declared.as_bytes() == boundary {
-        rename(bytes, part, delimiter, suffix, edits);
+    let (root, _) = mime::parse(bytes, 0, &Bounds::default(), &Budget::default());
+    if let Some(outer) = around(&root, part.span.start) {
+        // Nothing that was encrypted before can have it.
+        let digest = crate::id::Digest::of(bytes).to_string();
+        rename(bytes, outer, delimiter, &digest[..16], edits);
     }
-    for child in &part.children {
-        set_apart(bytes, child, delimiter, suffix, edits);
+}
+
+/// The multipart whose part begins at `start`.
+fn around(part: &Part, start: usize) -> Option<&Part> {
+    let mut children = part.children.iter();
+    if part.is_multipart() && children.any(|child| child.span.start == start) {
+        return Some(part);
     }
+    part.children
+        .iter()
+        .filter(|child| child.span.contains(&start))
+        .find_map(|child| around(child, start))
 }
 
 /// Puts `suffix` behind the boundary of a multipart, where it is declared and where it stands between the parts.
-fn rename(bytes: &[u8], part: &Part, delimiter: &[u8], suffix: &[u8], edits: &mut Edits) {
+fn rename(bytes: &[u8], part: &Part, delimiter: &[u8], suffix: &str, edits: &mut Edits) {
     let fields = part
         .fields
         .iter()
         .filter(|field| bytes[field.name.clone()].eq_ignore_ascii_case(b"content-type"));
-    for field in fields {
-        let value = &bytes[field.value.clone()];
-        if let Some(at) = declared_in(value, &delimiter[2..]) {
-            let end = field.value.start + at + delimiter.len() - 2;
-            edits.replace(end..end, suffix.to_vec());
-        }
+    let declared: Vec<usize> = fields
+        .filter_map(|field| {
+            let at = declared_in(&bytes[field.value.clone()], &delimiter[2..])?;
+            Some(field.value.start + at + delimiter.len() - 2)
+        })
+        .collect();
+    if declared.is_empty() {
+        return;
     }
     let starts = part.children.iter().map(|child| child.span.start);
     let ends = part.children.iter().map(|child| child.span.end);
     let gaps = std::iter::once(part.body.start)
         .chain(ends)
         .zip(starts.chain([part.body.end]));
-    for (from, to) in gaps {
-        for end in lines(bytes, from..to, delimiter) {
-            edits.replace(end..end, suffix.to_vec());
-        }
+    let between = gaps.flat_map(|(from, to)| lines(bytes, from..to, delimiter));
+    for end in declared.into_iter().chain(between) {
+        edits.replace(end..end, format!("-{suffix}").into_bytes());
     }
 }
 
@@ -119,35 +116,44 @@ fn declared_in(value: &[u8], boundary: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
+    fn changed(mail: &str, child: usize, inner: &str) -> String {
+        let bytes = mail.as_bytes();
+        let (root, _) = mime::parse(bytes, 0, &Bounds::default(), &Budget::default());
+        let mut edits = Edits::default();
+        for _ in 0..2 {
+            set_apart(bytes, &root.children[child], inner.as_bytes(), &mut edits);
+        }
+        let new = &crate::id::Digest::of(bytes).to_string()[..16];
+        let changed = edits.apply(bytes).unwrap_or_else(|| bytes.to_vec());
+        String::from_utf8(changed).unwrap().replace(new, "NEW")
+    }
+
     #[test]
-    fn an_entity_is_set_apart_from_what_it_is_put_into() {
-        let nested = "Content-Type: multipart/mixed;\n boundary=\"b\"\n\npre\n--b\n\none\n--b\nContent-Type: text/plain\n\ntwo\n--b--\npost\n";
-        let changed = apart(nested.as_bytes().to_vec(), b"--b");
-        let changed = String::from_utf8(changed).unwrap();
-        assert!(
-            changed.contains("boundary=\"b-1\"\n\npre\n--b-1\n\none\n--b-1\nContent-Type"),
-            "{changed}"
+    fn a_multipart_is_set_apart_from_what_is_put_into_it() {
+        let mail = "Content-Type: multipart/mixed;\n boundary=\"b\"\n\npre\n--b\n\none\n--b\nContent-Type: text/plain\n\ntwo\n--b--\npost\n";
+        let text = changed(mail, 1, "see\n--b\nbye\n");
+        assert_eq!(
+            text,
+            mail.replace("\"b\"", "\"b-NEW\"").replace("--b", "--b-NEW")
         );
-        assert!(changed.ends_with("two\n--b-1--\npost\n"), "{changed}");
 
         let short = "Content-Type: multipart/mixed; BOUNDARY = pr; protected-headers=v1\n\n--pr\n\none\n--pr--\n";
-        let changed = apart(short.as_bytes().to_vec(), b"--pr");
-        let changed = String::from_utf8(changed).unwrap();
+        let text = changed(short, 0, "--pr--");
         assert!(
-            changed.contains("BOUNDARY = pr-1; protected-headers=v1\n\n--pr-1\n"),
-            "{changed}"
+            text.contains("BOUNDARY = pr-NEW; protected-headers=v1\n\n--pr-NEW\n"),
+            "{text}"
         );
-
-        let said = b"Content-Type: text/plain; charset=utf-8\n\nsee\n--b\nbye\n".to_vec();
-        let changed = apart(said.clone(), b"--b");
-        assert!(!is_in(&changed, b"--b"));
-        let (root, _) = mime::parse(&changed, 0, &Bounds::default(), &Budget::default());
-        let content = transfer::decode(&changed[root.body.clone()], &root.encoding(&changed));
-        assert_eq!(&*content, b"see\n--b\nbye\n");
-
-        for other in [&b"--c"[..], b"--bb", b"b"] {
-            assert_eq!(apart(said.clone(), other), said);
+        for other in ["see\n--c\n", "--bb\n", "b\n", "> --b\n"] {
+            assert_eq!(changed(mail, 0, other), mail);
         }
+    }
+
+    #[test]
+    fn a_long_line_of_delimiters_is_looked_through_once() {
+        let started = std::time::Instant::now();
+        assert!(!is_in(&b"--b".repeat(2_000_000)[1..], b"--b"));
+        let took = started.elapsed();
+        assert!(took < std::time::Duration::from_secs(5), "{took:?}");
     }
 
     #[test]

@@ -138,7 +138,14 @@ fn joined_parameters(raw: Vec<(String, String)>) -> Vec<(String, String)> {
     }
     // Of one piece in both forms the extended one counts.
     pieces.sort_by(|a, b| (&a.0, a.1, !a.2).cmp(&(&b.0, b.1, !b.2)));
-    pieces.dedup_by(|a, b| (&a.0, a.1) == (&b.0, b.1));
+    let mut others = Vec::new();
+    pieces.dedup_by(|a, b| {
+        let again = (&a.0, a.1) == (&b.0, b.1);
+        if again {
+            others.push((a.0.clone(), a.3.clone()));
+        }
+        again
+    });
     for group in pieces.chunk_by(|a, b| a.0 == b.0) {
         let mut charset = String::from("utf-8");
         let mut bytes = Vec::new();
@@ -166,9 +173,16 @@ fn joined_parameters(raw: Vec<(String, String)>) -> Vec<(String, String)> {
             words if !is_extended && words.contains("=?") => decode_words(words.as_bytes()),
             value => value,
         };
+        // Readers stop at a piece that is missing, or go on behind it.
+        let is_whole = (0..).zip(group).all(|(number, piece)| piece.1 == number);
+        if !is_whole {
+            others.push((name.clone(), group[0].3.clone()));
+        }
         // Before a plain one of the same name.
         plain.insert(0, (name, value));
     }
+    // What other readers take is the same parameter once more.
+    plain.extend(others);
     plain
 }
 
@@ -450,6 +464,22 @@ mod tests {
             assert_eq!(name(value).as_deref(), Some(expected), "{value}");
         }
         assert_eq!(name("application/x boundary=b"), None);
+    }
+
+    #[test]
+    fn a_piece_that_readers_may_take_or_leave_makes_a_parameter_ambiguous() {
+        for (value, expected) in [
+            ("x; boundary*0=a; boundary*1=b", false),
+            ("x; boundary*=utf-8''a", false),
+            ("x; boundary*0=a; boundary*0=b", true),
+            ("x; boundary*0*=a; boundary*0=b", true),
+            ("x; boundary*0=a; boundary*2=b", true),
+            ("x; boundary*1=a", true),
+            ("x; boundary=a; boundary*0=b", true),
+        ] {
+            let parsed = ContentType::parse(value.as_bytes());
+            assert_eq!(parsed.is_ambiguous("boundary"), expected, "{value}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! one, as a mail: fields, text and attachments; messages in it are attachments.
 
 use super::tnef::{self, Contents};
-use super::{charset, mime, rtf, transfer};
+use super::{charset, header, mime, rtf, transfer};
 use cfb::CompoundFile;
 use std::cell::{Cell, RefCell};
 use std::io::{Cursor, Read};
@@ -138,12 +138,16 @@ impl Message<'_> {
                 out.extend_from_slice(b"\r\n");
             }
         }
-        if header.first(&sent, "from").is_some() {
+        let mut authors = AUTHORS.iter().map(|author| self.person(&self.at, *author));
+        let from = authors.find(|author| !author.is_empty());
+        if let Some(known) = header.first(&sent, "from") {
+            // Outlook shows the property.
+            if self.shows_another(known) {
+                push_field("From", &from.unwrap_or_default(), &mut out);
+            }
             return out;
         }
         out.clear();
-        let mut authors = AUTHORS.iter().map(|author| self.person(&self.at, *author));
-        let from = authors.find(|author| !author.is_empty());
         push_field("From", &from.unwrap_or_default(), &mut out);
         for (name, people) in ["To", "Cc", "Bcc"].into_iter().zip(self.recipients()) {
             push_field(name, &people.join(", "), &mut out);
@@ -151,6 +155,16 @@ impl Message<'_> {
         push_field("Subject", &encoded(&self.text(&self.at, SUBJECT)), &mut out);
         push_field("Date", &self.date().unwrap_or_default(), &mut out);
         out
+    }
+
+    /// Whether the author by the properties has an address that this From has not.
+    fn shows_another(&self, from: &[u8]) -> bool {
+        let from = header::decode_words(&header::unfolded(from)).to_lowercase();
+        let told = AUTHORS[0].map(|property| self.text(&self.at, property).to_lowercase());
+        let mut words = told
+            .iter()
+            .flat_map(|text| text.split(|c: char| c.is_whitespace() || "<>()[],;:\"'".contains(c)));
+        words.any(|word| word.contains('@') && !from.contains(word))
     }
 
     /// Those of To, Cc and Bcc.
@@ -396,6 +410,24 @@ mod tests {
         let mail = told(&bytes);
         let expected = "Received: by x\r\nFrom: a@x\r\nSubject: s\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed";
         assert!(mail.starts_with(expected), "{mail}");
+    }
+
+    #[test]
+    fn a_sender_that_outlook_shows_instead_of_the_one_in_the_header_is_told_too() {
+        let mail = |name: &str, address: &str| {
+            let header = b"From: \"A\" <A@x.example>\r\nSubject: s\r\n\r\n";
+            let bytes = file(&[
+                ("/__properties_version1.0", b""),
+                ("/__substg1.0_007D001E", header),
+                ("/__substg1.0_0042001F", &wide(name)),
+                ("/__substg1.0_5D02001F", &wide(address)),
+            ]);
+            told(&bytes).matches("From: ").count()
+        };
+        assert_eq!(mail("A", "a@X.example"), 1);
+        assert_eq!(mail("", ""), 1);
+        assert_eq!(mail("A", "boss@big.example"), 2);
+        assert_eq!(mail("boss@big.example", "a@x.example"), 2);
     }
 
     #[test]

@@ -34,6 +34,13 @@ impl Edits {
         self.0.len()
     }
 
+    /// Whether something is put in at this place.
+    #[must_use]
+    pub fn inserts_at(&self, at: usize) -> bool {
+        let found = self.0.iter().rev().find(|edit| edit.range.start == at);
+        found.is_some_and(|edit| edit.range.is_empty())
+    }
+
     /// Puts `head` and `body[from..]` in place of `range`.
     fn replace_long(&mut self, range: Range<usize>, head: Vec<u8>, body: Vec<u8>, from: usize) {
         self.0.push(Edit {
@@ -100,15 +107,9 @@ fn around(prefix: &[u8], mut body: Vec<u8>, from: usize, suffix: &[u8]) -> Vec<u
 
 /// Replaces `part` of `bytes` by the entity `inner`: the content fields and the body are the inner one's. With
 /// `message`, the part is a whole message, whose own fields give way to the inner ones of the same name.
-pub fn replace_entity(
-    bytes: &[u8],
-    part: &Part,
-    mut inner: Vec<u8>,
-    message: bool,
-    edits: &mut Edits,
-) {
-    if let Some(delimiter) = collision::delimiter_of(bytes, part).filter(|_| !message) {
-        inner = collision::apart(inner, delimiter);
+pub fn replace_entity(bytes: &[u8], part: &Part, inner: Vec<u8>, message: bool, edits: &mut Edits) {
+    if !message {
+        collision::set_apart(bytes, part, &inner, edits);
     }
     let inner_part = super::mime::header_of(&inner);
     let line_end = line_end_of(&bytes[part.span.start..part.body.start]);
@@ -274,7 +275,9 @@ pub fn as_entity(plaintext: Vec<u8>) -> Vec<u8> {
 /// A MIME entity of this text, whatever it begins with; in `charset` if it is given, else in what it looks like.
 #[must_use]
 pub fn as_text(text: &[u8], charset: Option<&str>) -> Vec<u8> {
-    let named = charset.map(|charset| format!("text/plain; charset={charset}"));
+    let named = charset
+        .filter(|charset| is_charset_name(charset))
+        .map(|charset| format!("text/plain; charset={charset}"));
     let kind = named.unwrap_or_else(|| type_of_text(text).to_owned());
     let mut out = format!("Content-Type: {kind}\r\n").into_bytes();
     if transfer::is_seven_bit(text) {
@@ -285,6 +288,13 @@ pub fn as_text(text: &[u8], charset: Option<&str>) -> Vec<u8> {
         out.extend_from_slice(transfer::to_base64(text, "\r\n").as_bytes());
     }
     out
+}
+
+/// Whether what a parameter says of a charset may be written into a field: percent encoding brings line ends along.
+#[must_use]
+pub fn is_charset_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:+".contains(&byte);
+    !name.is_empty() && name.bytes().all(fits)
 }
 
 /// A MIME entity that holds `mail` as an attached message, made of the file called `name`.

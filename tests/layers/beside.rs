@@ -96,6 +96,11 @@ fn more_to_read_stays_and_nobody_signed_it() {
         ),
         ("a file before it", "mixed", &[pdf, &control(&armor)]),
         ("in the note", "mixed", &[&more, &control(&armor)]),
+        (
+            "in the control part",
+            "encrypted",
+            &[&control("pay at once"), &octets(&armor)],
+        ),
         ("around the armor", "mixed", &[&around, CONTROL]),
     ] {
         let opened = mail(subtype, parts);

@@ -64,7 +64,8 @@ fn clear_signed_text_inside_is_told_once_with_what_it_covers() {
     let signed = clear_signed("the signed words\n");
     let around = format!("pay somebody else\n\n{signed}\nthanks\n");
     for (text, scope) in [(&signed, Scope::Whole), (&around, Scope::Part)] {
-        for message in [text.clone(), pgp_mime(text), armored(text)] {
+        let marked = format!("Content-Type: text/plain\n\n\u{feff}{text}");
+        for message in [text.clone(), pgp_mime(text), armored(text), marked] {
             let opened = open(message.as_bytes());
             let scopes: Vec<Scope> = opened.signatures.iter().map(|found| found.scope).collect();
             assert_eq!(scopes, [scope], "{message}");
@@ -373,10 +374,34 @@ fn what_is_opened_does_not_end_the_part_that_it_is_put_into() {
         );
         let opened = open(mail.as_bytes());
         let text = rendition(&opened);
-        let delimiters = text.lines().filter(|line| matches!(*line, "--m" | "--m--"));
-        assert_eq!(delimiters.count(), 4, "{text}");
+        let inside = text.matches("\n--m-").count() >= 4 && text.contains("boundary=m-");
+        assert!(inside || !text.contains("\n--m\nsecond"), "{text}");
         for word in ["head", "first", "second", "footer"] {
             assert!(opened.text.body.contains(word), "{text}");
         }
+    }
+}
+
+#[test]
+fn a_charset_brings_no_fields_into_the_rendition() {
+    let armor = armored("Content-Type: text/plain\n\nthe secret word\n");
+    let charset = "us-ascii''x%0D%0ASubject:%20pay%20at%20once%0D%0AX:%20";
+    let head = format!(
+        "From: a@x\nContent-Type: text/plain; charset*={charset}\nContent-Transfer-Encoding: 8bit\n\n"
+    );
+    let mail = [head.as_bytes(), b"gr\xf6\xdfe\n", armor.as_bytes()].concat();
+    let text = rendition(&open(&mail));
+    assert!(text.contains("the secret word"), "{text}");
+    assert!(!text.contains("pay at once"), "{text}");
+}
+
+#[test]
+fn words_behind_the_last_line_of_an_object_stay() {
+    let armor = armored("the secret word\n");
+    let behind = format!("{} pay at once\n", armor.trim_end());
+    let opened = open(format!("Content-Type: text/plain\n\n{behind}").as_bytes());
+    assert_eq!(opened.outcome, Outcome::Opened);
+    for words in ["the secret word", "pay at once"] {
+        assert!(opened.text.body.contains(words), "{:?}", opened.text);
     }
 }

@@ -225,3 +225,16 @@ fn a_uuencoded_smime_p7m_is_opened_in_its_place() {
         assert_opened(&opened, 1, &["begin here", "after"], "in a text");
     }
 }
+
+#[test]
+fn words_behind_an_object_stay() {
+    let Sealed { keys, der, pem } = sealed();
+    let base64 = data_encoding::BASE64_MIME.encode(&der);
+    for text in [
+        format!("{}\r\n\r\nbest regards\r\n", base64.trim_end()),
+        format!("{} best regards\n", pem.trim_end()),
+    ] {
+        let opened = open(&keys, "Content-Type: text/plain\n", &text);
+        assert_opened(&opened, 1, &["best regards"], &text);
+    }
+}

@@ -70,7 +70,7 @@ impl Walk<'_> {
     /// named after one.
     pub(super) fn cms_part(&mut self, spot: Spot<'_>, ber: Vec<u8>, edits: &mut Edits) {
         let before = self.signatures.len();
-        let place = spot.place_of_object();
+        let place = spot.place_of_object(spot.part.file_name());
         let Some(peeled) = self.open_cms(Cow::Owned(ber), &place) else {
             return;
         };

@@ -13,14 +13,58 @@ const ENDINGS: [&str; 8] = [
 const LONGEST_ENDING: usize = 5;
 
 impl Spot<'_> {
-    /// The place of an object in this part: the name of a file is there to be read, and nobody signed it.
-    pub(super) fn place_of_object(&self) -> Place {
-        if file_in(self.part.file_name()).is_some() {
+    /// The place of an object called `name` in this part: the name of a file is there to be read, and nobody signed it.
+    pub(super) fn place_of_object(&self, name: &str) -> Place {
+        let is_kept = !self.is_message && (tells(name) || self.is_described());
+        if file_in(name).is_some() || is_kept {
             self.place.part()
         } else {
             self.place.clone()
         }
     }
+
+    /// The place of what is in the text of this part, which keeps its name.
+    pub(super) fn place_in_text(&self) -> Place {
+        if tells(self.part.file_name()) {
+            self.place.part()
+        } else {
+            self.place.clone()
+        }
+    }
+
+    fn is_described(&self) -> bool {
+        let description = self.part.first(self.bytes, "content-description");
+        description.is_some_and(|words| !words.trim_ascii().is_empty())
+    }
+}
+
+/// Names that programs give to what has none, without endings and numbers.
+const USUAL: [&str; 13] = [
+    "",
+    "att",
+    "attachment",
+    "encrypted",
+    "mail",
+    "message",
+    "mime",
+    "msg",
+    "noname",
+    "part",
+    "pgp",
+    "signed",
+    "smime",
+];
+
+/// Whether a name may tell a reader something.
+fn tells(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let stem = stripped(&name);
+    let stem = [".txt", ".htm", ".html", ".eml", ".bin", ".dat"]
+        .iter()
+        .find_map(|ending| stem.strip_suffix(ending))
+        .unwrap_or(stem);
+    let stem = stem.trim_end_matches(|c: char| c.is_ascii_digit() || "-_.".contains(c));
+    !USUAL.contains(&stem)
 }
 
 impl Walk<'_> {
@@ -108,5 +152,16 @@ mod tests {
         );
         assert_eq!(file_in("t.tar.gz.gpg"), Some("t.tar.gz"));
         assert_eq!(stripped("secret.pgp"), "secret");
+        for usual in [
+            "",
+            "smime.p7m",
+            "Message.pgp",
+            "ATT00001.bin",
+            "encrypted.asc",
+            "part-1.2.txt",
+        ] {
+            assert!(!tells(usual), "{usual}");
+        }
+        assert!(tells("You are fired.pgp") && tells("fired.txt") && tells("att you are fired 1"));
     }
 }

@@ -1,6 +1,6 @@
 //! OpenPGP armor inside text: the oldest way to send it, and what copies and gateways leave of the newer ones.
 
-use super::bare::Object;
+use super::bare::{BYTE_ORDER_MARK, Object};
 use super::splice::{Found, Inner, Splices, is_typed, may_have_objects, objects_in};
 use super::{Place, Spot, Walk};
 use crate::mail::context::Unwrapped;
@@ -20,6 +20,8 @@ impl Walk<'_> {
         if spot.part.content_type.is("text/html") {
             return self.html_part(spot, edits);
         }
+        let place = &spot.place_in_text();
+        let spot = Spot { place, ..spot };
         let Some(text) = text_with_objects(spot.body(), &spot.encoding()) else {
             return;
         };
@@ -96,6 +98,9 @@ impl Walk<'_> {
         if !may_have_objects(spot.body(), &spot.encoding()) {
             return;
         }
+        // Pictures and style sheets show more than the text that we see, and hide it.
+        let place = &spot.place.part();
+        let spot = Spot { place, ..spot };
         let body = spot.decoded();
         let charset = charset_of(spot.part);
         let text = html::to_text(&charset::decode(&body, charset));
@@ -258,13 +263,15 @@ fn is_markup(text: &[u8]) -> bool {
 /// Something stands before `at` in its line.
 fn is_quoted(text: &[u8], at: usize) -> bool {
     let before = text[..at].rsplit(|byte| *byte == b'\n').next();
-    before.is_some_and(|before| !before.trim_ascii().is_empty())
+    before.is_some_and(|before| !before.trim_ascii().is_empty() && before != BYTE_ORDER_MARK)
 }
 
-/// Where the text lies that is no white space around it.
+/// Where the text lies that is no white space around it, nor a byte order mark.
 pub(super) fn content_of(text: &[u8]) -> Range<usize> {
     let end = text.trim_ascii_end().len();
-    end - text[..end].trim_ascii_start().len()..end
+    let text = &text[..end];
+    let unmarked = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    end - unmarked.trim_ascii_start().len()..end
 }
 
 pub(super) fn holds_all(span: &Range<usize>, content: &Range<usize>) -> bool {
@@ -278,6 +285,14 @@ pub(super) fn place_of(span: &Range<usize>, content: &Range<usize>, text: &Place
     } else {
         text.part()
     }
+}
+
+/// Whether a body is a text with S/MIME in it, and something to read around that.
+pub(super) fn has_text_around_object(body: &[u8], encoding: &str) -> bool {
+    let text = transfer::decode(body, encoding);
+    let content = content_of(&text);
+    let objects = objects_in(&text);
+    !objects.is_empty() && !objects.iter().any(|found| holds_all(&found.span, &content))
 }
 
 /// Whether a body is a text with one armored message or more in it, and something to read around them.

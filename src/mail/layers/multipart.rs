@@ -209,11 +209,10 @@ fn is_control(part: &Part) -> bool {
 /// Longest encoded body that may be no more than `Version: 1`.
 const LONGEST_NOTE: usize = 200;
 
-/// An empty part, or the one that says `Version: 1`: by its text, or by its type unless it holds the message itself.
+/// An empty part, or the one that says `Version: 1`. Its type does not make a part one: that may hold anything.
 fn is_note(bytes: &[u8], part: &Part) -> bool {
     let is_empty = || bytes[part.body.clone()].trim_ascii().is_empty();
-    let is_control = || is_control(part) && Payload::of(bytes, part).is_none();
-    part.children.is_empty() && (is_empty() || says_version(bytes, part) || is_control())
+    part.children.is_empty() && (is_empty() || says_version(bytes, part))
 }
 
 fn says_version(bytes: &[u8], part: &Part) -> bool {

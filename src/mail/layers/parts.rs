@@ -1,5 +1,6 @@
 //! What each MIME part is, and where it goes.
 
+use super::inline::has_text_around_object;
 use super::multipart::is_encrypted;
 use super::{Place, Spot, Walk, in_bytes, sender};
 use crate::mail::openpgp::{altered, armor};
@@ -81,6 +82,7 @@ impl Walk<'_> {
             }
         }
         if sniff::is_cms_text(body, &encoding)
+            && !(content_type.kind == "text" && has_text_around_object(body, &encoding))
             && let Some(ber) = sniff::cms_in(body, &encoding)
         {
             return self.cms_part(spot, ber, edits);

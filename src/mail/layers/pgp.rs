@@ -55,7 +55,7 @@ impl Walk<'_> {
             return self.pgp_entity(spot, packets, edits);
         }
         let before = self.signatures.len();
-        let place = spot.place_of_object();
+        let place = spot.place_of_object(name);
         let Some((plaintext, count)) = self.open_pgp(packets, &place) else {
             return;
         };

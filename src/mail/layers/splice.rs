@@ -128,9 +128,9 @@ impl Splices {
 fn text_type(part: &Part, text: &[u8]) -> String {
     let became_utf8 = !text.is_ascii() && std::str::from_utf8(text).is_ok();
     let declared = charset_of(part).filter(|_| !became_utf8);
-    let is_token = |label: &&str| label.bytes().all(|c| c.is_ascii_graphic() && c != b'"');
+    let label = declared.or(became_utf8.then_some("utf-8"));
     let essence = part.content_type.essence();
-    match declared.or(became_utf8.then_some("utf-8")).filter(is_token) {
+    match label.filter(|label| rendition::is_charset_name(label)) {
         Some(label) => format!("{essence}; charset=\"{label}\""),
         None => essence,
     }
@@ -270,7 +270,9 @@ fn pem_at(text: &[u8], at: usize) -> Option<Found> {
     }
     let next = sniff::PEM.find(&text[at + 1..]).unwrap_or(text.len());
     let length = memchr::memmem::find(&text[at..], b"-----END ").filter(|end| *end <= next)?;
-    let end = mime::line_at(text, at + length).1;
+    let (line_end, next) = mime::line_at(text, at + length);
+    let last = at + length;
+    let end = armor::behind_end(&text[last..line_end]).map_or(next, |words| last + words);
     let lines = text[at..end].split_inclusive(|&byte| byte == b'\n');
     let lines = lines.flat_map(|line| line.iter().skip_while(|byte| is_mark(byte)));
     let plain: Vec<u8> = lines.copied().collect();

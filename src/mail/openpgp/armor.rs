@@ -58,13 +58,13 @@ pub fn next_block(text: &[u8], from: usize) -> Option<Block> {
     let (mut bytes, mut digits) = (Vec::new(), Vec::new());
     let mut in_headers = true;
     while at < text.len() {
-        let (current, next) = line(text, at);
-        let current = current.strip_prefix(initials).unwrap_or(current);
+        let (whole, next) = line(text, at);
+        let current = whole.strip_prefix(initials).unwrap_or(whole);
         if current.contains(&b'-') && find(current, END).is_some() {
             return Some(Block {
                 label,
                 bytes: finish(bytes, &digits),
-                span: begin..next,
+                span: begin..behind_end(whole).map_or(next, |words| at + words),
             });
         }
         if current.contains(&b'-') && BEGINS.find(current).is_some() {
@@ -88,6 +88,14 @@ pub fn next_block(text: &[u8], from: usize) -> Option<Block> {
         bytes: finish(bytes, &digits),
         span: begin..at,
     })
+}
+
+/// Where words begin that stand behind the dashes of the last line of armor or PEM: they are none of it.
+pub(crate) fn behind_end(line: &[u8]) -> Option<usize> {
+    const END: &[u8] = b"-----END ";
+    let label = find(line, END)? + END.len();
+    let words = label + find(&line[label..], b"-----")? + b"-----".len();
+    (!line[words..].trim_ascii().is_empty()).then_some(words)
 }
 
 /// What stands before the line at `begin` where a reply quotes with its author's initials ("AE> ", "Alice>"): letters that

@@ -157,7 +157,7 @@ pub fn is_plain_signature(armor: &[u8]) -> bool {
     if lines.next() != Some(b"-----BEGIN PGP SIGNATURE-----") {
         return false;
     }
-    let (mut named, mut ended, mut begun) = (0, false, false);
+    let (mut named, mut ended, mut begun, mut last) = (0, false, false, Digits::More);
     for line in lines {
         let name = SIGNATURE_NAMES
             .iter()
@@ -174,7 +174,10 @@ pub fn is_plain_signature(armor: &[u8]) -> bool {
             }
             None => {
                 begun = true;
-                line.len() <= LONGEST_LINE && line.iter().all(is_digit)
+                let digits = Digits::of(line);
+                let follows = line.is_empty() || digits.is_some_and(|next| next.may_follow(last));
+                last = digits.filter(|_| !line.is_empty()).unwrap_or(last);
+                follows && line.len() <= LONGEST_LINE
             }
         };
         if !is_plain {
@@ -184,8 +187,35 @@ pub fn is_plain_signature(armor: &[u8]) -> bool {
     true
 }
 
-fn is_digit(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')
+/// A line of digits; readers leave out what stands behind the last one, so that it may be anything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Digits {
+    More,
+    Last,
+    Checksum,
+}
+
+impl Digits {
+    fn of(line: &[u8]) -> Option<Self> {
+        const CHECKSUM: usize = 4;
+        let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+        let are_digits = |line: &[u8]| line.iter().all(is_digit);
+        match line {
+            [b'=', sum @ ..] if sum.len() == CHECKSUM => are_digits(sum).then_some(Self::Checksum),
+            [digits @ .., b'=', b'='] | [digits @ .., b'='] => {
+                are_digits(digits).then_some(Self::Last)
+            }
+            digits => are_digits(digits).then_some(Self::More),
+        }
+    }
+
+    fn may_follow(self, before: Self) -> bool {
+        match before {
+            Self::More => true,
+            Self::Last => self == Self::Checksum,
+            Self::Checksum => false,
+        }
+    }
 }
 
 fn is_digest(name: &str) -> bool {
@@ -312,6 +342,15 @@ mod tests {
         assert!(!armor("Comment: You are fired\n", "wsBz", END));
         assert!(!armor("Subject: you\n", "wsBz", END));
         assert!(!armor("", "wsBz\nYou are fired", END));
+        for digits in [
+            "wsBz\n=abcd\nYouAreFired",
+            "ws==\nYouAreFired",
+            "==You==\nwsBz",
+            "=YouAreFired",
+        ] {
+            assert!(!armor("", digits, END), "{digits}");
+        }
+        assert!(armor("", "wsBz\nws==\n\n=abcd", END));
         assert!(!armor("", "wsBz\nComment:\n", END));
         assert!(!armor(
             "",
