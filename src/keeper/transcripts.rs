@@ -2,7 +2,7 @@
 
 use super::opening;
 use super::policy_change::{PolicySubject, REPLACE};
-use crate::boxfiles::{CHARTER, DataFolder, TRANSCRIPTS, signed_policy_name};
+use crate::boxfiles::{BoxFileError, CHARTER, DataFolder, TRANSCRIPTS, signed_policy_name};
 use crate::ceremony::{Charter, Signed, TpmFacts};
 use crate::durable;
 use crate::id::{BoxId, Digest};
@@ -69,7 +69,10 @@ impl Transcripts {
         let name = signed_policy_name(statement);
         let signed = DataFolder::at(&self.data)
             .signed_policy(statement)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| match error {
+                BoxFileError::File(error) => format!("{error}; put it back from a backup"),
+                other => other.to_string(),
+            })?;
         let altered = || format!("{name} is damaged; put it back from a backup");
         if signed.statement.digest() != statement || signed.digest() != policy {
             return Err(altered());
