@@ -9,6 +9,7 @@ pub mod journal;
 pub mod opener;
 mod seen;
 
+use crate::catalog::CatalogError;
 use crate::id::{SpoolFileId, TenantId};
 use crate::intake::spool::{SpoolEvent, SpoolReader, SpooledMail};
 use crate::keeper::core::{Core, CoreError};
@@ -19,9 +20,10 @@ use crate::keeper::troubles::Work;
 use crate::mail::keyops::KeyHint;
 use batch::{Again, Batch, Task};
 use commit::{Failure, Known};
-use opener::{Lost, Openers, Preparing, TenantKeys};
+use opener::{Openers, Preparing, TenantKeys};
 use seen::Seen;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -105,7 +107,12 @@ impl Archiver {
                 }
                 Ok(None) => {
                     self.core.index_rests();
+                    self.unless_lost(self.core.catalog().flush());
                     std::thread::sleep(IDLE);
+                }
+                // Whatever becomes of its disk, an open catalog whose disk failed once takes nothing more.
+                Err(CoreError::Catalog(error @ CatalogError::Store { .. })) => {
+                    self.unless_lost(Err(error))
                 }
                 Err(error) => {
                     tracing::error!(%error, "the spool cannot be read; trying again");
@@ -200,10 +207,10 @@ impl Archiver {
         self.core.troubles.keep(damage);
     }
 
-    /// A lost mail is still in the spool: a new keeper takes it from there.
-    fn unless_lost<T>(&self, prepared: Result<T, Lost>) -> T {
-        match prepared {
-            Ok(prepared) => prepared,
+    /// What is lost here is still in spool and ledger: a new keeper takes it from there.
+    fn unless_lost<T>(&self, done: Result<T, impl Display>) -> T {
+        match done {
+            Ok(done) => done,
             Err(lost) => crate::keeper::begin_anew(self.core.data.path(), &lost),
         }
     }
