@@ -3,6 +3,7 @@
 use crate::server::Server;
 use std::collections::HashSet;
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use strongroom::id::Digest;
 use strongroom::intake::envelope::Source;
@@ -143,7 +144,7 @@ async fn garbage_on_the_socket_hurts_nobody() {
     let server = Server::start().await;
     let socket = server.socket("import.sock");
     tokio::task::spawn_blocking(move || {
-        use std::io::{Read, Write};
+        use std::io::Write as _;
         for garbage in [&[0xff; 40][..], &[0, 0, 0, 3, 1, 2, 3], &[0, 0, 0, 200]] {
             let mut stream = std::os::unix::net::UnixStream::connect(&socket).expect("connect");
             let _ = stream.write_all(garbage);
@@ -230,4 +231,61 @@ fn links_are_named_and_odd_beginnings_accepted() {
         starts,
         ["A: 1", "A: 2", "Subject : 3", &told, "A: 6", "A: 4", "A: 5"]
     );
+}
+
+// C7: Dovecot compresses what is in its Maildir folders, and Apple Mail has a line before the mail and a list behind it.
+#[test]
+fn compressed_mails_and_those_of_apple_mail_are_found_in_their_files() {
+    let folder = tempfile::tempdir().expect("folder");
+    let maildir = folder.path().join("maildir");
+    for name in ["cur", "new"] {
+        fs::create_dir_all(maildir.join(name)).expect("folder");
+    }
+    let put = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).expect("write");
+    let mail = |number: usize| format!("A: {number}\r\n\r\nx\r\n");
+    put("maildir/cur/1.host,S=11:2,S", mail(1).as_bytes());
+    let packed = zstd::encode_all(mail(2).as_bytes(), 3).expect("packed");
+    put("maildir/cur/2.host,S=11:2,SZ", &packed);
+    let apple = format!(
+        "{}        \n{}<?xml version=\"1.0\"?>\n",
+        mail(3).len(),
+        mail(3)
+    );
+    put("3.emlx", apple.as_bytes());
+    put("4.eml.gz", &gzip(mail(4).as_bytes()));
+    put("5.mbox.gz", &gzip(format!("{LINE}{}", mail(5)).as_bytes()));
+    put("6.pdf.gz", &gzip(b"%PDF-1.4\n"));
+    let cut = gzip(mail(7).as_bytes());
+    put("7.eml.gz", &cut[..cut.len() - 4]);
+    let (mut texts, mut refused) = (Vec::new(), Vec::new());
+    for (path, _) in files(&[folder.path().to_owned()]).expect("list").files {
+        for mail in mails_of(&path) {
+            match mail {
+                Ok(mut mail) => {
+                    let mut text = String::new();
+                    mail.bytes.read_to_string(&mut text).expect("text");
+                    assert_eq!(text.len() as u64, mail.length);
+                    texts.push(text);
+                }
+                Err(error) => refused.push(error.to_string()),
+            }
+        }
+    }
+    assert_eq!(texts, [mail(3), mail(4), mail(1), mail(2)]);
+    let said = [
+        "compressed mailbox file: unpack it",
+        "is no mail",
+        "cannot unpack",
+    ];
+    assert_eq!(refused.len(), said.len(), "{refused:?}");
+    for (refused, said) in refused.iter().zip(said) {
+        assert!(refused.contains(said), "{refused}");
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packer.write_all(bytes).expect("packed");
+    packer.finish().expect("packed")
 }

@@ -4,6 +4,7 @@
 
 pub mod client;
 mod pace;
+mod packed;
 pub mod protocol;
 pub mod server;
 pub mod sources;

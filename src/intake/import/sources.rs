@@ -1,6 +1,7 @@
 //! Finds the mails under the paths that are to be imported: single files, mailbox files, Maildir
 //! folders, and folders of all these.
 
+use super::packed::Packing;
 use crate::durable::{FileError, at};
 use crate::id::Digest;
 use crate::mail::mbox::{Mbox, Place, begins_mbox, is_header};
@@ -22,6 +23,9 @@ pub enum SourceError {
     /// It does not begin as a mail does.
     #[error("{} is no mail: it begins with neither a header field nor a mailbox file's \"From \" line", .0.display())]
     NoMail(PathBuf),
+    /// A compressed file with many mails: those are found by their places in a file.
+    #[error("{} is a compressed mailbox file: unpack it first", .0.display())]
+    PackedMailbox(PathBuf),
 }
 
 /// A mail to be imported.
@@ -123,19 +127,34 @@ enum Kind {
 
 fn open(path: &Path) -> Result<Kind, SourceError> {
     let file = File::open(path).map_err(at("open", path))?;
-    let mut reader = BufReader::with_capacity(256 << 10, file);
-    let mut start = Vec::new();
-    (&mut reader)
-        .take(BEGINNING)
-        .read_to_end(&mut start)
-        .map_err(at("read", path))?;
+    let size = file.metadata().map_err(at("read", path))?.len();
+    let file = Arc::new(file);
+    let whole = Stretch {
+        file: Arc::clone(&file),
+        at: 0,
+        end: size,
+    };
+    let start = beginning(whole.clone()).map_err(at("read", path))?;
+    if let Some(packing) = Packing::of(&start) {
+        return packed(path, &whole, packing);
+    }
+    if let Some((skipped, length)) = in_emlx(&start, size) {
+        let message = Stretch {
+            at: skipped,
+            end: skipped + length,
+            ..whole
+        };
+        let found = single(path, size, || Ok(Box::new(message.clone())));
+        return Ok(Kind::Single(found.map_err(at("read", path))?));
+    }
     let skipped = before_mail(&start);
     let (start, skipped) = (&start[skipped..], skipped as u64);
-    reader
-        .seek(SeekFrom::Start(skipped))
-        .map_err(at("read", path))?;
     if begins_mbox(start) {
-        let file = Arc::new(File::open(path).map_err(at("open", path))?);
+        let mut reader = File::open(path).map_err(at("open", path))?;
+        reader
+            .seek(SeekFrom::Start(skipped))
+            .map_err(at("read", path))?;
+        let reader = BufReader::with_capacity(256 << 10, reader);
         let again = Arc::clone(&file);
         let look = move |place| beginning_at(&again, place);
         return Ok(Kind::Mbox(Mbox::at(reader, skipped, look), file));
@@ -143,9 +162,37 @@ fn open(path: &Path) -> Result<Kind, SourceError> {
     if !is_header(start) {
         return Err(SourceError::NoMail(path.to_owned()));
     }
-    single(path, reader, skipped)
-        .map(Kind::Single)
-        .map_err(|error| at("read", path)(error).into())
+    let message = Stretch {
+        at: skipped,
+        ..whole
+    };
+    let found = single(path, size, || Ok(Box::new(message.clone())));
+    Ok(Kind::Single(found.map_err(at("read", path))?))
+}
+
+/// The mail in a compressed file.
+fn packed(path: &Path, file: &Stretch, packing: Packing) -> Result<Kind, SourceError> {
+    let unpack = || packing.unpack(BufReader::new(file.clone()));
+    let start = unpack().and_then(beginning).map_err(at("unpack", path))?;
+    if begins_mbox(&start[before_mail(&start)..]) {
+        return Err(SourceError::PackedMailbox(path.to_owned()));
+    }
+    if !is_header(&start) {
+        return Err(SourceError::NoMail(path.to_owned()));
+    }
+    let found = single(path, file.end, unpack).map_err(at("unpack", path))?;
+    Ok(Kind::Single(found))
+}
+
+/// Where the message lies in a file of Apple Mail (`.emlx`), and its length: a line with the length is before it, a property
+/// list behind it.
+fn in_emlx(start: &[u8], size: u64) -> Option<(u64, u64)> {
+    const LONGEST_LINE: usize = 20;
+    let line = start.iter().take(LONGEST_LINE).position(|c| *c == b'\n')? + 1;
+    let digits = std::str::from_utf8(start[..line].trim_ascii()).ok()?;
+    let length: u64 = digits.parse().ok()?;
+    let fits = length.checked_add(line as u64)? <= size;
+    (fits && is_header(&start[line..])).then_some((line as u64, length))
 }
 
 /// Bytes of a file that are looked at to see what it is.
@@ -166,11 +213,21 @@ fn beginning_at(file: &File, place: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A file that is one mail, from `skipped` on. It is read twice, so that a long one need not be in memory.
-fn single(path: &Path, mut reader: BufReader<File>, skipped: u64) -> io::Result<Found> {
+/// The first bytes of a content.
+fn beginning(content: impl Read) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    content.take(BEGINNING).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+/// A file of `size` bytes that is one mail. What opens it is called twice, so that a long mail need not be in memory.
+fn single(
+    path: &Path,
+    size: u64,
+    open: impl Fn() -> io::Result<Box<dyn Read + Send>>,
+) -> io::Result<Found> {
     let mut hash = Sha256::new();
-    let length = io::copy(&mut reader, &mut HashWriter(&mut hash))?;
-    reader.seek(SeekFrom::Start(skipped))?;
+    let length = io::copy(&mut open()?, &mut HashWriter(&mut hash))?;
     let content = Digest(hash.finalize().into());
     let origin = origin(&lasting(path), 0);
     Ok(Found {
@@ -178,9 +235,9 @@ fn single(path: &Path, mut reader: BufReader<File>, skipped: u64) -> io::Result<
         origin,
         identity: identity(origin, content),
         former: identity(self::origin(path, 0), content),
-        span: length,
+        span: size,
         length,
-        bytes: Box::new(reader.take(length)),
+        bytes: Box::new(open()?.take(length)),
     })
 }
 
