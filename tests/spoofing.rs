@@ -362,6 +362,51 @@ fn a_mail_of_two_boundaries_is_not_signed_as_a_whole() {
 }
 
 #[test]
+fn a_mail_whose_boundary_is_not_declared_is_not_signed_as_a_whole() {
+    for declared in ["", "; boundary=another"] {
+        let entity = signed(BOSS, PART);
+        let signature = verify(&format!(
+            "From: {BOSS}\r\nContent-Type: multipart/mixed{declared}\r\n\r\nYou are promoted.\r\n--m\r\n{entity}\r\n--m--\r\n"
+        ));
+        assert_eq!(
+            (signature.verdict, signature.scope),
+            (Verdict::Valid, Scope::Part),
+            "{declared}"
+        );
+    }
+}
+
+/// Who sends it again chooses the boundaries around it, and so where a reader of the rendition would see its end.
+#[test]
+fn what_is_signed_is_not_cut_off_at_a_boundary_around_it() {
+    const LINE: &str = "-----Original Message-----";
+    let text = format!("Content-Type: text/plain\r\n\r\nYou are fired.\r\n{LINE}\r\nNot you.\r\n");
+    let message = sign(BOSS, &text, "MESSAGE");
+    let (boundary, _) = LINE[2..].rsplit_once("--").unwrap();
+    let inner = format!(
+        "Content-Type: multipart/mixed; boundary=i\r\n\r\n--i\r\nContent-Type: text/plain\r\n\r\n{message}\r\n--i--\r\n"
+    );
+    let forwarded = format!(
+        "Content-Type: message/rfc822\r\n\r\nFrom: {BOSS}\r\nContent-Type: text/plain\r\n\r\n{message}"
+    );
+    for (part, scope) in [(inner, Scope::Whole), (forwarded, Scope::Part)] {
+        let opened = open(&format!(
+            "From: {BOSS}\r\nContent-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\n--{boundary}\r\n{part}\r\n--{boundary}--\r\n"
+        ));
+        let body = &opened.text.body;
+        assert!(
+            body.contains("fired") && body.contains("Not you."),
+            "{body}"
+        );
+        let [signature] = opened.signatures.try_into().unwrap();
+        assert_eq!(
+            (signature.verdict, signature.scope),
+            (Verdict::Valid, scope)
+        );
+    }
+}
+
+#[test]
 fn an_old_signature_under_a_new_date_is_told() {
     let now = jiff::Timestamp::from_second(SystemClock.now().seconds() as i64).unwrap();
     let dated = |hours: i64, zone: i8| {

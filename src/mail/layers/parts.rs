@@ -5,14 +5,17 @@ use super::multipart::is_encrypted;
 use super::{Place, Spot, Walk, in_bytes, sender};
 use crate::mail::openpgp::{altered, armor};
 use crate::mail::rendition::{Edits, as_message, replace_attachment, replace_entity};
-use crate::mail::{msg, sniff, tnef, transfer};
+use crate::mail::{collision, msg, sniff, tnef, transfer};
 
 impl Walk<'_> {
     /// Looks into a part and all parts in it.
     pub(super) fn part(&mut self, spot: Spot<'_>, edits: &mut Edits) {
         let part = spot.part;
-        // Of two boundaries clients take the one or the other.
-        let place = if part.content_type.is_ambiguous("boundary") {
+        // Of two boundaries clients take the one or the other; one that is declared in a strange way, or not at all, they may
+        // not find, and show all as text.
+        let is_plain =
+            collision::is_declared(spot.bytes, part) && !part.content_type.is_ambiguous("boundary");
+        let place = if part.is_multipart() && !is_plain {
             &spot.place.part()
         } else {
             spot.place
@@ -259,6 +262,12 @@ impl Walk<'_> {
     /// Opens what lies encrypted in a message that Outlook saved as a file. If something was, the part becomes a
     /// forwarded message. False for what is no such file.
     fn msg_part(&mut self, spot: Spot<'_>, edits: &mut Edits) -> bool {
+        // One attachment can have many names in it, and be such a file too.
+        let length = spot.body().len() as u64;
+        if let Err(failure) = self.budget.expand(length, &self.policy.bounds) {
+            self.failures.push(failure);
+            return true;
+        }
         let Some(mail) = msg::as_mail(&spot.decoded()) else {
             return false;
         };
