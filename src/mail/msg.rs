@@ -16,6 +16,8 @@ const MAX_DEPTH: u32 = 8;
 const WORD: usize = 42;
 /// How many times its length may be read of a file: hostile ones have one chain of sectors under many names.
 const MOST_READ: u64 = 3;
+/// Most streams that are read: of each the whole chain is walked, whatever length it claims.
+const MOST_STREAMS: u64 = 20_000;
 /// Longest value of a header field that is made of a property.
 const LONGEST_FIELD: usize = 4000;
 
@@ -51,12 +53,14 @@ pub fn may_be(start: &[u8]) -> bool {
 /// The message as a mail; `None` if the file is none.
 #[must_use]
 pub fn as_mail(bytes: &[u8]) -> Option<Vec<u8>> {
-    if !may_be(bytes) {
+    if !may_be(bytes) || !has_sane_tables(bytes) {
         return None;
     }
+    let room = (bytes.len() as u64).saturating_mul(MOST_READ);
     let file = File {
         compound: RefCell::new(CompoundFile::open(Cursor::new(bytes)).ok()?),
-        room: Cell::new((bytes.len() as u64).saturating_mul(MOST_READ)),
+        room: Cell::new(room),
+        least: room / MOST_STREAMS,
     };
     let message = Message {
         file: &file,
@@ -66,17 +70,46 @@ pub fn as_mail(bytes: &[u8]) -> Option<Vec<u8>> {
     message.is_one().then(|| message.as_mail())
 }
 
+/// Whether the list of the file's allocation tables (MS-CFB 2.5, DIFAT) is no longer than its length allows: hostile ones name
+/// one table again and again, and each time it would be read and kept.
+fn has_sane_tables(bytes: &[u8]) -> bool {
+    const LAST: u32 = 0xffff_fffa;
+    let number = |at: usize| {
+        let octets = bytes.get(at..)?.first_chunk()?;
+        Some(u32::from_le_bytes(*octets))
+    };
+    let shift = bytes.get(30).copied().unwrap_or_default();
+    if !matches!(shift, 9 | 12) {
+        return false;
+    }
+    let sector = 1_usize << shift;
+    let entries = sector / 4;
+    // Each entry of the list stands for a table with an entry for each sector.
+    let most = bytes.len() / sector / (entries * (entries - 1)) + 2;
+    let mut next = number(68).unwrap_or(LAST);
+    for _ in 0..most {
+        if next > LAST {
+            return true;
+        }
+        let at = (next as usize + 1).saturating_mul(sector);
+        next = number(at.saturating_add(sector - 4)).unwrap_or(LAST);
+    }
+    next > LAST
+}
+
 /// A compound file, of which no more is read than a few times its length.
 struct File<'a> {
     compound: RefCell<CompoundFile<Cursor<&'a [u8]>>>,
     room: Cell<u64>,
+    /// What a stream is counted for at least.
+    least: u64,
 }
 
 impl File<'_> {
     fn stream(&self, storage: &Path, name: &str) -> Option<Vec<u8>> {
         let mut compound = self.compound.try_borrow_mut().ok()?;
         let stream = compound.open_stream(storage.join(name)).ok()?;
-        let room = self.room.get().checked_sub(stream.len())?;
+        let room = self.room.get().checked_sub(stream.len().max(self.least))?;
         self.room.set(room);
         let mut out = Vec::new();
         let length = stream.len();
@@ -428,6 +461,29 @@ mod tests {
         assert_eq!(mail("", ""), 1);
         assert_eq!(mail("A", "boss@big.example"), 2);
         assert_eq!(mail("boss@big.example", "a@x.example"), 2);
+    }
+
+    #[test]
+    fn one_allocation_table_under_many_numbers_is_not_read() {
+        const LISTS: u32 = 20_000;
+        let mut bytes = file(&[("/__properties_version1.0", b"")]);
+        assert!(has_sane_tables(&bytes));
+        let first = u32::try_from(bytes.len() / 512 - 1).unwrap();
+        bytes[68..72].copy_from_slice(&first.to_le_bytes());
+        for list in 1..=LISTS {
+            let table = u32::from_le_bytes(bytes[76..80].try_into().unwrap());
+            bytes.extend(table.to_le_bytes().repeat(127));
+            let next = if list < LISTS {
+                first + list
+            } else {
+                0xffff_fffe
+            };
+            bytes.extend(next.to_le_bytes());
+        }
+        let started = std::time::Instant::now();
+        assert_eq!(as_mail(&bytes), None);
+        let took = started.elapsed();
+        assert!(took < std::time::Duration::from_secs(1), "{took:?}");
     }
 
     #[test]
