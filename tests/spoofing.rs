@@ -589,7 +589,49 @@ fn a_name_or_a_description_that_nobody_signed_makes_the_content_a_part() {
             &clear,
             Scope::Part,
         ),
+        (
+            "text/plain\nContent-Description: You are fired".to_owned(),
+            &clear,
+            Scope::Part,
+        ),
+        (
+            format!("{file}\"You are fired.pgp\"\nContent-Disposition: inline; filename=msg.pgp"),
+            &opaque,
+            Scope::Part,
+        ),
     ] {
         assert_eq!(alone(&fields, text), scope, "{fields}");
+    }
+    for names in [
+        "filename=msg.txt\nContent-Disposition: inline; filename=\"You are fired.txt\"",
+        "filename=\"You are fired.txt\"; filename*=utf-8''msg.txt",
+    ] {
+        let fields = format!("text/plain\nContent-Disposition: inline; {names}");
+        assert_eq!(alone(&fields, &clear), Scope::Part, "{names}");
+    }
+}
+
+#[test]
+fn a_part_that_clients_may_show_in_two_ways_is_not_signed_as_a_whole() {
+    let clear = sign(BOSS, "You are promoted.\n", "SIGNED MESSAGE");
+    let digits = data_encoding::BASE64.encode(clear.as_bytes());
+    let mixed = "Content-Type: multipart/mixed; boundary=b\n\n--b\n";
+    let two_types = format!("Content-Type: text/plain\nContent-Type: text/html\n\n{clear}\n");
+    let encoding = "Content-Transfer-Encoding:";
+    let two_encodings =
+        format!("{encoding} base64\n{encoding} 7bit\n\n*** You are fired! ***\n\n{digits}\n");
+    let slid = format!("\nContent-Type: text/plain; x=y\nX-Note: You are fired\n\n{clear}");
+    for mail in [
+        format!("{mixed}{two_types}--b--\n"),
+        format!("{mixed}{two_encodings}--b--\n"),
+        two_encodings,
+        slid,
+    ] {
+        let signature = verify(&format!("From: {BOSS}\n{mail}"));
+        assert_eq!(
+            (signature.verdict, signature.scope),
+            (Verdict::Valid, Scope::Part),
+            "{mail}"
+        );
     }
 }

@@ -266,8 +266,6 @@ impl Walk<'_> {
         place.from.sort();
         place.from.dedup();
         place.is_mail |= is_mail;
-        // Of two types clients show the one or the other.
-        place.whole &= root.all(bytes, "content-type").nth(1).is_none();
         let date = root.first(bytes, "date").map(header::decode_words);
         place.date = date.and_then(|date| date::parse(&date)).or(place.date);
         let spot = Spot {

@@ -3,6 +3,7 @@
 use super::inline::has_text_around_object;
 use super::multipart::is_encrypted;
 use super::{Place, Spot, Walk, in_bytes, sender};
+use crate::mail::mime::Part;
 use crate::mail::openpgp::{altered, armor};
 use crate::mail::rendition::{Edits, as_message, replace_attachment, replace_entity};
 use crate::mail::{collision, msg, sniff, tnef, transfer};
@@ -11,11 +12,7 @@ impl Walk<'_> {
     /// Looks into a part and all parts in it.
     pub(super) fn part(&mut self, spot: Spot<'_>, edits: &mut Edits) {
         let part = spot.part;
-        // Of two boundaries clients take the one or the other; one that is declared in a strange way, or not at all, they may
-        // not find, and show all as text.
-        let is_plain =
-            collision::is_declared(spot.bytes, part) && !part.content_type.is_ambiguous("boundary");
-        let place = if part.is_multipart() && !is_plain {
+        let place = if self::is_ambiguous(spot.bytes, part) {
             &spot.place.part()
         } else {
             spot.place
@@ -193,9 +190,10 @@ impl Walk<'_> {
         {
             return false;
         }
+        // Readers who keep to the blank line show these fields.
         let inside = Place {
             nesting: spot.place.nesting + 1,
-            ..spot.place.clone()
+            ..spot.place.part()
         };
         if let Some(changed) = self.entity(body, &inside) {
             spot.replace(changed, edits);
@@ -281,6 +279,15 @@ impl Walk<'_> {
         }
         true
     }
+}
+
+/// Whether clients may show a part in another way than we do. Of two types, encodings or boundaries they take the one or the
+/// other; a boundary that is declared in a strange way, or not at all, they may not find, and show all as text.
+fn is_ambiguous(bytes: &[u8], part: &Part) -> bool {
+    let twice = |name: &str| part.all(bytes, name).nth(1).is_some();
+    let boundary = part.is_multipart()
+        && (part.content_type.is_ambiguous("boundary") || !collision::is_declared(bytes, part));
+    boundary || twice("content-type") || twice("content-transfer-encoding")
 }
 
 fn is_cms_type(essence: &str) -> bool {
