@@ -79,7 +79,8 @@ impl Core {
                         if let Err(error) = chain.take(entry, tree, &transcripts) {
                             found.name(format!("ledger entry {}: {error}", recorded.index));
                         }
-                        let problem = self.verify_transcript(&recorded.entry, &mut signed);
+                        let problem =
+                            self.verify_transcript(&transcripts, &recorded.entry, &mut signed);
                         problem.into_iter().for_each(|one| found.name(one));
                         self.verify_event(recorded.entry.event, &mut signers, found);
                     }

@@ -100,10 +100,10 @@ impl Core {
     /// The last one's TPM is the box's; that of one before it is given up.
     pub(super) fn verify_transcript(
         &self,
+        transcripts: &Transcripts,
         entry: &Entry,
         last: &mut SignedFacts,
     ) -> Option<String> {
-        let transcripts = self.transcripts();
         let facts = match &entry.event {
             Event::PolicyChanged { policy, statement } => {
                 let replacement = Replacement {
@@ -111,7 +111,7 @@ impl Core {
                     statement: *statement,
                     time: entry.time,
                 };
-                return self.verify_policy(&transcripts, &replacement, last);
+                return self.verify_policy(transcripts, &replacement, last);
             }
             Event::Founded {
                 transcript, policy, ..
