@@ -58,6 +58,9 @@ pub enum BoxFileError {
     /// The policy at hand is not the keyring's.
     #[error("{} is not the policy in force: its SHA-256 differs from the keyring's. Put the right one back, from a backup", .0.display())]
     OtherPolicy(PathBuf),
+    /// It would not be read again.
+    #[error("{} would have more than {LARGEST} bytes: make the policy shorter", .0.display())]
+    TooLarge(PathBuf),
     /// The spool's public key.
     #[error("{}: {source}; the keeper writes it anew when the box is unlocked", path.display())]
     SpoolKey {

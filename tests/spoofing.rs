@@ -362,6 +362,51 @@ fn a_mail_of_two_boundaries_is_not_signed_as_a_whole() {
 }
 
 #[test]
+fn a_mail_whose_boundary_is_not_declared_is_not_signed_as_a_whole() {
+    for declared in ["", "; boundary=another"] {
+        let entity = signed(BOSS, PART);
+        let signature = verify(&format!(
+            "From: {BOSS}\r\nContent-Type: multipart/mixed{declared}\r\n\r\nYou are promoted.\r\n--m\r\n{entity}\r\n--m--\r\n"
+        ));
+        assert_eq!(
+            (signature.verdict, signature.scope),
+            (Verdict::Valid, Scope::Part),
+            "{declared}"
+        );
+    }
+}
+
+/// Who sends it again chooses the boundaries around it, and so where a reader of the rendition would see its end.
+#[test]
+fn what_is_signed_is_not_cut_off_at_a_boundary_around_it() {
+    const LINE: &str = "-----Original Message-----";
+    let text = format!("Content-Type: text/plain\r\n\r\nYou are fired.\r\n{LINE}\r\nNot you.\r\n");
+    let message = sign(BOSS, &text, "MESSAGE");
+    let (boundary, _) = LINE[2..].rsplit_once("--").unwrap();
+    let inner = format!(
+        "Content-Type: multipart/mixed; boundary=i\r\n\r\n--i\r\nContent-Type: text/plain\r\n\r\n{message}\r\n--i--\r\n"
+    );
+    let forwarded = format!(
+        "Content-Type: message/rfc822\r\n\r\nFrom: {BOSS}\r\nContent-Type: text/plain\r\n\r\n{message}"
+    );
+    for (part, scope) in [(inner, Scope::Whole), (forwarded, Scope::Part)] {
+        let opened = open(&format!(
+            "From: {BOSS}\r\nContent-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\n--{boundary}\r\n{part}\r\n--{boundary}--\r\n"
+        ));
+        let body = &opened.text.body;
+        assert!(
+            body.contains("fired") && body.contains("Not you."),
+            "{body}"
+        );
+        let [signature] = opened.signatures.try_into().unwrap();
+        assert_eq!(
+            (signature.verdict, signature.scope),
+            (Verdict::Valid, scope)
+        );
+    }
+}
+
+#[test]
 fn an_old_signature_under_a_new_date_is_told() {
     let now = jiff::Timestamp::from_second(SystemClock.now().seconds() as i64).unwrap();
     let dated = |hours: i64, zone: i8| {
@@ -544,7 +589,49 @@ fn a_name_or_a_description_that_nobody_signed_makes_the_content_a_part() {
             &clear,
             Scope::Part,
         ),
+        (
+            "text/plain\nContent-Description: You are fired".to_owned(),
+            &clear,
+            Scope::Part,
+        ),
+        (
+            format!("{file}\"You are fired.pgp\"\nContent-Disposition: inline; filename=msg.pgp"),
+            &opaque,
+            Scope::Part,
+        ),
     ] {
         assert_eq!(alone(&fields, text), scope, "{fields}");
+    }
+    for names in [
+        "filename=msg.txt\nContent-Disposition: inline; filename=\"You are fired.txt\"",
+        "filename=\"You are fired.txt\"; filename*=utf-8''msg.txt",
+    ] {
+        let fields = format!("text/plain\nContent-Disposition: inline; {names}");
+        assert_eq!(alone(&fields, &clear), Scope::Part, "{names}");
+    }
+}
+
+#[test]
+fn a_part_that_clients_may_show_in_two_ways_is_not_signed_as_a_whole() {
+    let clear = sign(BOSS, "You are promoted.\n", "SIGNED MESSAGE");
+    let digits = data_encoding::BASE64.encode(clear.as_bytes());
+    let mixed = "Content-Type: multipart/mixed; boundary=b\n\n--b\n";
+    let two_types = format!("Content-Type: text/plain\nContent-Type: text/html\n\n{clear}\n");
+    let encoding = "Content-Transfer-Encoding:";
+    let two_encodings =
+        format!("{encoding} base64\n{encoding} 7bit\n\n*** You are fired! ***\n\n{digits}\n");
+    let slid = format!("\nContent-Type: text/plain; x=y\nX-Note: You are fired\n\n{clear}");
+    for mail in [
+        format!("{mixed}{two_types}--b--\n"),
+        format!("{mixed}{two_encodings}--b--\n"),
+        two_encodings,
+        slid,
+    ] {
+        let signature = verify(&format!("From: {BOSS}\n{mail}"));
+        assert_eq!(
+            (signature.verdict, signature.scope),
+            (Verdict::Valid, Scope::Part),
+            "{mail}"
+        );
     }
 }

@@ -61,6 +61,7 @@ impl DataFolder {
         let signed = self.signed_policies()?;
         let mut texts = signed.iter().flat_map(|one| [&one.policy, &one.replaced]);
         if let Some(text) = texts.find(|text| Digest::of(text.as_bytes()) == digest) {
+            tracing::warn!(%digest, "{POLICY} is not the policy in force, which is put back in its place");
             durable::replace(&self.join(POLICY), text.as_bytes())?;
             return self.policy();
         }
@@ -75,8 +76,13 @@ impl DataFolder {
     /// Keeps a policy with its signatures.
     pub fn write_signed_policy(&self, signed: &SignedPolicy) -> Result<(), BoxFileError> {
         durable::create_folder(&self.join(TRANSCRIPTS))?;
-        let name = signed_policy_name(signed.statement.digest());
-        Ok(durable::replace(&self.join(name), &pretty(signed))?)
+        let path = self.join(signed_policy_name(signed.statement.digest()));
+        let text = pretty(signed);
+        // What is not read again must not be committed to.
+        if text.len() as u64 > LARGEST {
+            return Err(BoxFileError::TooLarge(path));
+        }
+        Ok(durable::replace(&path, &text)?)
     }
 
     /// All that can be read; which of them count, the ledger says.

@@ -5,6 +5,7 @@
 use super::failure::Failure;
 use crate::approval::{Framed, Statement};
 use crate::keeper::cases::{self, CaseSubject, Grant};
+use crate::mail::openpgp::certificates_in;
 use crate::time::Timestamp;
 use data_encoding::BASE64;
 use openssl::x509::X509;
@@ -105,7 +106,7 @@ fn certificate(bytes: &[u8]) -> Vec<String> {
     if let Ok(x509) = X509::from_der(bytes) {
         return smime(&x509);
     }
-    match openpgp::Cert::from_bytes(bytes) {
+    match openpgp::Cert::from_bytes(&*certificates_in(bytes)) {
         Ok(cert) => pgp(&cert),
         Err(_) => vec![line("readable by", "a certificate of no known kind")],
     }

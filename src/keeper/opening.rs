@@ -3,6 +3,7 @@
 use super::cases::Ended;
 use super::core::CoreError;
 use super::escrow_store::EscrowStore;
+use super::policy_change::Replacement;
 use super::replay;
 use crate::boxfiles::{DataFolder, KEYRING};
 use crate::catalog::{Catalog, CatalogError};
@@ -106,7 +107,11 @@ pub(super) fn committed(ledger: &Ledger) -> Result<Committed, CoreError> {
             }
             Event::Founded { box_id, .. } => drop(found.policies.boxes.insert(box_id)),
             Event::Restored { new_box, .. } => drop(found.policies.boxes.insert(new_box)),
-            Event::PolicyChanged { policy, statement } => found.policies.add(policy, statement),
+            Event::PolicyChanged { policy, statement } => found.policies.add(Replacement {
+                policy,
+                statement,
+                time,
+            }),
             Event::Case { case, step, .. } => {
                 let ended = Ended::by_step(step, time);
                 found.cases.extend(ended.map(|ended| (case, ended)));

@@ -12,6 +12,7 @@ use crate::keyring::Keyring;
 use crate::ledger::Event;
 use crate::policy::{Action, PolicyError, ValidPolicy, changes};
 use crate::secret::Key;
+use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -26,7 +27,7 @@ pub struct PolicySubject {
     pub replaces: Digest,
     /// SHA-256 of the new one's text.
     pub policy: Digest,
-    /// The lines that differ, for reading; the digests are what counts.
+    /// The settings that differ, for reading; the digests are what counts.
     pub changes: Vec<String>,
 }
 
@@ -59,13 +60,24 @@ pub enum NotReplaced {
     Unsigned(String),
 }
 
+/// What an entry of the ledger says of a policy.
+#[derive(Debug, Clone, Copy)]
+pub struct Replacement {
+    /// The digest of its text.
+    pub policy: Digest,
+    /// That of the statement.
+    pub statement: Digest,
+    /// The entry's time.
+    pub time: Timestamp,
+}
+
 /// What the ledger says of policies.
 #[derive(Debug, Default)]
 pub struct Recorded {
     /// All statements that put one in force.
     statements: BTreeSet<Digest>,
-    /// The last: policy and statement.
-    last: Option<(Digest, Digest)>,
+    /// The last.
+    last: Option<Replacement>,
     repeated: bool,
     /// The box, and those that it succeeds.
     pub(super) boxes: BTreeSet<BoxId>,
@@ -73,9 +85,9 @@ pub struct Recorded {
 
 impl Recorded {
     /// One more entry. A statement counts once: whoever can write the ledger gains nothing by its repetition.
-    pub fn add(&mut self, policy: Digest, statement: Digest) {
-        if self.statements.insert(statement) {
-            self.last = Some((policy, statement));
+    pub fn add(&mut self, replacement: Replacement) {
+        if self.statements.insert(replacement.statement) {
+            self.last = Some(replacement);
         } else {
             self.repeated = true;
         }
@@ -182,14 +194,13 @@ pub(super) fn in_force(
     recorded: &Recorded,
 ) -> Result<ValidPolicy, CoreError> {
     let known = data.policy_in_force(keyring.policy)?;
-    let Some((policy, statement)) = recorded.last.filter(|(last, _)| *last != keyring.policy)
-    else {
+    let last = recorded.last.filter(|last| last.policy != keyring.policy);
+    let Some(last @ Replacement { policy, .. }) = last else {
         return Ok(known);
     };
-    let needed = known.threshold(Action::PolicyChange).into();
     let transcripts = Transcripts::of(data.path(), keyring.officers.clone());
     let subject = transcripts
-        .policy(&recorded.boxes, statement, policy, needed)
+        .policy(&recorded.boxes, &last)
         .map_err(NotReplaced::Unsigned)?;
     check(&subject, known.digest(), policy)?;
     tracing::warn!(%policy, "a replacement of the policy was interrupted, and is finished");

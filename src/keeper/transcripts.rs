@@ -1,17 +1,21 @@
 //! The signed transcripts beside the ledger: what it says of founding and restores counts as far as officers signed it.
 
 use super::opening;
-use super::policy_change::{PolicySubject, REPLACE};
+use super::policy_change::{PolicySubject, REPLACE, Replacement};
+use crate::approval::Framed;
 use crate::boxfiles::{BoxFileError, CHARTER, DataFolder, TRANSCRIPTS, signed_policy_name};
 use crate::ceremony::{Charter, Signed, TpmFacts};
 use crate::durable;
 use crate::id::{BoxId, Digest};
 use crate::keyring::Officers;
 use crate::ledger::Head;
+use crate::policy::{Action, ValidPolicy};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const LARGEST: u64 = 1 << 20;
+/// Between the look at the clock and the ledger's entry lie some files that are written: seconds, on an ailing disk more.
+const RECORDED_WITHIN: u64 = 600;
 
 /// Transcripts of the box whose officers these are.
 pub(super) struct Transcripts {
@@ -57,43 +61,47 @@ impl Transcripts {
             .map_err(|error| format!("{CHARTER}: {error}"))
     }
 
-    /// What officers signed to put the policy with digest `policy` in force, in this box or one that it succeeds; else what is
-    /// wrong.
+    /// What officers signed for a replacement of the policy, in this box or one that it succeeds, in time and as many as the
+    /// policy until then demands; else what is wrong.
     pub(super) fn policy(
         &self,
         boxes: &BTreeSet<BoxId>,
-        statement: Digest,
-        policy: Digest,
-        needed: usize,
+        replacement: &Replacement,
     ) -> Result<PolicySubject, String> {
-        let name = signed_policy_name(statement);
+        let name = signed_policy_name(replacement.statement);
         let signed = DataFolder::at(&self.data)
-            .signed_policy(statement)
+            .signed_policy(replacement.statement)
             .map_err(|error| match error {
                 BoxFileError::File(error) => format!("{error}; put it back from a backup"),
                 other => other.to_string(),
             })?;
         let altered = || format!("{name} is damaged; put it back from a backup");
-        if signed.statement.digest() != statement || signed.digest() != policy {
+        let statement = &signed.statement;
+        if statement.digest() != replacement.statement || signed.digest() != replacement.policy {
             return Err(altered());
         }
-        let mut read = boxes.iter().map(|box_id| {
-            let framed = signed.statement.read_at_any_time(REPLACE, *box_id);
-            framed.map(|framed| framed.subject)
-        });
-        let subject: PolicySubject = read
+        let mut read = boxes
+            .iter()
+            .map(|box_id| statement.read_at_any_time::<PolicySubject>(REPLACE, *box_id));
+        let Framed {
+            expires, subject, ..
+        } = read
             .find_map(Result::ok)
             .ok_or_else(|| format!("{name} is not for this box"))?;
-        let officers = opening::officers_in(&self.officers);
-        let approved = signed
-            .statement
-            .approved_by(&signed.approvals, &officers, &[], needed);
-        approved.map_err(|error| format!("{name}: {error}"))?;
-        if subject.policy == policy {
-            Ok(subject)
-        } else {
-            Err(altered())
+        let before = ValidPolicy::parse_founded(&signed.replaced, &name).map_err(|_| altered())?;
+        if (subject.replaces, subject.policy) != (before.digest(), signed.digest()) {
+            return Err(altered());
         }
+        let (officers, needed) = (
+            opening::officers_in(&self.officers),
+            before.threshold(Action::PolicyChange).into(),
+        );
+        let approved = statement.approved_by(&signed.approvals, &officers, &[], needed);
+        approved.map_err(|error| format!("{name}: {error}"))?;
+        if expires.plus_seconds(RECORDED_WITHIN) < replacement.time {
+            return Err(format!("{name} had expired when it was used"));
+        }
+        Ok(subject)
     }
 
     fn read(&self, name: &str, transcript: Digest) -> Result<Signed, String> {
@@ -117,5 +125,107 @@ impl Transcripts {
         Err(format!(
             "{name} is signed by {found} of this box's officers, {needed} are needed; put it back from a backup"
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::approval::{Approval, Statement};
+    use crate::boxfiles::SignedPolicy;
+    use crate::officer::OfficerKey;
+    use crate::officer::tests::officer;
+    use crate::policy::DEMO;
+    use crate::time::Timestamp;
+
+    struct Box {
+        data: tempfile::TempDir,
+        id: BoxId,
+        officers: Vec<OfficerKey>,
+    }
+
+    impl Box {
+        fn new() -> Self {
+            Self {
+                data: tempfile::tempdir().unwrap(),
+                id: BoxId::random(),
+                officers: ["Ada", "Ben", "Cleo"].map(officer).into(),
+            }
+        }
+
+        /// What the transcripts say of a replacement in an entry of this time, which as many officers signed.
+        fn told(&self, signed: &SignedPolicy, time: Timestamp) -> Result<PolicySubject, String> {
+            let data = DataFolder::at(self.data.path());
+            data.write_signed_policy(signed).unwrap();
+            let officers = Officers {
+                required: 2,
+                list: self
+                    .officers
+                    .iter()
+                    .map(|key| key.public().clone())
+                    .collect(),
+            };
+            let replacement = Replacement {
+                policy: signed.digest(),
+                statement: signed.statement.digest(),
+                time,
+            };
+            Transcripts::of(self.data.path(), officers).policy(&[self.id].into(), &replacement)
+        }
+
+        fn signed(&self, replaced: &str, policy: &str, count: usize) -> SignedPolicy {
+            let subject = PolicySubject {
+                replaces: Digest::of(replaced.as_bytes()),
+                policy: Digest::of(policy.as_bytes()),
+                changes: Vec::new(),
+            };
+            let statement =
+                Statement::new(REPLACE, self.id, Timestamp::from_seconds(1000), subject);
+            let approve = |key: &OfficerKey| -> Approval {
+                statement.approve(&key.public().name.to_string(), |text| key.sign(text))
+            };
+            let approvals = self.officers[..count].iter().map(approve).collect();
+            SignedPolicy {
+                statement,
+                approvals,
+                replaced: replaced.to_owned(),
+                policy: policy.to_owned(),
+            }
+        }
+    }
+
+    #[test]
+    fn a_replacement_counts_by_the_policy_before_it_and_in_time() {
+        let made = Box::new();
+        let all = DEMO.replace("policy_change = 2", "policy_change = 3");
+        assert_ne!(all, DEMO);
+        let now = Timestamp::from_seconds(990);
+        let late = Timestamp::from_seconds(1001 + RECORDED_WITHIN);
+        for (replaced, policy, count, time, wrong) in [
+            (DEMO, &*all, 2, now, None),
+            (DEMO, &all, 1, now, Some("1 of 2 officers")),
+            (&all, DEMO, 2, now, Some("2 of 3 officers")),
+            (&all, DEMO, 3, now, None),
+            (DEMO, &all, 2, late, Some("had expired")),
+        ] {
+            let told = made.told(&made.signed(replaced, policy, count), time);
+            match wrong {
+                None => assert_eq!(told.unwrap().policy, Digest::of(policy.as_bytes())),
+                Some(wrong) => assert!(
+                    told.as_ref().is_err_and(|why| why.contains(wrong)),
+                    "{told:?}"
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn no_other_text_than_was_signed_is_taken_for_the_policy_before() {
+        let made = Box::new();
+        let all = DEMO.replace("policy_change = 2", "policy_change = 3");
+        let mut signed = made.signed(&all, DEMO, 2);
+        signed.replaced = DEMO.replace("people = 2", "people = 1");
+        let told = made.told(&signed, Timestamp::from_seconds(990));
+        assert!(told.is_err_and(|why| why.contains("is damaged")));
     }
 }

@@ -8,6 +8,7 @@ use super::protocol::Verified;
 use super::replay::{place_of, slot_of};
 use super::rollback::Chain;
 use super::store::StoreReader;
+use super::verify_files::SignedFacts;
 use crate::crypto::note::NoteVerifier;
 use crate::id::{Digest, EscrowId, RecordId, TenantId};
 use crate::ledger::{Checkpoint, Event, Place, Slot, Tree};
@@ -66,7 +67,7 @@ impl Core {
     ) -> Vec<NoteVerifier> {
         let (mut signers, mut chain) = (Vec::new(), Chain::default());
         let transcripts = self.transcripts();
-        let mut signed = None;
+        let mut signed = SignedFacts::default();
         let mut next = 0;
         while next < tree.size() {
             for recorded in tree.entries(next..tree.size()) {
@@ -78,7 +79,8 @@ impl Core {
                         if let Err(error) = chain.take(entry, tree, &transcripts) {
                             found.name(format!("ledger entry {}: {error}", recorded.index));
                         }
-                        let problem = self.verify_transcript(&recorded.entry.event, &mut signed);
+                        let problem =
+                            self.verify_transcript(&transcripts, &recorded.entry, &mut signed);
                         problem.into_iter().for_each(|one| found.name(one));
                         self.verify_event(recorded.entry.event, &mut signers, found);
                     }
@@ -90,7 +92,7 @@ impl Core {
                 progress(next.min(tree.size()), tree.size());
             }
         }
-        self.verify_tpm(signed.as_ref(), found);
+        self.verify_tpm(signed.tpm.as_ref(), found);
         if self.policies.is_repeated() {
             found.name("a statement that put a policy in force is in the ledger twice".to_owned());
         }

@@ -2,15 +2,29 @@
 //! has all of them in memory and would notice damage only at its next start, or at a restore.
 
 use super::core::{Core, CoreError, lock};
+use super::policy_change::Replacement;
 use super::protocol::Verified;
-use crate::boxfiles::{BoxFileError, KEYRING, OFFICERS, POLICY, STATIC_CAPSULE, TPM};
+use super::transcripts::Transcripts;
+use crate::boxfiles::{
+    BoxFileError, KEYRING, OFFICERS, POLICY, STATIC_CAPSULE, TPM, signed_policy_name,
+};
 use crate::ceremony::TpmFacts;
 use crate::durable;
+use crate::id::Digest;
 use crate::keyring::{Keyring, StaticCapsule};
-use crate::ledger::Event;
+use crate::ledger::{Entry, Event};
 use std::sync::PoisonError;
 
 const REMEDY: &str = "put it back from a backup";
+
+/// What the signed transcripts that were met so far say.
+#[derive(Default)]
+pub(super) struct SignedFacts {
+    /// The box's TPM.
+    pub(super) tpm: Option<TpmFacts>,
+    /// The policy in force.
+    policy: Option<Digest>,
+}
 
 impl Core {
     /// Compares every file that is not a record's with what is in memory.
@@ -86,19 +100,23 @@ impl Core {
     /// The last one's TPM is the box's; that of one before it is given up.
     pub(super) fn verify_transcript(
         &self,
-        event: &Event,
-        last: &mut Option<TpmFacts>,
+        transcripts: &Transcripts,
+        entry: &Entry,
+        last: &mut SignedFacts,
     ) -> Option<String> {
-        let transcripts = self.transcripts();
-        if let Event::PolicyChanged { policy, statement } = event {
-            // As many as every policy demands; the one in force then may have demanded more.
-            let needed = self.policy.quorum().required.into();
-            return transcripts
-                .policy(&self.policies.boxes, *statement, *policy, needed)
-                .err();
-        }
-        let facts = match event {
-            Event::Founded { transcript, .. } => {
+        let facts = match &entry.event {
+            Event::PolicyChanged { policy, statement } => {
+                let replacement = Replacement {
+                    policy: *policy,
+                    statement: *statement,
+                    time: entry.time,
+                };
+                return self.verify_policy(transcripts, &replacement, last);
+            }
+            Event::Founded {
+                transcript, policy, ..
+            } => {
+                last.policy = Some(*policy);
                 transcripts.charter(*transcript).map(|charter| charter.tpm)
             }
             Event::Restored {
@@ -109,8 +127,27 @@ impl Core {
             } => transcripts.succession(*transcript, *new_box, *accepted),
             _ => return None,
         };
-        *last = facts.as_ref().ok().cloned();
+        last.tpm = facts.as_ref().ok().cloned();
         facts.err()
+    }
+
+    /// What is wrong with a replacement of the policy: each is of the one that was in force.
+    fn verify_policy(
+        &self,
+        transcripts: &Transcripts,
+        replacement: &Replacement,
+        last: &mut SignedFacts,
+    ) -> Option<String> {
+        let before = last.policy.replace(replacement.policy);
+        match transcripts.policy(&self.policies.boxes, replacement) {
+            Ok(subject) if before.is_none_or(|before| before == subject.replaces) => None,
+            Ok(_) => {
+                last.policy = before;
+                let name = signed_policy_name(replacement.statement);
+                Some(format!("{name} is for another policy than was in force"))
+            }
+            Err(problem) => Some(problem),
+        }
     }
 
     /// Whether `tpm.json` names the TPM that officers signed for last.

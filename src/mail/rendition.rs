@@ -5,7 +5,7 @@
 //! `HP-Outer: Name: value`, so that both can be read from a message that is valid with one `Subject`.
 
 use super::mime::{Field, Part};
-use super::{collision, sniff, transfer};
+use super::{sniff, transfer};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
@@ -34,11 +34,24 @@ impl Edits {
         self.0.len()
     }
 
-    /// Whether something is put in at this place.
-    #[must_use]
-    pub fn inserts_at(&self, at: usize) -> bool {
-        let found = self.0.iter().rev().find(|edit| edit.range.start == at);
-        found.is_some_and(|edit| edit.range.is_empty())
+    /// The texts that are put into this range.
+    pub fn put_into(&self, range: &Range<usize>) -> impl Iterator<Item = &[u8]> {
+        let edits = self.0.iter();
+        let within = edits.filter(|edit| range.contains(&edit.range.start));
+        within.flat_map(|edit| {
+            [
+                &edit.head[..],
+                edit.body.get(edit.from..).unwrap_or_default(),
+            ]
+        })
+    }
+
+    /// Takes back what was put into this range; gives the last of it.
+    fn take_back(&mut self, range: &Range<usize>) -> Option<Vec<u8>> {
+        let taken = self
+            .0
+            .extract_if(.., |edit| range.contains(&edit.range.start));
+        taken.last().map(|edit| edit.body)
     }
 
     /// Puts `head` and `body[from..]` in place of `range`.
@@ -108,9 +121,6 @@ fn around(prefix: &[u8], mut body: Vec<u8>, from: usize, suffix: &[u8]) -> Vec<u
 /// Replaces `part` of `bytes` by the entity `inner`: the content fields and the body are the inner one's. With
 /// `message`, the part is a whole message, whose own fields give way to the inner ones of the same name.
 pub fn replace_entity(bytes: &[u8], part: &Part, inner: Vec<u8>, message: bool, edits: &mut Edits) {
-    if !message {
-        collision::set_apart(bytes, part, &inner, edits);
-    }
     let inner_part = super::mime::header_of(&inner);
     let line_end = line_end_of(&bytes[part.span.start..part.body.start]);
     let name = |bytes: &[u8], field: &Field| {
@@ -176,6 +186,32 @@ pub fn replace_subtype(bytes: &[u8], part: &Part, subtype: &str, edits: &mut Edi
     }
 }
 
+/// Declares a multipart's boundary anew, in a field that has the other parameters as they were understood.
+pub fn declare_boundary(bytes: &[u8], part: &Part, boundary: &str, edits: &mut Edits) {
+    let Some(field) = named(bytes, part, "content-type").next() else {
+        return;
+    };
+    let subtype = edits.take_back(&field.span);
+    let subtype = subtype.and_then(|subtype| String::from_utf8(subtype).ok());
+    let subtype = subtype.unwrap_or_else(|| part.content_type.subtype.clone());
+    let is_name = |name: &str| {
+        name.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let mut value = format!("multipart/{subtype}; boundary=\"{boundary}\"");
+    for (name, parameter) in &part.content_type.parameters {
+        if name != "boundary" && is_name(name) {
+            value.push_str(&name_parameter(name, parameter));
+        }
+    }
+    let line_end = line_end_of(&bytes[part.span.start..part.body.start]);
+    let field = field.span.clone();
+    edits.replace(
+        field,
+        format!("Content-Type: {value}{line_end}").into_bytes(),
+    );
+}
+
 /// Replaces the decoded body of a leaf by `body`, in base64.
 pub fn replace_attachment(bytes: &[u8], part: &Part, body: &[u8], edits: &mut Edits) {
     let line_end = line_end_of(&bytes[part.span.start..part.body.start]);
@@ -202,9 +238,7 @@ pub fn replace_text(bytes: &[u8], part: &Part, text: &[u8], edits: &mut Edits) {
         wide if wide.starts_with("utf-16") => false,
         _ => text.is_ascii() || !is_utf8,
     };
-    let ends_part = collision::delimiter_of(bytes, part)
-        .is_some_and(|delimiter| collision::is_in(text, delimiter));
-    let seven_bit = transfer::is_seven_bit(text) && !ends_part;
+    let seven_bit = transfer::is_seven_bit(text);
     if !label_fits {
         for field in named(bytes, part, "content-type") {
             edits.replace(field.span.clone(), Vec::new());
@@ -250,7 +284,12 @@ fn set_encoding(bytes: &[u8], part: &Part, encoding: &str, line_end: &str, edits
     edits.replace(part.head_end..part.head_end, field.into_bytes());
 }
 
-fn named<'p>(bytes: &'p [u8], part: &'p Part, name: &'p str) -> impl Iterator<Item = &'p Field> {
+/// The fields of a part that are called so.
+pub fn named<'p>(
+    bytes: &'p [u8],
+    part: &'p Part,
+    name: &'p str,
+) -> impl Iterator<Item = &'p Field> {
     part.fields
         .iter()
         .filter(move |field| bytes[field.name.clone()].eq_ignore_ascii_case(name.as_bytes()))

@@ -60,7 +60,7 @@ fn officers_put_another_policy_in_force_and_the_box_follows() {
 
     let said = replace(&box_, &new, 1);
     assert!(said.contains("1 of 2 officers have signed"), "{said}");
-    assert!(said.contains("+ [intake] max_size = 100_000"), "{said}");
+    assert!(said.contains("+ intake.max_size = 100000"), "{said}");
     let same = box_.data().join("policy.toml");
     assert!(replace(&box_, &same, 2).contains("in force already"));
     for (from, to, why) in [

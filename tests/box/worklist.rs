@@ -37,6 +37,58 @@ fn waiting_mail_is_opened_also_when_the_keeper_dies_over_it() {
     box_.assert_no_panic();
 }
 
+/// The mail with its base64 altered.
+fn altered(mail: &[u8], alter: impl Fn(&mut Vec<u8>, usize)) -> Vec<u8> {
+    let text = String::from_utf8(mail.to_vec()).expect("text");
+    let (head, digits) = text.split_once("\r\n\r\n").expect("a body");
+    let digits: String = digits.split_whitespace().collect();
+    let mut ber = data_encoding::BASE64
+        .decode(digits.as_bytes())
+        .expect("base64");
+    // The wrapped key behind its head.
+    let head_of_wrap = [4, 0x82, 1, 0];
+    let wrap = ber.windows(4).position(|part| part == head_of_wrap);
+    alter(&mut ber, wrap.expect("a key of 2048 bits") + 4);
+    let lines = data_encoding::BASE64_MIME.encode(&ber);
+    format!("{head}\r\n\r\n{lines}").into_bytes()
+}
+
+// S1: who can mail ciphertexts and sees what becomes of them learns nothing of what the private key made of a wrap.
+#[test]
+fn what_is_wrong_under_an_rsa_v15_wrap_is_told_nowhere() {
+    let box_ = TestBox::running();
+    let keys = box_.file("keys");
+    fs::create_dir(&keys).expect("a folder");
+    make_key(&keys, "anna");
+    add_key(&box_);
+    box_.login();
+    let mail = encrypted(&keys, "anna", 1);
+    let wrap: fn(&mut Vec<u8>, usize) = |ber, wrap| ber[wrap + 100] ^= 1;
+    let content: fn(&mut Vec<u8>, usize) = |ber, _| {
+        let near_the_end = ber.len() - 20;
+        ber[near_the_end] ^= 0x55;
+    };
+    let mut seen = Vec::new();
+    for (count, alter) in [(1, wrap), (2, content)] {
+        box_.send(&altered(&mail, alter));
+        box_.wait_for_records(count);
+        box_.wait_for_hits(count, "Sealed");
+        let hits = box_.json("search --json Sealed");
+        let newest = hits["hits"].as_array().and_then(|hits| hits.first());
+        let record = newest.expect("a hit")["record"].as_str().expect("an id");
+        let shown = box_.json(&format!("show --json {record}"));
+        let told = ["outcome", "reason", "layers", "signatures", "text", "notes"];
+        seen.push(told.map(|field| shown[field].clone()));
+        assert_eq!(hits["hits"][0]["outcome"], shown["outcome"]);
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert_eq!(seen[0][0], "damaged", "{seen:?}");
+    let waiting = box_.json("worklist --json");
+    assert_eq!(waiting.as_array().map(Vec::len), Some(1), "{waiting}");
+    assert_eq!(waiting[0]["mails"], 2);
+    box_.assert_no_panic();
+}
+
 /// Brings anna's key.
 fn add_key(box_: &TestBox) {
     fs::write(box_.file("pass"), "secret\n").expect("a passphrase");

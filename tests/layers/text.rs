@@ -405,3 +405,38 @@ fn words_behind_the_last_line_of_an_object_stay() {
         assert!(opened.text.body.contains(words), "{:?}", opened.text);
     }
 }
+
+/// Each line begins an object that lasts to the end of the text.
+#[test]
+fn beginnings_of_objects_cost_no_more_than_the_text_is_long() {
+    let ber = [
+        &[
+            0x30, 0x80, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 3,
+        ][..],
+        &[7; 17],
+    ]
+    .concat();
+    let digits = data_encoding::BASE64.encode(&ber[..18]);
+    let line: String = std::iter::once(b' ' + 30)
+        .chain(ber.chunks(3).flat_map(|group| {
+            let joined = u32::from_be_bytes([0, group[0], group[1], group[2]]);
+            [18, 12, 6, 0].map(|shift| b' ' + u8::try_from(joined >> shift & 63).unwrap())
+        }))
+        .map(char::from)
+        .collect();
+    let begun = format!("begin 644 x.p7m\n{line}\n").repeat(200);
+    let first = format!("{digits}\nA\n").repeat(20);
+    for (beginning, rest, end) in [
+        (&begun, format!("{line}\n"), ""),
+        (&begun, format!("{line}\n"), "end\n"),
+        (&begun, "endx\n".to_owned(), ""),
+        (&first, "\n".to_owned(), ""),
+        (&first, format!("{}\n", "A".repeat(76)), ""),
+    ] {
+        let text = format!("{beginning}{}{end}", rest.repeat(1_000_000 / rest.len()));
+        let started = std::time::Instant::now();
+        let _ = open(format!("From: a@x\n\n{text}").as_bytes());
+        let took = started.elapsed();
+        assert!(took < std::time::Duration::from_secs(2), "{took:?}");
+    }
+}

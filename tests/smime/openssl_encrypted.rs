@@ -1,8 +1,10 @@
 //! What `openssl cms` encrypts: every cipher, key transport, key agreement, wrap, container and kind of recipient.
 
-use crate::support::{Folder, MESSAGE, open, open_by, opens, passphrases};
-use strongroom::mail::context::{Failure, OpenPolicy, Trust, Unopened};
+use crate::support::{ARRIVED, Folder, MESSAGE, context, open, open_by, opens, passphrases};
+use strongroom::mail::bounds::Bounds;
+use strongroom::mail::context::{Budget, Failure, OpenPolicy, Trust, Unopened};
 use strongroom::mail::model::{Integrity, Outcome};
+use strongroom::mail::smime;
 
 const CIPHERS: &str = "aes-128-cbc aes-192-cbc aes-256-cbc aes-128-gcm aes-192-gcm aes-256-gcm des3 des-cbc rc2-40-cbc \
      rc2-64-cbc rc2-cbc cast5-cbc camellia-128-cbc camellia-192-cbc camellia-256-cbc seed-cbc bf-cbc aria-128-cbc \
@@ -329,6 +331,58 @@ fn what_is_wrong_under_an_rsa_v15_wrap_is_not_told() {
         assert_eq!(failure.outcome(), Outcome::Damaged, "{failure}");
         // It may be another key's of that name.
         assert!(matches!(failure, Failure::Misfit { waiting_for } if waiting_for.len() == 1));
+    }
+}
+
+/// The same question, asked by a content that no key opens.
+#[test]
+fn what_no_key_would_open_is_told_whatever_the_rsa_v15_wrap_is() {
+    let folder = Folder::new();
+    folder.write("message", &MESSAGE.repeat(10));
+    folder.identity("rsa", "rsa:2048", "");
+    let keys = folder.keys("rsa");
+    folder.must("cms -encrypt -aes128 -stream -binary -in message -outform DER -out out rsa.crt");
+    let sent = folder.read("out");
+    let head = [4, 0x82, 1, 0];
+    let wrap = sent.windows(4).position(|part| part == head).unwrap();
+    // The content's only piece, in which there are to be others.
+    let piece = wrap
+        + sent[wrap..]
+            .windows(3)
+            .position(|part| part == [0xa0, 0x80, 4])
+            .unwrap();
+    let mut altered = sent.clone();
+    altered[piece + 2] = 0x24;
+    let small = Bounds {
+        expanded_bytes: 1,
+        ..Bounds::default()
+    };
+    for (message, bounds, why) in [
+        (&altered, Bounds::default(), "damaged"),
+        (&sent, small, "over the bound"),
+    ] {
+        let policy = OpenPolicy {
+            bounds,
+            ..OpenPolicy::default()
+        };
+        let answer = |message: &[u8]| {
+            let (budget, trust) = (Budget::default(), Trust::default());
+            let context = context(&policy, &budget, &keys, &trust, ARRIVED);
+            let unopened = smime::open(message, None, &context).unwrap_err();
+            (
+                unopened.failure,
+                unopened.layers[0].reason.clone(),
+                unopened.layers[0].integrity,
+            )
+        };
+        let mut wrapped = message.clone();
+        wrapped[wrap + 100] ^= 1;
+        assert_eq!(answer(message), answer(&wrapped), "{why}");
+        let (failure, ..) = answer(message);
+        assert!(
+            !matches!(failure, Failure::Misfit { .. }) && failure.to_string().contains(why),
+            "{failure}"
+        );
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::splice::is_typed;
 use super::{Place, Spot, Walk};
+use crate::mail::header::ContentType;
 use crate::mail::rendition::{as_message, as_same_file};
 use crate::mail::{mime, sniff};
 
@@ -15,8 +16,7 @@ const LONGEST_ENDING: usize = 5;
 impl Spot<'_> {
     /// The place of an object called `name` in this part: the name of a file is there to be read, and nobody signed it.
     pub(super) fn place_of_object(&self, name: &str) -> Place {
-        let is_kept = !self.is_message && (tells(name) || self.is_described());
-        if file_in(name).is_some() || is_kept {
+        if file_in(name).is_some() || !self.is_message && tells(name) || self.says_more() {
             self.place.part()
         } else {
             self.place.clone()
@@ -25,11 +25,21 @@ impl Spot<'_> {
 
     /// The place of what is in the text of this part, which keeps its name.
     pub(super) fn place_in_text(&self) -> Place {
-        if tells(self.part.file_name()) {
+        if tells(self.part.file_name()) || self.says_more() {
             self.place.part()
         } else {
             self.place.clone()
         }
+    }
+
+    /// Whether a reader may be shown a telling name, whichever of several a client takes, or a description.
+    fn says_more(&self) -> bool {
+        let fields = ["content-type", "content-disposition"];
+        let fields = fields.map(|name| self.part.all(self.bytes, name));
+        let types = fields.into_iter().flatten().map(ContentType::parse);
+        let parameters = types.flat_map(|parsed| parsed.parameters);
+        let mut names = parameters.filter(|(name, _)| matches!(name.as_str(), "name" | "filename"));
+        !self.is_message && (names.any(|(_, name)| tells(&name)) || self.is_described())
     }
 
     fn is_described(&self) -> bool {

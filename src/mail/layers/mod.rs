@@ -20,7 +20,7 @@ use super::keyops::{KeyHint, KeyOps};
 use super::mime::{self, Part};
 use super::model::{Layer, Opened, Scope, Signature};
 use super::rendition::{Edits, replace_entity};
-use super::{charset, date, header, journal, msg, sniff, text, transfer};
+use super::{charset, collision, date, header, journal, msg, sniff, text, transfer};
 use crate::time::Timestamp;
 use std::borrow::Cow;
 
@@ -250,6 +250,7 @@ impl Walk<'_> {
         self.collect_keys(bytes, root);
         let mut edits = Edits::default();
         self.message(bytes, root, place, &mut edits);
+        collision::set_apart(bytes, root, &mut edits);
         edits.apply(bytes)
     }
 
@@ -265,8 +266,6 @@ impl Walk<'_> {
         place.from.sort();
         place.from.dedup();
         place.is_mail |= is_mail;
-        // Of two types clients show the one or the other.
-        place.whole &= root.all(bytes, "content-type").nth(1).is_none();
         let date = root.first(bytes, "date").map(header::decode_words);
         place.date = date.and_then(|date| date::parse(&date)).or(place.date);
         let spot = Spot {

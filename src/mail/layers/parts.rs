@@ -3,16 +3,16 @@
 use super::inline::has_text_around_object;
 use super::multipart::is_encrypted;
 use super::{Place, Spot, Walk, in_bytes, sender};
+use crate::mail::mime::Part;
 use crate::mail::openpgp::{altered, armor};
 use crate::mail::rendition::{Edits, as_message, replace_attachment, replace_entity};
-use crate::mail::{msg, sniff, tnef, transfer};
+use crate::mail::{collision, msg, sniff, tnef, transfer};
 
 impl Walk<'_> {
     /// Looks into a part and all parts in it.
     pub(super) fn part(&mut self, spot: Spot<'_>, edits: &mut Edits) {
         let part = spot.part;
-        // Of two boundaries clients take the one or the other.
-        let place = if part.content_type.is_ambiguous("boundary") {
+        let place = if self::is_ambiguous(spot.bytes, part) {
             &spot.place.part()
         } else {
             spot.place
@@ -190,9 +190,10 @@ impl Walk<'_> {
         {
             return false;
         }
+        // Readers who keep to the blank line show these fields.
         let inside = Place {
             nesting: spot.place.nesting + 1,
-            ..spot.place.clone()
+            ..spot.place.part()
         };
         if let Some(changed) = self.entity(body, &inside) {
             spot.replace(changed, edits);
@@ -259,6 +260,12 @@ impl Walk<'_> {
     /// Opens what lies encrypted in a message that Outlook saved as a file. If something was, the part becomes a
     /// forwarded message. False for what is no such file.
     fn msg_part(&mut self, spot: Spot<'_>, edits: &mut Edits) -> bool {
+        // One attachment can have many names in it, and be such a file too.
+        let length = spot.body().len() as u64;
+        if let Err(failure) = self.budget.expand(length, &self.policy.bounds) {
+            self.failures.push(failure);
+            return true;
+        }
         let Some(mail) = msg::as_mail(&spot.decoded()) else {
             return false;
         };
@@ -272,6 +279,15 @@ impl Walk<'_> {
         }
         true
     }
+}
+
+/// Whether clients may show a part in another way than we do. Of two types, encodings or boundaries they take the one or the
+/// other; a boundary that is declared in a strange way, or not at all, they may not find, and show all as text.
+fn is_ambiguous(bytes: &[u8], part: &Part) -> bool {
+    let twice = |name: &str| part.all(bytes, name).nth(1).is_some();
+    let boundary = part.is_multipart()
+        && (part.content_type.is_ambiguous("boundary") || !collision::is_declared(bytes, part));
+    boundary || twice("content-type") || twice("content-transfer-encoding")
 }
 
 fn is_cms_type(essence: &str) -> bool {

@@ -225,6 +225,8 @@ pub(super) struct Found {
 const SHORTEST_BEFORE: usize = 40;
 /// Most objects of a kind that are looked for in one text.
 const MOST: usize = 20;
+/// How many times its length is looked at of a text: hostile ones have a beginning in each of their lines, and one end.
+const ROOM: usize = 4;
 
 /// What no uuencoded file is without.
 static UUENCODED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"begin "));
@@ -244,21 +246,35 @@ static BASE64: LazyLock<[Finder<'static>; 3]> =
 /// The objects in a text that are not in OpenPGP armor: CMS in PEM, whatever its label says, and uuencoded CMS and OpenPGP.
 pub(super) fn objects_in(text: &[u8]) -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
-    let pem = sniff::PEM.find_iter(text).take(MOST);
-    let pem = pem.filter_map(|at| pem_at(text, at));
+    let room = &mut text.len().saturating_mul(ROOM);
+    for at in sniff::PEM.find_iter(text).take(MOST) {
+        add(pem_at(text, at), &mut found);
+    }
     let bare = BASE64.iter().flat_map(|digits| digits.find_iter(text));
-    let bare = bare.take(MOST).filter_map(|at| base64_at(text, at));
-    let files = UUENCODED.find_iter(text).take(MOST * 10);
-    let files = files.filter_map(|at| uuencoded_at(text, at)).take(MOST);
-    for object in pem.chain(bare).chain(files) {
-        let overlaps = |other: &Found| {
-            object.span.start < other.span.end && other.span.start < object.span.end
-        };
-        if !found.iter().any(overlaps) {
-            found.push(object);
+    for at in bare.take(MOST) {
+        add(base64_at(text, at, room), &mut found);
+    }
+    let ends: Vec<usize> = ends_of_files(text);
+    for at in UUENCODED.find_iter(text).take(MOST * 10) {
+        add(uuencoded_at(text, at, &ends, room), &mut found);
+        if found.len() >= MOST * 3 {
+            break;
         }
     }
     found
+}
+
+fn add(object: Option<Found>, found: &mut Vec<Found>) {
+    let overlaps = |one: &Found, other: &Found| {
+        one.span.start < other.span.end && other.span.start < one.span.end
+    };
+    found.extend(object.filter(|new| !found.iter().any(|other| overlaps(new, other))));
+}
+
+/// Takes what looking at `length` bytes costs; `None` where nothing is left.
+fn take(room: &mut usize, length: usize) -> Option<()> {
+    *room = room.checked_sub(length)?;
+    Some(())
 }
 
 /// CMS in PEM whose first line has its hyphens at `at`, indented or quoted as in a reply perhaps.
@@ -286,7 +302,7 @@ fn pem_at(text: &[u8], at: usize) -> Option<Found> {
 
 /// CMS in base64 without any frame, the beginning of which is at `at`: lines of nothing but digits, quoted or each followed
 /// by an empty one perhaps.
-fn base64_at(text: &[u8], at: usize) -> Option<Found> {
+fn base64_at(text: &[u8], at: usize, room: &mut usize) -> Option<Found> {
     let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
     let start = line_start(text, at);
     let first = unmarked(text, start).0;
@@ -303,6 +319,7 @@ fn base64_at(text: &[u8], at: usize) -> Option<Found> {
     let mut is_full = true;
     while next < text.len() {
         let (line, behind) = unmarked(text, next);
+        take(room, behind - next)?;
         if line.is_empty() && is_full {
             next = behind;
             continue;
@@ -340,7 +357,7 @@ fn is_mark(byte: &u8) -> bool {
 }
 
 /// A uuencoded file that is CMS or an OpenPGP message, whose first line begins at `at`.
-fn uuencoded_at(text: &[u8], at: usize) -> Option<Found> {
+fn uuencoded_at(text: &[u8], at: usize, ends: &[usize], room: &mut usize) -> Option<Found> {
     const LONGEST_MODE: usize = 5;
     let (line_end, begin) = mime::line_at(text, at);
     let (mode, name) = std::str::from_utf8(&text[at..line_end])
@@ -356,9 +373,8 @@ fn uuencoded_at(text: &[u8], at: usize) -> Option<Found> {
     if !sniff::is_cms(&first) && !sniff::is_surely_openpgp(&first) {
         return None;
     }
-    let ends = memchr::memmem::find_iter(&text[begin..], b"\nend").map(|end| begin + end + 1);
-    let mut ends = ends.map(|end| (end, mime::line_at(text, end)));
-    let (_, (_, end)) = ends.find(|(end, (line_end, _))| text[*end..*line_end] == *b"end")?;
+    let end = *ends.get(ends.partition_point(|end| *end <= begin))?;
+    take(room, end - at)?;
     let bytes = transfer::uudecode(&text[at..end])?;
     let object = match bare::find(&bytes)? {
         Object::Cms(_) => Object::Cms(bytes.into()),
@@ -369,6 +385,14 @@ fn uuencoded_at(text: &[u8], at: usize) -> Option<Found> {
         object,
         name: name.trim().to_owned(),
     })
+}
+
+/// Behind each line `end`.
+fn ends_of_files(text: &[u8]) -> Vec<usize> {
+    let found = memchr::memmem::find_iter(text, b"\nend").map(|at| at + 1);
+    let lines = found.map(|at| (at, mime::line_at(text, at)));
+    let ends = lines.filter(|(at, (line_end, _))| text[*at..*line_end] == *b"end");
+    ends.map(|(_, (_, next))| next).collect()
 }
 
 fn line_start(text: &[u8], at: usize) -> usize {

@@ -2,6 +2,7 @@
 
 use super::armor;
 use super::by_hand::{self, Certificate};
+use super::packets::{packets, tag};
 use super::standing::Settled;
 use super::verify;
 use crate::id::Digest;
@@ -9,6 +10,7 @@ use crate::mail::context::{OpenPgpCertificate, Trust};
 use sequoia_openpgp::packet::key::{Key, PublicParts, UnspecifiedRole};
 use sequoia_openpgp::serialize::SerializeInto;
 use sequoia_openpgp::{Cert, KeyHandle, cert::CertParser, parse::Parse};
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -196,6 +198,34 @@ fn key_id(issuer: &KeyHandle) -> Vec<u8> {
     }
 }
 
+/// What certificates are made of, out of what may be armored: all before the first packet that no certificate has. The library
+/// unpacks compressed ones, without any bound.
+#[must_use]
+pub fn certificates_in(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let is_binary = bytes.first().is_some_and(|first| first & 0x80 != 0);
+    let armored = if is_binary {
+        None
+    } else {
+        armor::blocks(bytes).find(|block| !block.bytes.is_empty())
+    };
+    let mut all = armored.map_or(Cow::Borrowed(bytes), |block| Cow::Owned(block.bytes));
+    let (mut found, mut end) = (packets(&all), 0);
+    while let Some(Ok(packet)) = found.next() {
+        if matches!(
+            packet.tag,
+            tag::COMPRESSED | tag::LITERAL | tag::SED | tag::SEIPD | tag::GNUPG_AEAD
+        ) {
+            break;
+        }
+        end = all.len() - found.rest().len();
+    }
+    match &mut all {
+        Cow::Borrowed(bytes) => *bytes = &bytes[..end],
+        Cow::Owned(bytes) => bytes.truncate(end),
+    }
+    all
+}
+
 fn parsed(bytes: &[u8]) -> Rc<Parsed> {
     let digest = Digest::of(bytes);
     PARSED.with_borrow_mut(|cache| {
@@ -205,6 +235,7 @@ fn parsed(bytes: &[u8]) -> Rc<Parsed> {
         if cache.len() >= KEPT {
             cache.clear();
         }
+        let bytes = &*certificates_in(bytes);
         let certs = CertParser::from_bytes(bytes)
             .into_iter()
             .flatten()
@@ -234,6 +265,20 @@ mod tests {
             bytes: cert.to_vec().unwrap(),
             source: "directory".to_owned(),
         }
+    }
+
+    #[test]
+    fn no_compressed_packet_is_unpacked_for_a_certificate() {
+        let (cert, _) = CertBuilder::new().generate().unwrap();
+        let key = cert.to_vec().unwrap();
+        let compressed = super::super::packets::framed(tag::COMPRESSED, &[&[0], &*key].concat());
+        let all = [&*key, &compressed, &key].concat();
+        assert_eq!(*certificates_in(&all), *key);
+        let armored = armor::armored("PUBLIC KEY BLOCK", &all);
+        assert_eq!(*certificates_in(armored.as_bytes()), *key);
+        assert!(certificates_in(&compressed).is_empty() && certificates_in(b"").is_empty());
+        assert!(parsed(&compressed).certs.is_empty());
+        assert_eq!(parsed(&all).certs.len(), 1);
     }
 
     #[test]

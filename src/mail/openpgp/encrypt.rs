@@ -2,6 +2,7 @@
 //! client back to GnuPG 2.2 (SEIPDv1, AES-256), to version 6 certificates as SEIPDv2.
 
 use super::armor::{armored, line};
+use super::certs::certificates_in;
 use crate::id::Digest;
 use crate::mail::outside;
 use openpgp::cert::amalgamation::key::ValidErasedKeyAmalgamation;
@@ -39,7 +40,8 @@ pub enum CannotEncrypt {
 /// Encrypts a mail (RFC 5322) to an OpenPGP certificate (binary or armored). Its whole header goes
 /// inside, as protected headers; what [`outside`] lets through stands outside again.
 pub fn encrypt_for(certificate: &[u8], message: &[u8]) -> Result<Vec<u8>, CannotEncrypt> {
-    let cert = Cert::from_bytes(certificate).map_err(CannotEncrypt::NotACertificate)?;
+    let certificate = certificates_in(certificate);
+    let cert = Cert::from_bytes(&*certificate).map_err(CannotEncrypt::NotACertificate)?;
     let encrypted = armored("MESSAGE", &encrypt(&cert, &inside(message))?);
     let boundary = &Digest::of(encrypted.as_bytes()).to_string()[..32];
     let mut mail = outside::fields(message);

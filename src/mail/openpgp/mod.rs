@@ -27,7 +27,7 @@ mod technical;
 mod verdict;
 mod verify;
 
-pub use certs::FROM_MESSAGE;
+pub use certs::{FROM_MESSAGE, certificates_in};
 pub use encrypt::{CannotEncrypt, encrypt_for};
 pub use message::DETACHED;
 pub use policy::EveryAge;

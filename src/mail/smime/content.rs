@@ -4,8 +4,10 @@
 use super::algorithm::Algorithm;
 use super::ber::{BerError, Chunks, Element, tag};
 use super::oids;
+use crate::crypto::random;
 use crate::mail::legacy;
 use crate::mail::model::Integrity;
+use crate::secret::SecretBytes;
 use openssl::cipher::Cipher;
 use openssl::cipher_ctx::CipherCtx;
 use openssl::error::ErrorStack;
@@ -338,6 +340,25 @@ impl ContentCipher {
     #[must_use]
     pub const fn is_labelled_length(&self, length: usize) -> bool {
         self.labelled_key == length
+    }
+
+    /// A key that is none, of a length that [`ContentCipher::accepts_key`] takes.
+    #[must_use]
+    pub fn random_key(&self) -> SecretBytes {
+        let labelled = Some(self.labelled_key).filter(|length| self.accepts_key(*length));
+        let length = labelled.unwrap_or(self.family.keys[0]);
+        let mut key = vec![0; length];
+        random::fill(&mut key);
+        SecretBytes::new(key)
+    }
+
+    /// Whether it can be run at all: this build has it, and it takes these parameters.
+    pub fn check(&self) -> Result<(), ContentError> {
+        let nothing = Chunks::whole(&[]);
+        match self.decrypt(self.random_key().expose(), &nothing, Some(&[0; 16]), &[]) {
+            Err(error @ (ContentError::Unknown(_) | ContentError::Parameters(_))) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn is_two_key_triple_des(&self, length: usize) -> bool {

@@ -148,25 +148,19 @@ impl<'a, 'c> Content<'a, 'c> {
 
     /// Decrypts the content with `key`; `None` if it is not the key, see [`super::key_search::Try`]. With a key that is not
     /// certain all ways to fail look the same: which of them it was would tell whether an RSA v1.5 wrap is well-formed, and
-    /// with that enough questions open any message (Bleichenbacher).
+    /// with that enough questions open any message (Bleichenbacher). What no key would open is told at the end.
     fn decrypt(&mut self, key: &SecretBytes, certain: bool) -> Result<Option<Vec<u8>>, Failure> {
         let length = key.expose().len();
-        let Some(ciphertext) = &self.encrypted.ciphertext else {
-            return Ok(None);
-        };
         if !self.cipher.accepts_key(length) {
+            if !certain {
+                self.take_as_long();
+            }
             return Ok(None);
         }
-        let total = ciphertext.total().map_err(damaged)?;
-        let bounds = &self.ctx.policy.bounds;
-        if total as u64 > self.ctx.budget.expandable(bounds).saturating_add(64) {
-            self.ctx.budget.expand(total as u64, bounds)?;
+        if let Some(failure) = self.impediment() {
+            return if certain { Err(failure) } else { Ok(None) };
         }
-        let mac = self.mac.as_deref();
-        match self
-            .cipher
-            .decrypt(key.expose(), ciphertext, mac, &self.aad)
-        {
+        match self.try_key(key) {
             Ok(plaintext) => {
                 let sure = certain
                     || self.cipher.is_labelled_length(length)
@@ -174,26 +168,57 @@ impl<'a, 'c> Content<'a, 'c> {
                 if !sure && !plausible(&plaintext) {
                     return Ok(None);
                 }
+                let bounds = &self.ctx.policy.bounds;
                 self.ctx.budget.expand(plaintext.len() as u64, bounds)?;
                 Ok(Some(plaintext))
             }
-            Err(ContentError::Unknown(cipher)) => {
-                let why = format!("unsupported: this build has no cipher {cipher}");
-                Err(Failure::Refused(why))
-            }
+            Err(_) if !certain => Ok(None),
             Err(ContentError::Wrong | ContentError::KeyLength(_)) => {
-                self.broken |= certain;
+                self.broken = true;
                 Ok(None)
             }
-            Err(_) if !certain => Ok(None),
-            Err(other) => Err(damaged(other)),
+            Err(other) => Err(not_decryptable(other)),
         }
+    }
+
+    fn try_key(&self, key: &SecretBytes) -> Result<Vec<u8>, ContentError> {
+        let ciphertext = self.encrypted.ciphertext.as_ref();
+        let ciphertext = ciphertext.ok_or(ContentError::Wrong)?;
+        let mac = self.mac.as_deref();
+        self.cipher
+            .decrypt(key.expose(), ciphertext, mac, &self.aad)
+    }
+
+    /// Decrypts with a random key: what comes of a wrap that is not well-formed takes as long as a key of one that is.
+    fn take_as_long(&self) {
+        if self.impediment().is_none() {
+            let _ = self.try_key(&self.cipher.random_key());
+        }
+    }
+
+    /// Why no key opens it.
+    fn impediment(&self) -> Option<Failure> {
+        let total = self.encrypted.ciphertext.as_ref()?.total();
+        let total = match total {
+            Ok(total) => total as u64,
+            Err(error) => return Some(damaged(error)),
+        };
+        let (budget, bounds) = (self.ctx.budget, &self.ctx.policy.bounds);
+        if total > budget.expandable(bounds).saturating_add(64) {
+            return budget.expand(total, bounds).err();
+        }
+        self.cipher.check().err().map(not_decryptable)
     }
 
     /// Decrypts with a key that nothing vouches for. `strict`: what comes out must look like content.
     fn guess(&mut self, key: &SecretBytes, strict: bool) -> Result<Option<Vec<u8>>, Failure> {
+        if let Some(failure) = self.impediment() {
+            return Err(failure);
+        }
+        if !self.cipher.accepts_key(key.expose().len()) {
+            return Ok(None);
+        }
         let opened = self.decrypt(key, false)?;
-        self.broken = false;
         let authenticated = self.cipher.integrity() == Integrity::Authenticated;
         Ok(opened.filter(|plaintext| authenticated || !strict || plausible(plaintext)))
     }
@@ -215,7 +240,21 @@ impl<'a, 'c> Content<'a, 'c> {
             let why = "the content has a wrong padding or authentication tag";
             return Err(Failure::Damaged(why.to_owned()));
         }
+        if search.had_unchecked_key()
+            && let Some(failure) = self.impediment()
+        {
+            return Err(failure);
+        }
         Err(search.failure(layer))
+    }
+}
+
+fn not_decryptable(error: ContentError) -> Failure {
+    match error {
+        ContentError::Unknown(cipher) => {
+            Failure::Refused(format!("unsupported: this build has no cipher {cipher}"))
+        }
+        other => damaged(other),
     }
 }
 

@@ -242,6 +242,11 @@ impl<'c> Search<'c> {
         Ok(None)
     }
 
+    /// Whether a key was here whose unwrap tells nothing, and did not open it.
+    pub const fn had_unchecked_key(&self) -> bool {
+        self.misfit || self.nameless_failed
+    }
+
     /// The most telling of what went wrong.
     pub fn failure(self, layer: &mut Layer) -> Failure {
         if self.locked {

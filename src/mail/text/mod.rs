@@ -46,6 +46,7 @@ pub fn search_text_of(message: &[u8], root: &Part, bounds: &Bounds) -> SearchTex
         budget: &Budget::default(),
         room: usize::try_from(bounds.text_bytes).unwrap_or(usize::MAX),
         unpackable: if bounds.documents { MAX_UNPACKED } else { 0 },
+        savable: bounds.expanded_bytes,
         found: headers(message, root),
     };
     collector.part(message, root, None, 0);
@@ -182,6 +183,8 @@ struct Collector<'b> {
     room: usize,
     /// Bytes that documents in the mail may still unpack to.
     unpackable: u64,
+    /// Bytes of messages in files that are still looked at.
+    savable: u64,
     found: SearchText,
 }
 
@@ -232,7 +235,7 @@ impl Collector<'_> {
         }
         let start = content.start();
         if msg::may_be(&start)
-            && let Some(mail) = msg::as_mail(&content.all())
+            && let Some(mail) = self.saved(&content)
         {
             return self.embedded(&mail, nesting + 1);
         }
@@ -268,6 +271,12 @@ impl Collector<'_> {
             at = file.span.end;
         }
         self.add(&text[at..]);
+    }
+
+    /// The message that Outlook saved as a file, as a mail. One attachment can have many names in it, and be such a file too.
+    fn saved(&mut self, content: &Encoded<'_>) -> Option<Vec<u8>> {
+        self.savable = self.savable.checked_sub(content.body.len() as u64)?;
+        msg::as_mail(&content.all())
     }
 
     fn no_text(&mut self, name: &str, error: &dyn std::error::Error) {

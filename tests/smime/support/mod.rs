@@ -152,7 +152,8 @@ pub fn open_by(
     )
 }
 
-fn context<'a>(
+/// What an object is opened in.
+pub fn context<'a>(
     policy: &'a OpenPolicy,
     budget: &'a Budget,
     keys: &'a dyn KeyOps,
