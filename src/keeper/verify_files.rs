@@ -95,7 +95,8 @@ impl Core {
             let needed = self.policy.quorum().required.into();
             return transcripts
                 .policy(&self.policies.boxes, *statement, *policy, needed)
-                .err();
+                .err()
+                .map(|doubt| doubt.to_string());
         }
         let facts = match event {
             Event::Founded { transcript, .. } => {
@@ -110,7 +111,7 @@ impl Core {
             _ => return None,
         };
         *last = facts.as_ref().ok().cloned();
-        facts.err()
+        facts.err().map(|doubt| doubt.to_string())
     }
 
     /// Whether `tpm.json` names the TPM that officers signed for last.
