@@ -102,9 +102,10 @@ impl Core {
             readers.insert(tenant.clone(), store.reader());
             stores.insert(tenant.clone(), Mutex::new(store));
             let folder = data.join("escrow").join(tenant.as_str());
+            let known = committed.escrowed.values().any(|of| of == tenant);
             escrow.insert(
                 tenant.clone(),
-                Arc::new(EscrowStore::open(&folder, &keys.escrow)?),
+                Arc::new(EscrowStore::open(&folder, &keys.escrow, known)?),
             );
         }
         let rebuild = data.join(REBUILD);

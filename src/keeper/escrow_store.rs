@@ -25,6 +25,13 @@ pub enum EscrowError {
     /// A file.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The folder is not there, and the ledger knows of keys in it.
+    #[error(
+        "{} is missing, in which the ledger knows keys: mount the disk that it lies on, or put it back from a backup; this is tried again. \
+         If it is lost for good, make the folder, empty, and the box goes on without those keys",
+        .0.display()
+    )]
+    Missing(PathBuf),
     /// Altered.
     #[error("the escrowed key {} is altered or of another box; put back its file from a backup", .0.display())]
     Altered(PathBuf),
@@ -79,8 +86,12 @@ pub struct EscrowStore {
 }
 
 impl EscrowStore {
-    /// Opens all keys in `folder`. One that cannot be opened is kept as damage and stops no other.
-    pub fn open(folder: &Path, escrow_key: &Key) -> Result<Self, EscrowError> {
+    /// Opens all keys in `folder`, which is made unless it is `known` that keys are in it. One that cannot be
+    /// opened is kept as damage and stops no other.
+    pub fn open(folder: &Path, escrow_key: &Key, known: bool) -> Result<Self, EscrowError> {
+        if known && !folder.try_exists().map_err(durable::at("read", folder))? {
+            return Err(EscrowError::Missing(folder.to_owned()));
+        }
         durable::create_folder(folder)?;
         let mut store = Self {
             folder: folder.to_owned(),
@@ -298,7 +309,7 @@ mod tests {
     fn a_damaged_item_is_named_and_shuts_no_other() {
         let folder = tempfile::tempdir().expect("a folder");
         let archive = random::key();
-        let store = EscrowStore::open(folder.path(), &archive).expect("new");
+        let store = EscrowStore::open(folder.path(), &archive, false).expect("new");
         let now = Timestamp::from_seconds(1);
         let (bad, _) = store.add(key(), "one", now).expect("added");
         let (good, _) = store.add(key(), "two", now).expect("added");
@@ -307,7 +318,7 @@ mod tests {
         bytes[40] ^= 1;
         std::fs::write(&path, bytes).expect("damaged");
 
-        let store = EscrowStore::open(folder.path(), &archive).expect("opens all the same");
+        let store = EscrowStore::open(folder.path(), &archive, false).expect("opens all the same");
         assert!(store.is_damaged(bad) && store.commitment_of(good).is_some());
         let said: Vec<String> = store.damage().collect();
         assert_eq!(said.len(), 1);

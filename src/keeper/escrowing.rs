@@ -8,7 +8,7 @@ use crate::escrow::{self, KeyInfo, UserKey};
 use crate::id::{EscrowId, TenantId};
 use crate::ledger::Event;
 use crate::secret::SecretBytes;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 
 /// What somebody brings.
@@ -79,12 +79,15 @@ fn add(
 }
 
 /// Records keys whose file was written when the power went, before the ledger had them.
-pub fn record_missing(core: &Core, recorded: &BTreeSet<EscrowId>) -> Result<(), CoreError> {
+pub fn record_missing(
+    core: &Core,
+    recorded: &BTreeMap<EscrowId, TenantId>,
+) -> Result<(), CoreError> {
     let mut events = Vec::new();
     for tenant in core.tenants() {
         for listed in core.escrow(tenant)?.list() {
             if let Some(commitment) = listed.commitment
-                && !recorded.contains(&listed.id)
+                && !recorded.contains_key(&listed.id)
             {
                 events.push(Event::EscrowAdded {
                     tenant: tenant.clone(),

@@ -427,6 +427,31 @@ fn a_full_disk_below_ledger_or_catalog_loses_nothing_and_doubles_nothing() {
     box_.assert_no_panic();
 }
 
+// I2, C6: the disk of the vault is not there when the keeper begins anew, as when a machine was booted without it. What is
+// archived into the mount point would be hidden once it is back.
+#[test]
+fn mail_waits_for_the_disk_of_the_vault() {
+    let mut box_ = TestBox::running();
+    box_.send(&numbered_mail(1));
+    box_.wait_for_records(1);
+    let (vault, aside) = (box_.data().join("vault"), box_.file("aside"));
+    std::fs::rename(&vault, &aside).expect("moved");
+    std::fs::create_dir(&vault).expect("a mount point");
+    box_.kill("keeper");
+    box_.send(&numbered_mail(2));
+    box_.wait_until("a reason", || {
+        let said = text(&box_.run("status"));
+        said.contains("vault/main is missing") && said.contains("mount the disk")
+    });
+    std::fs::remove_dir(&vault).expect("nothing lies in it");
+    std::fs::rename(&aside, &vault).expect("moved back");
+    box_.wait_for_records(2);
+    assert_eq!(box_.json("verify --json")["records"], 2);
+    box_.stop();
+    assert_eq!(box_.arrivals().len(), 2);
+    box_.assert_no_panic();
+}
+
 // C1: a machine that can start no process for a while costs no mail its rendition.
 #[test]
 fn mail_waits_while_no_process_can_be_started() {
