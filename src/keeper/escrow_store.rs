@@ -74,6 +74,16 @@ pub struct Listed {
     pub commitment: Option<Digest>,
 }
 
+/// A key whose file is written and that does not count yet.
+pub struct Stored {
+    /// Its id.
+    pub id: EscrowId,
+    /// What the ledger is to say of it.
+    pub commitment: Digest,
+    item: Item,
+    key: Box<dyn UserKey>,
+}
+
 /// One tenant's escrow.
 pub struct EscrowStore {
     folder: PathBuf,
@@ -157,14 +167,13 @@ impl EscrowStore {
             .any(|listed| listed.info.fingerprint == fingerprint)
     }
 
-    /// Seals and stores a proven key, durably, and gives its id and the commitment for the ledger. Old keys stay
-    /// beside new ones.
-    pub fn add(
+    /// Seals and stores a proven key, durably. It counts from [`EscrowStore::add`] on, once the ledger has it.
+    pub fn store(
         &self,
         key: Box<dyn UserKey>,
         source: &str,
         now: Timestamp,
-    ) -> Result<(EscrowId, Digest), EscrowError> {
+    ) -> Result<Stored, EscrowError> {
         let id = EscrowId::random();
         let salt: [u8; 32] = random::bytes();
         let item = Item {
@@ -184,8 +193,24 @@ impl EscrowStore {
             &wrap::seal(&self.item_key(id), id.as_bytes(), &plain),
         )?;
         let commitment = commitment(&salt, key.info());
-        self.take(id, item, key);
-        Ok((id, commitment))
+        Ok(Stored {
+            id,
+            commitment,
+            item,
+            key,
+        })
+    }
+
+    /// Makes a stored key count. Old keys stay beside new ones.
+    pub fn add(&self, stored: Stored) {
+        self.take(stored.id, stored.item, stored.key);
+    }
+
+    /// Takes a stored key back that the ledger does not have. Where that fails, the next start has it recorded.
+    pub fn take_back(&self, stored: &Stored) {
+        if let Err(error) = durable::remove(&self.path(stored.id)) {
+            tracing::warn!(%error, "a key that could not be recorded stays in escrow");
+        }
     }
 
     fn take(&self, id: EscrowId, item: Item, key: Box<dyn UserKey>) {
@@ -311,8 +336,8 @@ mod tests {
         let archive = random::key();
         let store = EscrowStore::open(folder.path(), &archive, false).expect("new");
         let now = Timestamp::from_seconds(1);
-        let (bad, _) = store.add(key(), "one", now).expect("added");
-        let (good, _) = store.add(key(), "two", now).expect("added");
+        let bad = store.store(key(), "one", now).expect("added").id;
+        let good = store.store(key(), "two", now).expect("added").id;
         let path = folder.path().join(bad.to_string());
         let mut bytes = std::fs::read(&path).expect("the item");
         bytes[40] ^= 1;

@@ -67,15 +67,25 @@ fn add(
     key: Box<dyn UserKey>,
     source: &str,
 ) -> Result<(), CoreError> {
-    let info = key.info().clone();
-    let (escrow, commitment) = core.escrow(tenant)?.add(key, source, core.clock.now())?;
-    core.record(&[Event::EscrowAdded {
+    let dual_use = key.info().dual_use;
+    let store = core.escrow(tenant)?;
+    let stored = store.store(key, source, core.clock.now())?;
+    let recorded = core.record(&[Event::EscrowAdded {
         tenant: tenant.clone(),
-        escrow,
-        commitment,
-        dual_use: info.dual_use,
-    }])?;
-    Ok(())
+        escrow: stored.id,
+        commitment: stored.commitment,
+        dual_use,
+    }]);
+    match recorded {
+        Ok(_) => {
+            store.add(stored);
+            Ok(())
+        }
+        Err(error) => {
+            store.take_back(&stored);
+            Err(error)
+        }
+    }
 }
 
 /// Records keys whose file was written when the power went, before the ledger had them.

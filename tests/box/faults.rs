@@ -452,6 +452,43 @@ fn mail_waits_for_the_disk_of_the_vault() {
     box_.assert_no_panic();
 }
 
+// A key that the ledger could not take is as if it had not been brought: brought again, it opens what waits for it.
+#[test]
+fn a_key_is_taken_once_the_ledgers_disk_has_room_again() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let Some(disk) = Disk::mount(&box_.data().join("ledger"), 4) else {
+        eprintln!("SKIPPED: mounting a tmpfs is refused here (run as root)");
+        return;
+    };
+    box_.start();
+    let key = crate::people::old_key(&box_);
+    box_.send(&crate::people::sealed(&box_, "old", "Hidden"));
+    box_.wait_for_records(1);
+    assert_eq!(box_.json("worklist --json")[0]["mails"], 1);
+    let add = format!("escrow add {}", key.display());
+    disk.fill();
+    // What is left of the last page goes to the entries of sessions.
+    let sign_in = format!(
+        "login anna --passphrase-file {}",
+        box_.file("anna.pass").display()
+    );
+    box_.wait_until("the ledger is full", || {
+        !box_.run(&sign_in).status.success()
+    });
+    let said = text(&box_.run(&add));
+    assert!(said.contains("No space left"), "{said}");
+    disk.clear();
+    assert!(box_.ok(&add).contains("1 keys in escrow"));
+    box_.wait_until("the mail is opened", || {
+        box_.json("worklist --json")
+            .as_array()
+            .is_some_and(Vec::is_empty)
+    });
+    box_.ok("verify");
+    box_.assert_no_panic();
+}
+
 // C1: a machine that can start no process for a while costs no mail its rendition.
 #[test]
 fn mail_waits_while_no_process_can_be_started() {
