@@ -3,6 +3,7 @@
 use super::Event;
 use super::unlock::Unlocked;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
@@ -74,7 +75,8 @@ impl Child {
         let mut command = program("keeper", data)?;
         command.stdin(Stdio::from(OwnedFd::from(theirs)));
         let child = Self::start(Role::Keeper, command, events, |_| None)?;
-        if let Err(error) = ours.write_all(unlocked.secrets().as_slice()) {
+        let given = ours.write_all(unlocked.secrets().as_slice());
+        if let Err(error) = given.and_then(|()| unlocked.serve(ours)) {
             child.kill();
             return Err(error);
         }
@@ -94,7 +96,7 @@ impl Child {
         let pid = Pid::from_raw(i32::try_from(process.id()).map_err(io::Error::other)?);
         let ended = Arc::new(AtomicBool::new(false));
         let (flag, events) = (Arc::clone(&ended), events.clone());
-        std::thread::spawn(move || {
+        let watched = std::thread::Builder::new().spawn(move || {
             let said = listen(pid);
             let status = process.wait();
             flag.store(true, Ordering::SeqCst);
@@ -109,7 +111,14 @@ impl Child {
                 }),
             }));
         });
-        Ok(Self { role, pid, ended })
+        let child = Self { role, pid, ended };
+        if let Err(error) = watched {
+            // Nobody would learn of its end.
+            child.kill();
+            let _ = waitpid(pid, None);
+            return Err(error);
+        }
+        Ok(child)
     }
 
     pub(super) const fn pid(&self) -> Pid {

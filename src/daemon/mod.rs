@@ -213,11 +213,14 @@ impl Parent {
 
     /// On a thread of its own, because a TPM may take its time, and a stop signal must not wait for it.
     fn try_unlock(&mut self) {
-        (self.unlock_due, self.unlocking) = (None, true);
         let (data, events) = (self.data.clone(), self.events.clone());
-        std::thread::spawn(move || {
+        let started = std::thread::Builder::new().spawn(move || {
             let result = Unlocked::by_tpm(&data);
             let _ = events.send(Event::Unlocked(Box::new(result)));
+        match started {
+            Ok(_) => (self.unlock_due, self.unlocking) = (None, true),
+            Err(error) => self.note_unlocked(Err(error.into())),
+        }
         });
     }
 
