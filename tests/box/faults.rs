@@ -489,6 +489,30 @@ fn a_key_is_taken_once_the_ledgers_disk_has_room_again() {
     box_.assert_no_panic();
 }
 
+// C1: with two spool folders intake syncs both at once, or else one after the other.
+#[test]
+fn mail_is_taken_in_while_intake_can_start_no_thread() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let config = box_.data().join("strongroom.toml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    let two = text.replace("folders = [\"spool\"]", "folders = [\"spool\", \"spool2\"]");
+    assert_ne!(text, two);
+    std::fs::write(&config, two).expect("written");
+    box_.start();
+    box_.send(&numbered_mail(1));
+    let [intake] = box_.processes("intake")[..] else {
+        panic!("one intake");
+    };
+    let Some(_full) = Tasks::full(intake) else {
+        eprintln!("SKIPPED: no control group can be made here");
+        return;
+    };
+    box_.send(&numbered_mail(2));
+    box_.wait_for_records(2);
+    box_.assert_no_panic();
+}
+
 // C1: a machine that can start no process for a while costs no mail its rendition.
 #[test]
 fn mail_waits_while_no_process_can_be_started() {
