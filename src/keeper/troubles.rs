@@ -16,6 +16,14 @@ pub enum Work {
     Spool,
     /// One of two spool folders.
     SpoolFolder,
+    /// Removing what is archived from the spool.
+    Removal,
+    /// Signing checkpoints.
+    Checkpoint,
+    /// Stepping the TPM's counter.
+    CounterStep,
+    /// Renewing the spool key.
+    SpoolKey,
 }
 
 /// What somebody should look at.
