@@ -406,10 +406,18 @@ impl Core {
         self.troubles.keep(format!("record {record}: {error}"));
     }
 
-    /// What somebody should look at.
+    /// What somebody should look at: what is stuck now, and damage.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut all = self.troubles.all();
+        let mut all = self.troubles.now();
+        all.extend(self.damage());
+        all
+    }
+
+    /// What was found to be damaged. It stays.
+    #[must_use]
+    pub fn damage(&self) -> Vec<String> {
+        let mut all = self.troubles.lasting();
         all.extend(lock(&self.people).warning().map(str::to_owned));
         for store in self.escrow.values() {
             all.extend(store.damage());

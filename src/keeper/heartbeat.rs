@@ -2,6 +2,7 @@
 
 use super::core::{Core, CoreError, lock};
 use super::rollback::{extended, step_digest};
+use super::troubles::Work;
 use crate::crypto::note::{
     Ed25519Signer, NoteError, NoteSigner, NoteVerifier, SignerError, der_signature,
 };
@@ -44,24 +45,29 @@ pub fn run(core: &Core, stop: &AtomicBool) {
         std::thread::sleep(Duration::from_millis(100));
         if last_checkpoint.elapsed() >= checkpoints {
             last_checkpoint = Instant::now();
-            report("a checkpoint could not be signed", checkpoint(core));
+            report(core, Work::Checkpoint, checkpoint(core));
         }
         if last_step.elapsed() >= steps {
             last_step = Instant::now();
-            report(
-                "the spool key could not be renewed",
-                core.rotate_spool_key(),
-            );
-            report("the TPM's counter could not be stepped", step(core));
+            report(core, Work::SpoolKey, core.rotate_spool_key());
+            report(core, Work::CounterStep, step(core));
         }
     }
-    report("the TPM's counter could not be stepped", step(core));
+    report(core, Work::CounterStep, step(core));
 }
 
-fn report(what: &str, result: Result<(), CoreError>) {
-    if let Err(error) = result {
+/// Has it told what did not succeed, until it does.
+fn report(core: &Core, work: Work, result: Result<(), CoreError>) {
+    let what = match work {
+        Work::SpoolKey => "the spool key could not be renewed",
+        Work::CounterStep => "the TPM's counter could not be stepped",
+        _ => "no checkpoint could be signed and published",
+    };
+    let trouble = result.err().map(|error| {
         tracing::error!(%error, "{what}");
-    }
+        format!("{what} (this is tried again): {error}")
+    });
+    core.troubles.set(work, trouble);
 }
 
 /// Signs and publishes a checkpoint if the ledger has grown since the last.

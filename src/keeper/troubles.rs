@@ -1,4 +1,4 @@
-//! What goes wrong while the box runs, kept for `status` and `verify`.
+//! What goes wrong while the box runs: kept for `status`, and where it is damage for `verify` too.
 
 use super::core::lock;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,11 +51,14 @@ impl Troubles {
         }
     }
 
-    /// All of it.
-    pub fn all(&self) -> Vec<String> {
-        let mut all: Vec<String> = lock(&self.now).values().cloned().collect();
-        all.extend(lock(&self.lasting).iter().cloned());
-        all
+    /// What is stuck.
+    pub fn now(&self) -> Vec<String> {
+        lock(&self.now).values().cloned().collect()
+    }
+
+    /// Damage.
+    pub fn lasting(&self) -> Vec<String> {
+        lock(&self.lasting).iter().cloned().collect()
     }
 }
 
@@ -71,12 +74,10 @@ mod tests {
         troubles.set(Work::Spool, Some("unreadable".to_owned()));
         troubles.set(Work::Archiving, Some("full".to_owned()));
         troubles.set(Work::Archiving, Some("still full".to_owned()));
-        assert_eq!(
-            troubles.all(),
-            ["still full", "unreadable", "a flipped bit"]
-        );
+        assert_eq!(troubles.now(), ["still full", "unreadable"]);
         troubles.set(Work::Archiving, None);
         troubles.set(Work::Spool, None);
-        assert_eq!(troubles.all(), ["a flipped bit"]);
+        assert!(troubles.now().is_empty());
+        assert_eq!(troubles.lasting(), ["a flipped bit"]);
     }
 }

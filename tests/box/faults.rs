@@ -513,6 +513,26 @@ fn mail_is_taken_in_while_intake_can_start_no_thread() {
     box_.assert_no_panic();
 }
 
+// What is done by the clock and does not succeed is told until it does. It is no damage.
+#[test]
+fn a_checkpoint_that_cannot_be_published_is_told() {
+    let box_ = TestBox::running();
+    let scratch = box_.data().join("ledger/checkpoint.new");
+    std::fs::create_dir(&scratch).expect("a folder");
+    box_.send(&numbered_mail(1));
+    let is_told = || text(&box_.run("status")).contains("no checkpoint could be signed");
+    box_.wait_until("a warning", is_told);
+    assert_eq!(
+        box_.json("verify --json")["damage"]
+            .as_array()
+            .map(Vec::len),
+        Some(0)
+    );
+    std::fs::remove_dir(&scratch).expect("removed");
+    box_.wait_until("no warning", || !is_told());
+    box_.assert_no_panic();
+}
+
 // C1: a machine that can start no process for a while costs no mail its rendition.
 #[test]
 fn mail_waits_while_no_process_can_be_started() {
