@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
-/// What intake says once it listens. Any other line is why it cannot.
+/// What intake says once it takes mail in. Any other line is why it does not.
 pub(super) const LISTENING: &str = "listening";
-/// More than this is not heard of a child.
+/// No word of a child is longer.
 const LONGEST_WORD: u64 = 64 << 10;
 
 /// How a child ended.
@@ -49,19 +49,14 @@ impl Child {
         let (ours, theirs) = UnixStream::pair()?;
         let mut command = program("intake", data)?;
         command.stdin(Stdio::from(OwnedFd::from(theirs)));
-        let listening = events.clone();
+        let said = events.clone();
         Self::start(Role::Intake, command, events, move |pid| {
-            let mut said = None;
-            for line in BufReader::new(ours.take(LONGEST_WORD)).lines() {
-                match line {
-                    Ok(line) if line == LISTENING => {
-                        let _ = listening.send(Event::Listening(pid));
-                    }
-                    Ok(line) => said = Some(line),
-                    Err(_) => break,
-                }
+            let (mut ours, mut last) = (BufReader::new(ours), None);
+            while let Some(line) = word(&mut ours) {
+                last = (line != LISTENING).then_some(line);
+                let _ = said.send(Event::Said(pid, last.clone()));
             }
-            said
+            last
         })
     }
 
@@ -80,7 +75,6 @@ impl Child {
             child.kill();
             return Err(error);
         }
-        unlocked.serve(ours);
         Ok(child)
     }
 
@@ -149,6 +143,15 @@ impl Child {
         if !self.has_ended() {
             let _ = kill(self.pid, signal);
         }
+    }
+}
+
+/// The next line that a child says; `None` once it is gone.
+fn word(from: &mut impl BufRead) -> Option<String> {
+    let mut line = Vec::new();
+    match from.take(LONGEST_WORD).read_until(b'\n', &mut line) {
+        Ok(0) | Err(_) => None,
+        Ok(_) => Some(String::from_utf8_lossy(&line).trim_end().to_owned()),
     }
 }
 

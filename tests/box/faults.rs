@@ -452,6 +452,90 @@ fn mail_waits_for_the_disk_of_the_vault() {
     box_.assert_no_panic();
 }
 
+// C1: a spool that takes no mail is told, until it does again; intake, which is confined to its folders, knows the disk
+// that comes back.
+#[test]
+fn a_spool_that_takes_no_mail_is_told_and_taken_up_again() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let spool = box_.data().join("spool");
+    let Some(disk) = Disk::mount(&spool, 4) else {
+        eprintln!("SKIPPED: mounting a tmpfs is refused here (run as root)");
+        return;
+    };
+    box_.start();
+    disk.fill();
+    let refused = || {
+        let mut client = box_.smtp().expect("a connection");
+        client
+            .mail("anna@example.org", &numbered_mail(0))
+            .expect("a reply")
+    };
+    assert!(refused().starts_with("452 "));
+    let told = |why: &str| {
+        let said = text(&box_.run("status"));
+        said.contains(&format!("no mail is taken in: {why}"))
+    };
+    box_.wait_until("a warning", || told("the spool is full"));
+    disk.clear();
+    box_.wait_until("no warning", || box_.run("status").status.success());
+    box_.send(&numbered_mail(1));
+    box_.wait_for_records(1);
+
+    drop(disk);
+    assert!(refused().starts_with("451 "));
+    box_.wait_until("a warning", || told("the disk of the spool folder"));
+    let _disk = Disk::mount(&spool, 4).expect("mounted again");
+    box_.wait_until("no warning", || box_.run("status").status.success());
+    box_.send(&numbered_mail(2));
+    box_.wait_for_records(2);
+    box_.assert_no_panic();
+}
+
+// What is done by the clock and does not succeed is told until it does. It is no damage.
+#[test]
+fn a_checkpoint_that_cannot_be_published_is_told() {
+    let box_ = TestBox::running();
+    let scratch = box_.data().join("ledger/checkpoint.new");
+    std::fs::create_dir(&scratch).expect("a folder");
+    box_.send(&numbered_mail(1));
+    let is_told = || text(&box_.run("status")).contains("no checkpoint could be signed");
+    box_.wait_until("a warning", is_told);
+    assert_eq!(
+        box_.json("verify --json")["damage"]
+            .as_array()
+            .map(Vec::len),
+        Some(0)
+    );
+    std::fs::remove_dir(&scratch).expect("removed");
+    box_.wait_until("no warning", || !is_told());
+    box_.assert_no_panic();
+}
+
+// C1: with two spool folders intake syncs both at once, or else one after the other.
+#[test]
+fn mail_is_taken_in_while_intake_can_start_no_thread() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let config = box_.data().join("strongroom.toml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    let two = text.replace("folders = [\"spool\"]", "folders = [\"spool\", \"spool2\"]");
+    assert_ne!(text, two);
+    std::fs::write(&config, two).expect("written");
+    box_.start();
+    box_.send(&numbered_mail(1));
+    let [intake] = box_.processes("intake")[..] else {
+        panic!("one intake");
+    };
+    let Some(_full) = Tasks::full(intake) else {
+        eprintln!("SKIPPED: no control group can be made here");
+        return;
+    };
+    box_.send(&numbered_mail(2));
+    box_.wait_for_records(2);
+    box_.assert_no_panic();
+}
+
 // A key that the ledger could not take is as if it had not been brought: brought again, it opens what waits for it.
 #[test]
 fn a_key_is_taken_once_the_ledgers_disk_has_room_again() {
@@ -486,50 +570,6 @@ fn a_key_is_taken_once_the_ledgers_disk_has_room_again() {
             .is_some_and(Vec::is_empty)
     });
     box_.ok("verify");
-    box_.assert_no_panic();
-}
-
-// C1: with two spool folders intake syncs both at once, or else one after the other.
-#[test]
-fn mail_is_taken_in_while_intake_can_start_no_thread() {
-    let mut box_ = TestBox::running();
-    box_.stop();
-    let config = box_.data().join("strongroom.toml");
-    let text = std::fs::read_to_string(&config).expect("a configuration");
-    let two = text.replace("folders = [\"spool\"]", "folders = [\"spool\", \"spool2\"]");
-    assert_ne!(text, two);
-    std::fs::write(&config, two).expect("written");
-    box_.start();
-    box_.send(&numbered_mail(1));
-    let [intake] = box_.processes("intake")[..] else {
-        panic!("one intake");
-    };
-    let Some(_full) = Tasks::full(intake) else {
-        eprintln!("SKIPPED: no control group can be made here");
-        return;
-    };
-    box_.send(&numbered_mail(2));
-    box_.wait_for_records(2);
-    box_.assert_no_panic();
-}
-
-// What is done by the clock and does not succeed is told until it does. It is no damage.
-#[test]
-fn a_checkpoint_that_cannot_be_published_is_told() {
-    let box_ = TestBox::running();
-    let scratch = box_.data().join("ledger/checkpoint.new");
-    std::fs::create_dir(&scratch).expect("a folder");
-    box_.send(&numbered_mail(1));
-    let is_told = || text(&box_.run("status")).contains("no checkpoint could be signed");
-    box_.wait_until("a warning", is_told);
-    assert_eq!(
-        box_.json("verify --json")["damage"]
-            .as_array()
-            .map(Vec::len),
-        Some(0)
-    );
-    std::fs::remove_dir(&scratch).expect("removed");
-    box_.wait_until("no warning", || !is_told());
     box_.assert_no_panic();
 }
 
