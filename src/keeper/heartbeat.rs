@@ -16,6 +16,9 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+/// A counter step that did not succeed is tried again after this: not at once, for the TPM's memory wears.
+const STEP_AGAIN: Duration = Duration::from_secs(600);
+
 /// Signs checkpoints in the TPM.
 struct TpmSigner<'a> {
     core: &'a Core,
@@ -40,24 +43,29 @@ pub fn run(core: &Core, stop: &AtomicBool) {
     let rotation = core.policy.rotation();
     let checkpoints = Duration::from_secs(rotation.checkpoint_seconds.max(1).into());
     let steps = Duration::from_secs(u64::from(rotation.counter_minutes.max(1)) * 60);
-    let (mut last_checkpoint, mut last_step) = (Instant::now(), Instant::now());
+    let (mut last_checkpoint, mut next_step) = (Instant::now(), Instant::now() + steps);
     while !stop.load(Ordering::SeqCst) {
         std::thread::sleep(Duration::from_millis(100));
         if last_checkpoint.elapsed() >= checkpoints {
             last_checkpoint = Instant::now();
             report(core, Work::Checkpoint, checkpoint(core));
         }
-        if last_step.elapsed() >= steps {
-            last_step = Instant::now();
-            report(core, Work::SpoolKey, core.rotate_spool_key());
-            report(core, Work::CounterStep, step(core));
+        if next_step <= Instant::now() {
+            let renewed = report(core, Work::SpoolKey, core.rotate_spool_key());
+            let stepped = report(core, Work::CounterStep, step(core));
+            let pause = if renewed && stepped {
+                steps
+            } else {
+                STEP_AGAIN
+            };
+            next_step = Instant::now() + pause.min(steps);
         }
     }
     report(core, Work::CounterStep, step(core));
 }
 
-/// Has it told what did not succeed, until it does.
-fn report(core: &Core, work: Work, result: Result<(), CoreError>) {
+/// Has it told what did not succeed, until it does; whether it did.
+fn report(core: &Core, work: Work, result: Result<(), CoreError>) -> bool {
     let what = match work {
         Work::SpoolKey => "the spool key could not be renewed",
         Work::CounterStep => "the TPM's counter could not be stepped",
@@ -67,7 +75,9 @@ fn report(core: &Core, work: Work, result: Result<(), CoreError>) {
         tracing::error!(%error, "{what}");
         format!("{what} (this is tried again): {error}")
     });
+    let done = trouble.is_none();
     core.troubles.set(work, trouble);
+    done
 }
 
 /// Signs and publishes a checkpoint if the ledger has grown since the last.
