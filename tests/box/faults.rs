@@ -573,6 +573,24 @@ fn a_key_is_taken_once_the_ledgers_disk_has_room_again() {
     box_.assert_no_panic();
 }
 
+// It is not the keeper's doing, and is not told as such.
+#[test]
+fn a_full_disk_where_mail_is_written_to_is_named() {
+    let box_ = TestBox::running();
+    box_.send(&numbered_mail(1));
+    box_.wait_for_records(1);
+    box_.wait_for_hits(1, "crocodile");
+    let found = box_.json("search --json crocodile");
+    let id = found["hits"][0]["record"].as_str().expect("an id");
+    let got = box_.run_in_shell(&format!("$STRONGROOM get {id} --original >/dev/full"));
+    let said = text(&got);
+    assert!(!got.status.success());
+    assert!(
+        said.contains("cannot write what the keeper gives out: No space left"),
+        "{said}"
+    );
+}
+
 // C1: a machine that can start no process for a while costs no mail its rendition.
 #[test]
 fn mail_waits_while_no_process_can_be_started() {
