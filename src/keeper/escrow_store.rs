@@ -188,10 +188,9 @@ impl EscrowStore {
         let path = self.path(id);
         ciborium::into_writer(&item, &mut *plain)
             .map_err(|_| EscrowError::Altered(path.clone()))?;
-        durable::create_new(
-            &path,
-            &wrap::seal(&self.item_key(id), id.as_bytes(), &plain),
-        )?;
+        // By another name first: a part of it, which a power cut may leave, is no damaged key.
+        let sealed = wrap::seal(&self.item_key(id), id.as_bytes(), &plain);
+        durable::replace(&path, &sealed).inspect_err(|_| drop(durable::remove(&path)))?;
         let commitment = commitment(&salt, key.info());
         Ok(Stored {
             id,

@@ -573,6 +573,29 @@ fn a_key_is_taken_once_the_ledgers_disk_has_room_again() {
     box_.assert_no_panic();
 }
 
+// A key that found no room leaves nothing that a later start would take for a damaged one.
+#[test]
+fn a_key_that_the_disk_has_no_room_for_is_no_damage() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let Some(disk) = Disk::mount(&box_.data().join("escrow"), 1) else {
+        eprintln!("SKIPPED: mounting a tmpfs is refused here (run as root)");
+        return;
+    };
+    box_.start();
+    let add = format!("escrow add {}", crate::people::old_key(&box_).display());
+    disk.fill();
+    let said = text(&box_.run(&add));
+    assert!(said.contains("No space left"), "{said}");
+    disk.clear();
+    box_.stop();
+    box_.start();
+    box_.ok("verify");
+    assert!(!text(&box_.run("status")).contains("the escrowed key"));
+    assert!(box_.ok(&add).contains("1 keys in escrow"));
+    box_.ok("verify");
+}
+
 // It is not the keeper's doing, and is not told as such.
 #[test]
 fn a_full_disk_where_mail_is_written_to_is_named() {
