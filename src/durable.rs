@@ -62,12 +62,18 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
     sync_folder_of(path)
 }
 
-/// Writes a file that must not exist yet, durably.
+/// Writes a file that must not exist yet, durably; none is left where that fails. After a power cut there may be a part of it.
 pub fn create_new(path: &Path, content: &[u8]) -> Result<(), FileError> {
     let mut file = create_file(path)?;
-    file.write_all(content).map_err(at("write", path))?;
-    file.sync_all().map_err(at("sync", path))?;
-    sync_folder_of(path)
+    let written = file
+        .write_all(content)
+        .map_err(at("write", path))
+        .and_then(|()| file.sync_all().map_err(at("sync", path)))
+        .and_then(|()| sync_folder_of(path));
+    if written.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    written
 }
 
 /// Opens a new file for writing and reading, readable by the owner alone. Durable only after

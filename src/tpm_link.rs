@@ -41,9 +41,7 @@ pub enum LinkError {
     #[error("the parent process does not answer: {0}")]
     Parent(#[from] io::Error),
     /// The TPM refused; the parent's log says why.
-    #[error(
-        "the TPM refused ({0:?}); `strongroom status` and the log of the parent process say why"
-    )]
+    #[error("the TPM refused ({0:?}), or does not answer; the log of `strongroom serve` says why")]
     Refused(Operation),
 }
 

@@ -45,6 +45,7 @@ pub fn run() -> Result<(), WorkerError> {
         .saturating_mul(MEMORY_FACTOR)
         .max(MEMORY_FLOOR);
     sandbox::confine_worker(address_space)?;
+    pipes.send(&FromWorker::Ready, &[])?;
     loop {
         match pipes.receive() {
             Ok((ToWorker::Open { arrived, documents }, mail)) => {

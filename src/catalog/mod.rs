@@ -28,7 +28,7 @@ const FLUSH_EVERY: u64 = 1000;
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// The files are damaged, or were written under another key.
-    #[error("the catalog in {} is damaged ({why}): erase it and apply the ledger again (strongroom rebuild)", folder.display())]
+    #[error("the catalog in {} is damaged ({why}); if this lasts, `strongroom rebuild` makes it again", folder.display())]
     NeedsRebuild {
         /// The catalog's folder.
         folder: PathBuf,

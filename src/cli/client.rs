@@ -24,6 +24,9 @@ pub enum ClientError {
     /// The connection broke.
     #[error("the keeper ended the conversation: {0}")]
     Frame(#[from] FrameError),
+    /// What it gave out found no place.
+    #[error("cannot write what the keeper gives out: {0}")]
+    Output(#[source] std::io::Error),
     /// It does not answer in time.
     #[error(
         "the keeper has not answered within {} seconds: it is stopped, or it waits for the TPM or a disk; the log of `strongroom serve` says more",
@@ -103,7 +106,7 @@ impl Client {
                     }
                 }
                 Answer::Content | Answer::Released { .. } => {
-                    content(&answer, &raw).map_err(FrameError::from)?
+                    content(&answer, &raw).map_err(ClientError::Output)?
                 }
                 Answer::Failed(why) => return Err(ClientError::Failed(why)),
                 last => {

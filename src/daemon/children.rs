@@ -3,6 +3,7 @@
 use super::Event;
 use super::unlock::Unlocked;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
@@ -13,9 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
-/// What intake says once it listens. Any other line is why it cannot.
+/// What intake says once it takes mail in. Any other line is why it does not.
 pub(super) const LISTENING: &str = "listening";
-/// More than this is not heard of a child.
+/// No word of a child is longer.
 const LONGEST_WORD: u64 = 64 << 10;
 
 /// How a child ended.
@@ -48,19 +49,14 @@ impl Child {
         let (ours, theirs) = UnixStream::pair()?;
         let mut command = program("intake", data)?;
         command.stdin(Stdio::from(OwnedFd::from(theirs)));
-        let listening = events.clone();
+        let said = events.clone();
         Self::start(Role::Intake, command, events, move |pid| {
-            let mut said = None;
-            for line in BufReader::new(ours.take(LONGEST_WORD)).lines() {
-                match line {
-                    Ok(line) if line == LISTENING => {
-                        let _ = listening.send(Event::Listening(pid));
-                    }
-                    Ok(line) => said = Some(line),
-                    Err(_) => break,
-                }
+            let (mut ours, mut last) = (BufReader::new(ours), None);
+            while let Some(line) = word(&mut ours) {
+                last = (line != LISTENING).then_some(line);
+                let _ = said.send(Event::Said(pid, last.clone()));
             }
-            said
+            last
         })
     }
 
@@ -74,11 +70,11 @@ impl Child {
         let mut command = program("keeper", data)?;
         command.stdin(Stdio::from(OwnedFd::from(theirs)));
         let child = Self::start(Role::Keeper, command, events, |_| None)?;
-        if let Err(error) = ours.write_all(unlocked.secrets().as_slice()) {
+        let given = ours.write_all(unlocked.secrets().as_slice());
+        if let Err(error) = given.and_then(|()| unlocked.serve(ours)) {
             child.kill();
             return Err(error);
         }
-        unlocked.serve(ours);
         Ok(child)
     }
 
@@ -94,7 +90,7 @@ impl Child {
         let pid = Pid::from_raw(i32::try_from(process.id()).map_err(io::Error::other)?);
         let ended = Arc::new(AtomicBool::new(false));
         let (flag, events) = (Arc::clone(&ended), events.clone());
-        std::thread::spawn(move || {
+        let watched = std::thread::Builder::new().spawn(move || {
             let said = listen(pid);
             let status = process.wait();
             flag.store(true, Ordering::SeqCst);
@@ -109,7 +105,14 @@ impl Child {
                 }),
             }));
         });
-        Ok(Self { role, pid, ended })
+        let child = Self { role, pid, ended };
+        if let Err(error) = watched {
+            // Nobody would learn of its end.
+            child.kill();
+            let _ = waitpid(pid, None);
+            return Err(error);
+        }
+        Ok(child)
     }
 
     pub(super) const fn pid(&self) -> Pid {
@@ -140,6 +143,15 @@ impl Child {
         if !self.has_ended() {
             let _ = kill(self.pid, signal);
         }
+    }
+}
+
+/// The next line that a child says; `None` once it is gone.
+fn word(from: &mut impl BufRead) -> Option<String> {
+    let mut line = Vec::new();
+    match from.take(LONGEST_WORD).read_until(b'\n', &mut line) {
+        Ok(0) | Err(_) => None,
+        Ok(_) => Some(String::from_utf8_lossy(&line).trim_end().to_owned()),
     }
 }
 

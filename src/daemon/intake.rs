@@ -3,7 +3,7 @@
 use super::children::LISTENING;
 use crate::boxfiles::{BoxFileError, DataFolder, RUN, SPOOL_KEY};
 use crate::durable::{self, FileError};
-use crate::intake::spool::CurrentKey;
+use crate::intake::spool::{CurrentKey, Folders, NotSpooled, Spool};
 use crate::intake::{self, IntakeConfig, IntakeError, ListenerConfig, TlsMode};
 use crate::sandbox::{self, SandboxError};
 use crate::time::SystemClock;
@@ -15,10 +15,13 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The tenant of mail that arrives while the policy cannot be read.
 const NO_POLICY: &str = "no-policy";
+/// A spool that does not take mail is looked at again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
 
 /// Why intake ended.
 #[derive(Debug, thiserror::Error)]
@@ -38,12 +41,15 @@ pub enum IntakeProcessError {
     /// The configuration names a group that there is not.
     #[error("strongroom.toml: [lmtp] group is {0:?}, and this machine has no such group")]
     NoGroup(String),
+    /// Confined to a folder that is not there any more, or without the right to write to it.
+    #[error("{0}; intake, which may write only to the folder that it began with, begins anew")]
+    Denied(NotSpooled),
     /// The runtime.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
 }
 
-/// The parent's end of standard input, for the one thing intake has to say: [`LISTENING`], or why it does not.
+/// The parent's end of standard input, for what intake has to say: [`LISTENING`], or why it does not take mail in.
 fn tell_parent(word: &str) {
     let Ok(parent) = io::stdin().as_fd().try_clone_to_owned() else {
         return;
@@ -80,6 +86,7 @@ fn take_mail_in(data: &DataFolder) -> Result<(), IntakeProcessError> {
         .spool_key()
         .inspect_err(|error| tracing::error!(%error, "no mail is taken in until this is mended"));
     let spool_key = CurrentKey::renewed_in(known.ok(), data.join(SPOOL_KEY));
+    let folders = Folders::new(&config.spool);
     confine(data, &config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -104,11 +111,41 @@ fn take_mail_in(data: &DataFolder) -> Result<(), IntakeProcessError> {
             tracing::info!(%name, %address, "accepting mail");
         }
         tell_parent(LISTENING);
-        let stop = async move {
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        let (spool, mut denied) = (bound.spool(), None);
+        let stop = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                why = tell_troubles(&spool, &folders) => denied = Some(why),
+            }
         };
-        Ok(bound.run(stop).await?)
+        bound.run(stop).await?;
+        denied.map_or(Ok(()), |why| Err(IntakeProcessError::Denied(why)))
     })
+}
+
+/// Tells the parent while the spool takes no mail. Ends where this process may not write to a spool folder: it is confined
+/// to those of its beginning, and not to one that has come in such a one's place, be it the same disk mounted again.
+async fn tell_troubles(spool: &Spool, folders: &Folders) -> NotSpooled {
+    let mut trouble = spool.trouble();
+    while trouble.changed().await.is_ok() {
+        loop {
+            let why = trouble.borrow_and_update().clone();
+            let Some(why) = why else { break };
+            match folders.without_disk() {
+                Some(folder) => tell_parent(&format!(
+                    "the disk of the spool folder {} is gone: mount it again; this is tried again",
+                    folder.display()
+                )),
+                None if why.is_denied() => return why,
+                None => tell_parent(&why.to_string()),
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+            spool.probe().await;
+        }
+        tell_parent(LISTENING);
+    }
+    std::future::pending().await
 }
 
 /// From here on this process reads the data folder and its certificate, and writes to spool and sockets only.

@@ -54,8 +54,8 @@ enum Event {
     Reload,
     /// The attempt to unlock is over.
     Unlocked(Box<Result<Unlocked, LockedError>>),
-    /// Intake with this process id takes mail in.
-    Listening(Pid),
+    /// Intake with this process id takes mail in, or does not for this reason.
+    Said(Pid, Option<String>),
     Ended(End),
 }
 
@@ -166,11 +166,11 @@ impl Parent {
             Event::Terminate => {}
             Event::Reload => self.intake.reload(),
             Event::Unlocked(result) => self.note_unlocked(*result),
-            Event::Listening(pid) if self.intake.is_held_by(pid) => {
-                self.state.intake = None;
+            Event::Said(pid, why) if self.intake.is_held_by(pid) => {
+                self.state.intake = why;
                 self.save();
             }
-            Event::Listening(_) => {}
+            Event::Said(..) => {}
             Event::Ended(end) => self.note_end(end),
         }
     }
@@ -213,12 +213,15 @@ impl Parent {
 
     /// On a thread of its own, because a TPM may take its time, and a stop signal must not wait for it.
     fn try_unlock(&mut self) {
-        (self.unlock_due, self.unlocking) = (None, true);
         let (data, events) = (self.data.clone(), self.events.clone());
-        std::thread::spawn(move || {
+        let started = std::thread::Builder::new().spawn(move || {
             let result = Unlocked::by_tpm(&data);
             let _ = events.send(Event::Unlocked(Box::new(result)));
         });
+        match started {
+            Ok(_) => (self.unlock_due, self.unlocking) = (None, true),
+            Err(error) => self.note_unlocked(Err(error.into())),
+        }
     }
 
     fn note_unlocked(&mut self, result: Result<Unlocked, LockedError>) {

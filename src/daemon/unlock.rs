@@ -5,6 +5,7 @@ use crate::keyring::{NvAuth, box_secret, nv_auth};
 use crate::secret::Key;
 use crate::tpm::{Slot, Tpm, TpmError};
 use crate::tpm_link::{self, Operation, Position};
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +20,9 @@ pub(super) enum LockedError {
     /// A file of the box.
     #[error(transparent)]
     File(#[from] BoxFileError),
+    /// Nobody to ask the TPM.
+    #[error("no thread can be started that unlocks the box: {0}; this is tried again")]
+    Start(#[from] io::Error),
 }
 
 /// How long a stop waits for the TPM of a locked box.
@@ -85,9 +89,9 @@ impl Unlocked {
     }
 
     /// Serves one keeper, on a thread of its own, until the keeper closes its side.
-    pub(super) fn serve(&self, stream: UnixStream) {
+    pub(super) fn serve(&self, stream: UnixStream) -> io::Result<()> {
         let service = Arc::clone(&self.service);
-        std::thread::spawn(move || {
+        let started = std::thread::Builder::new().spawn(move || {
             let served = tpm_link::serve(stream, |operation, argument| {
                 service
                     .lock()
@@ -98,6 +102,7 @@ impl Unlocked {
                 tracing::warn!(%error, "the keeper's link to the TPM broke");
             }
         });
+        started.map(drop)
     }
 
     /// Sends `TPM2_Shutdown(CLEAR)`. The keeper has ended by now, and with it the service thread.

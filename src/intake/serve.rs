@@ -5,7 +5,7 @@ use super::import::server::serve_import;
 use super::places::Places;
 use super::smtp::listener::{send_away, serve_lmtp, serve_smtp};
 use super::smtp::wire::WireError;
-use super::spool::{CurrentKey, SpoolConfig, SpoolError, SpoolWriter};
+use super::spool::{CurrentKey, Spool, SpoolConfig, SpoolError, SpoolWriter};
 use super::stop::{Stop, Stopper};
 use super::tls::{Tls, TlsError};
 use crate::durable::{FileError, at};
@@ -136,6 +136,12 @@ impl Intake {
             .iter()
             .filter_map(|(config, bound)| Some((config.name.clone(), bound.local_addr().ok()?)))
             .collect()
+    }
+
+    /// The spool, to be looked at.
+    #[must_use]
+    pub fn spool(&self) -> Spool {
+        self.writer.spool()
     }
 
     /// The TLS configuration, to be reloaded.

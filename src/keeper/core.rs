@@ -102,9 +102,10 @@ impl Core {
             readers.insert(tenant.clone(), store.reader());
             stores.insert(tenant.clone(), Mutex::new(store));
             let folder = data.join("escrow").join(tenant.as_str());
+            let known = committed.escrowed.values().any(|of| of == tenant);
             escrow.insert(
                 tenant.clone(),
-                Arc::new(EscrowStore::open(&folder, &keys.escrow)?),
+                Arc::new(EscrowStore::open(&folder, &keys.escrow, known)?),
             );
         }
         let rebuild = data.join(REBUILD);
@@ -405,10 +406,18 @@ impl Core {
         self.troubles.keep(format!("record {record}: {error}"));
     }
 
-    /// What somebody should look at.
+    /// What somebody should look at: what is stuck now, and damage.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut all = self.troubles.all();
+        let mut all = self.troubles.now();
+        all.extend(self.damage());
+        all
+    }
+
+    /// What was found to be damaged. It stays.
+    #[must_use]
+    pub fn damage(&self) -> Vec<String> {
+        let mut all = self.troubles.lasting();
         all.extend(lock(&self.people).warning().map(str::to_owned));
         for store in self.escrow.values() {
             all.extend(store.damage());

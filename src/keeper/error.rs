@@ -207,19 +207,58 @@ impl CoreError {
         matches!(self, Self::Store(error) if error.is_damage())
     }
 
-    /// True where the box must not start normally, whoever restarts it.
+    /// True where the box must not start normally, whoever restarts it. A disk or a TPM that does not answer is no reason: it
+    /// may answer the next keeper.
     #[must_use]
     pub const fn is_refusal(&self) -> bool {
-        matches!(
-            self,
+        match self {
+            Self::Ledger(error) => !error.is_passing(),
+            Self::RolledBack(error) => !error.is_passing(),
             Self::OldKeyring
-                | Self::BoxFile(BoxFileError::OtherPolicy(_))
-                | Self::PolicyChange(_)
-                | Self::RolledBack(_)
-                | Self::NotFounded
-                | Self::Ledger(_)
-                | Self::Keyring(_)
-                | Self::KeyringFile { .. }
-        )
+            | Self::BoxFile(BoxFileError::OtherPolicy(_))
+            | Self::PolicyChange(_)
+            | Self::NotFounded
+            | Self::Keyring(_)
+            | Self::KeyringFile { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::durable::at;
+    use crate::ledger::LedgerError;
+    use crate::tpm_link::Operation;
+    use std::path::Path;
+
+    #[test]
+    fn a_disk_or_tpm_that_does_not_answer_is_no_reason_to_refuse_the_start_for_good() {
+        let broken = || at("read", Path::new("tail"))(io::Error::from_raw_os_error(5));
+        let silent = || LinkError::Refused(Operation::Position);
+        let passing: [CoreError; 5] = [
+            LedgerError::from(broken()).into(),
+            LedgerError::Missing("tail".into()).into(),
+            RolledBack::from(LedgerError::from(broken())).into(),
+            RolledBack::from(broken()).into(),
+            RolledBack::from(silent()).into(),
+        ];
+        for error in passing {
+            assert!(!error.is_refusal(), "{error}");
+        }
+        let cut = || LedgerError::Behind {
+            what: "the keyring",
+            expected: 2,
+            found: 1,
+        };
+        let lasting: [CoreError; 3] = [
+            cut().into(),
+            RolledBack::from(cut()).into(),
+            RolledBack::Older { ledger: 1, tpm: 2 }.into(),
+        ];
+        for error in lasting {
+            assert!(error.is_refusal(), "{error}");
+        }
     }
 }

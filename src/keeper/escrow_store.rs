@@ -25,6 +25,13 @@ pub enum EscrowError {
     /// A file.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The folder is not there, and the ledger knows of keys in it.
+    #[error(
+        "{} is missing, in which the ledger knows keys: mount the disk that it lies on, or put it back from a backup; this is tried again. \
+         If it is lost for good, make the folder, empty, and the box goes on without those keys",
+        .0.display()
+    )]
+    Missing(PathBuf),
     /// Altered.
     #[error("the escrowed key {} is altered or of another box; put back its file from a backup", .0.display())]
     Altered(PathBuf),
@@ -67,6 +74,16 @@ pub struct Listed {
     pub commitment: Option<Digest>,
 }
 
+/// A key whose file is written and that does not count yet.
+pub struct Stored {
+    /// Its id.
+    pub id: EscrowId,
+    /// What the ledger is to say of it.
+    pub commitment: Digest,
+    item: Item,
+    key: Box<dyn UserKey>,
+}
+
 /// One tenant's escrow.
 pub struct EscrowStore {
     folder: PathBuf,
@@ -79,8 +96,12 @@ pub struct EscrowStore {
 }
 
 impl EscrowStore {
-    /// Opens all keys in `folder`. One that cannot be opened is kept as damage and stops no other.
-    pub fn open(folder: &Path, escrow_key: &Key) -> Result<Self, EscrowError> {
+    /// Opens all keys in `folder`, which is made unless it is `known` that keys are in it. One that cannot be
+    /// opened is kept as damage and stops no other.
+    pub fn open(folder: &Path, escrow_key: &Key, known: bool) -> Result<Self, EscrowError> {
+        if known && !folder.try_exists().map_err(durable::at("read", folder))? {
+            return Err(EscrowError::Missing(folder.to_owned()));
+        }
         durable::create_folder(folder)?;
         let mut store = Self {
             folder: folder.to_owned(),
@@ -146,14 +167,13 @@ impl EscrowStore {
             .any(|listed| listed.info.fingerprint == fingerprint)
     }
 
-    /// Seals and stores a proven key, durably, and gives its id and the commitment for the ledger. Old keys stay
-    /// beside new ones.
-    pub fn add(
+    /// Seals and stores a proven key, durably. It counts from [`EscrowStore::add`] on, once the ledger has it.
+    pub fn store(
         &self,
         key: Box<dyn UserKey>,
         source: &str,
         now: Timestamp,
-    ) -> Result<(EscrowId, Digest), EscrowError> {
+    ) -> Result<Stored, EscrowError> {
         let id = EscrowId::random();
         let salt: [u8; 32] = random::bytes();
         let item = Item {
@@ -168,13 +188,28 @@ impl EscrowStore {
         let path = self.path(id);
         ciborium::into_writer(&item, &mut *plain)
             .map_err(|_| EscrowError::Altered(path.clone()))?;
-        durable::create_new(
-            &path,
-            &wrap::seal(&self.item_key(id), id.as_bytes(), &plain),
-        )?;
+        // By another name first: a part of it, which a power cut may leave, is no damaged key.
+        let sealed = wrap::seal(&self.item_key(id), id.as_bytes(), &plain);
+        durable::replace(&path, &sealed).inspect_err(|_| drop(durable::remove(&path)))?;
         let commitment = commitment(&salt, key.info());
-        self.take(id, item, key);
-        Ok((id, commitment))
+        Ok(Stored {
+            id,
+            commitment,
+            item,
+            key,
+        })
+    }
+
+    /// Makes a stored key count. Old keys stay beside new ones.
+    pub fn add(&self, stored: Stored) {
+        self.take(stored.id, stored.item, stored.key);
+    }
+
+    /// Takes a stored key back that the ledger does not have. Where that fails, the next start has it recorded.
+    pub fn take_back(&self, stored: &Stored) {
+        if let Err(error) = durable::remove(&self.path(stored.id)) {
+            tracing::warn!(%error, "a key that could not be recorded stays in escrow");
+        }
     }
 
     fn take(&self, id: EscrowId, item: Item, key: Box<dyn UserKey>) {
@@ -298,16 +333,16 @@ mod tests {
     fn a_damaged_item_is_named_and_shuts_no_other() {
         let folder = tempfile::tempdir().expect("a folder");
         let archive = random::key();
-        let store = EscrowStore::open(folder.path(), &archive).expect("new");
+        let store = EscrowStore::open(folder.path(), &archive, false).expect("new");
         let now = Timestamp::from_seconds(1);
-        let (bad, _) = store.add(key(), "one", now).expect("added");
-        let (good, _) = store.add(key(), "two", now).expect("added");
+        let bad = store.store(key(), "one", now).expect("added").id;
+        let good = store.store(key(), "two", now).expect("added").id;
         let path = folder.path().join(bad.to_string());
         let mut bytes = std::fs::read(&path).expect("the item");
         bytes[40] ^= 1;
         std::fs::write(&path, bytes).expect("damaged");
 
-        let store = EscrowStore::open(folder.path(), &archive).expect("opens all the same");
+        let store = EscrowStore::open(folder.path(), &archive, false).expect("opens all the same");
         assert!(store.is_damaged(bad) && store.commitment_of(good).is_some());
         let said: Vec<String> = store.damage().collect();
         assert_eq!(said.len(), 1);

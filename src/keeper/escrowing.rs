@@ -8,7 +8,7 @@ use crate::escrow::{self, KeyInfo, UserKey};
 use crate::id::{EscrowId, TenantId};
 use crate::ledger::Event;
 use crate::secret::SecretBytes;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 
 /// What somebody brings.
@@ -67,24 +67,37 @@ fn add(
     key: Box<dyn UserKey>,
     source: &str,
 ) -> Result<(), CoreError> {
-    let info = key.info().clone();
-    let (escrow, commitment) = core.escrow(tenant)?.add(key, source, core.clock.now())?;
-    core.record(&[Event::EscrowAdded {
+    let dual_use = key.info().dual_use;
+    let store = core.escrow(tenant)?;
+    let stored = store.store(key, source, core.clock.now())?;
+    let recorded = core.record(&[Event::EscrowAdded {
         tenant: tenant.clone(),
-        escrow,
-        commitment,
-        dual_use: info.dual_use,
-    }])?;
-    Ok(())
+        escrow: stored.id,
+        commitment: stored.commitment,
+        dual_use,
+    }]);
+    match recorded {
+        Ok(_) => {
+            store.add(stored);
+            Ok(())
+        }
+        Err(error) => {
+            store.take_back(&stored);
+            Err(error)
+        }
+    }
 }
 
 /// Records keys whose file was written when the power went, before the ledger had them.
-pub fn record_missing(core: &Core, recorded: &BTreeSet<EscrowId>) -> Result<(), CoreError> {
+pub fn record_missing(
+    core: &Core,
+    recorded: &BTreeMap<EscrowId, TenantId>,
+) -> Result<(), CoreError> {
     let mut events = Vec::new();
     for tenant in core.tenants() {
         for listed in core.escrow(tenant)?.list() {
             if let Some(commitment) = listed.commitment
-                && !recorded.contains(&listed.id)
+                && !recorded.contains_key(&listed.id)
             {
                 events.push(Event::EscrowAdded {
                     tenant: tenant.clone(),

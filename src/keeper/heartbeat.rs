@@ -2,6 +2,7 @@
 
 use super::core::{Core, CoreError, lock};
 use super::rollback::{extended, step_digest};
+use super::troubles::Work;
 use crate::crypto::note::{
     Ed25519Signer, NoteError, NoteSigner, NoteVerifier, SignerError, der_signature,
 };
@@ -14,6 +15,9 @@ use sha2::Digest as _;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// A counter step that did not succeed is tried again after this: not at once, for the TPM's memory wears.
+const STEP_AGAIN: Duration = Duration::from_secs(600);
 
 /// Signs checkpoints in the TPM.
 struct TpmSigner<'a> {
@@ -39,29 +43,41 @@ pub fn run(core: &Core, stop: &AtomicBool) {
     let rotation = core.policy.rotation();
     let checkpoints = Duration::from_secs(rotation.checkpoint_seconds.max(1).into());
     let steps = Duration::from_secs(u64::from(rotation.counter_minutes.max(1)) * 60);
-    let (mut last_checkpoint, mut last_step) = (Instant::now(), Instant::now());
+    let (mut last_checkpoint, mut next_step) = (Instant::now(), Instant::now() + steps);
     while !stop.load(Ordering::SeqCst) {
         std::thread::sleep(Duration::from_millis(100));
         if last_checkpoint.elapsed() >= checkpoints {
             last_checkpoint = Instant::now();
-            report("a checkpoint could not be signed", checkpoint(core));
+            report(core, Work::Checkpoint, checkpoint(core));
         }
-        if last_step.elapsed() >= steps {
-            last_step = Instant::now();
-            report(
-                "the spool key could not be renewed",
-                core.rotate_spool_key(),
-            );
-            report("the TPM's counter could not be stepped", step(core));
+        if next_step <= Instant::now() {
+            let renewed = report(core, Work::SpoolKey, core.rotate_spool_key());
+            let stepped = report(core, Work::CounterStep, step(core));
+            let pause = if renewed && stepped {
+                steps
+            } else {
+                STEP_AGAIN
+            };
+            next_step = Instant::now() + pause.min(steps);
         }
     }
-    report("the TPM's counter could not be stepped", step(core));
+    report(core, Work::CounterStep, step(core));
 }
 
-fn report(what: &str, result: Result<(), CoreError>) {
-    if let Err(error) = result {
+/// Has it told what did not succeed, until it does; whether it did.
+fn report(core: &Core, work: Work, result: Result<(), CoreError>) -> bool {
+    let what = match work {
+        Work::SpoolKey => "the spool key could not be renewed",
+        Work::CounterStep => "the TPM's counter could not be stepped",
+        _ => "no checkpoint could be signed and published",
+    };
+    let trouble = result.err().map(|error| {
         tracing::error!(%error, "{what}");
-    }
+        format!("{what} (this is tried again): {error}")
+    });
+    let done = trouble.is_none();
+    core.troubles.set(work, trouble);
+    done
 }
 
 /// Signs and publishes a checkpoint if the ledger has grown since the last.

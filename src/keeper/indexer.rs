@@ -45,9 +45,11 @@ impl Indexer {
         let done = Arc::clone(&queued);
         let thread = std::thread::spawn(move || {
             // What was added since the last commit may be lost: only a replay from there is sure to have it all.
-            if let Err(error) = work(&index, &inbox, &done) {
-                super::begin_anew(&data, &error);
-            }
+            super::or_begin_anew(&data, || {
+                if let Err(error) = work(&index, &inbox, &done) {
+                    super::begin_anew(&data, &error);
+                }
+            });
         });
         Self {
             jobs: Some(jobs),

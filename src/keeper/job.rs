@@ -1,6 +1,6 @@
 //! What keeper and worker say to each other.
 //!
-//! The keeper sends [`ToWorker::Setup`] once, then one [`ToWorker::Open`] at a time with the mail as raw
+//! The keeper sends [`ToWorker::Setup`] once, which the worker answers by [`FromWorker::Ready`], then one [`ToWorker::Open`] at a time with the mail as raw
 //! bytes. The worker may ask for session keys in between, and ends with [`FromWorker::Opened`] and the
 //! rendition as raw bytes.
 
@@ -64,6 +64,8 @@ pub enum FromWorker {
     Report(Option<Box<Report>>),
     /// The encrypted mail is the raw part, or why there is none.
     Encrypted(Result<(), String>),
+    /// It is set up and confined: what ends it from now on is a mail's doing.
+    Ready,
 }
 
 /// What a worker accepts from the keeper.

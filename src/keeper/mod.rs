@@ -47,7 +47,7 @@ pub use proof::ReleaseProof;
 pub use release::{Receipt, ReleasedMail, WithheldMail};
 
 use self::core::{Core, CoreError};
-use crate::boxfiles::{DataFolder, RUN};
+use crate::boxfiles::{BoxConfig, DataFolder, RUN};
 use crate::durable;
 use crate::intake::spool::SpoolReader;
 use crate::sandbox;
@@ -60,6 +60,7 @@ use nix::sys::signal::{SigSet, Signal};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -94,6 +95,7 @@ pub fn run(data: &Path) -> Result<Ended, CoreError> {
     let mut parent = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let candidates = read_secrets(&mut parent)?;
     let data = DataFolder::open(data)?;
+    let config = data.config()?;
     let core = Core::open(
         data,
         candidates,
@@ -108,11 +110,12 @@ pub fn run(data: &Path) -> Result<Ended, CoreError> {
     }
     server::listen(&core, &core.data.join(RUN).join("keeper.sock"), &new_keys)?;
     let threads = [
-        spawn(&core, &stop, |core, stop| archive(core, stop, new_keys)),
+        spawn(&core, &stop, move |core, stop| {
+            archive(core, &config, stop, new_keys)
+        }),
         spawn(&core, &stop, |core, stop| heartbeat::run(&core, &stop)),
     ];
-    let opener = Arc::clone(&core);
-    std::thread::spawn(move || reopen::run(&opener, &waiting));
+    spawn(&core, &stop, move |core, _| reopen::run(&core, &waiting));
     tracing::info!("the archive is open");
     let _ = stops.wait();
     stop.store(true, Ordering::SeqCst);
@@ -136,23 +139,34 @@ fn begin_anew(data: &Path, error: &dyn std::fmt::Display) -> ! {
     std::process::exit(1)
 }
 
+/// Does work that the box cannot do without: where it dies, a new keeper takes it up.
+fn or_begin_anew(data: &Path, work: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+        begin_anew(
+            data,
+            &"one of its threads died; the log of `strongroom serve` says why",
+        );
+    }
+}
+
 fn spawn(
     core: &Arc<Core>,
     stop: &Arc<AtomicBool>,
     work: impl FnOnce(Arc<Core>, Arc<AtomicBool>) + Send + 'static,
 ) -> std::thread::JoinHandle<()> {
     let (core, stop) = (Arc::clone(core), Arc::clone(stop));
-    std::thread::spawn(move || work(core, stop))
+    std::thread::spawn(move || {
+        let data = core.data.clone();
+        or_begin_anew(data.path(), || work(core, stop));
+    })
 }
 
-fn archive(core: Arc<Core>, stop: Arc<AtomicBool>, new_keys: Sender<reopen::NewKeys>) {
-    let config = match core.data.config() {
-        Ok(config) => config,
-        Err(error) => {
-            tracing::error!(%error, "nothing can be archived");
-            return;
-        }
-    };
+fn archive(
+    core: Arc<Core>,
+    config: &BoxConfig,
+    stop: Arc<AtomicBool>,
+    new_keys: Sender<reopen::NewKeys>,
+) {
     let folders = config
         .spool
         .folders

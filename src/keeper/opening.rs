@@ -16,7 +16,7 @@ use crate::policy::ValidPolicy;
 use crate::search::{SearchError, SearchIndex};
 use crate::secret::Key;
 use crate::vault::PartPlace;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Officers' signing keys by name.
@@ -74,7 +74,7 @@ pub(super) struct Committed {
     /// How many records there are.
     pub(super) records: u64,
     /// Escrowed keys.
-    pub(super) escrowed: BTreeSet<EscrowId>,
+    pub(super) escrowed: BTreeMap<EscrowId, TenantId>,
     /// Changes of people.
     pub(super) people: super::people::Recorded,
     /// Replacements of the policy.
@@ -98,7 +98,9 @@ pub(super) fn committed(ledger: &Ledger) -> Result<Committed, CoreError> {
                     *end = place;
                 }
             }
-            Event::EscrowAdded { escrow, .. } => drop(found.escrowed.insert(escrow)),
+            Event::EscrowAdded { escrow, tenant, .. } => {
+                drop(found.escrowed.insert(escrow, tenant));
+            }
             Event::PeopleChanged {
                 commitment, file, ..
             } => {

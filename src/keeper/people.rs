@@ -258,15 +258,15 @@ impl People {
         })
     }
 
-    /// Makes a change count. Open sessions of the person end.
+    /// Makes a change count that the ledger has. Open sessions of the person end. An error comes of the file alone, which
+    /// the next change or the next start brings up to date.
     pub fn take(&mut self, change: Change) -> Result<(), PeopleError> {
         self.used.insert(change.statement);
         self.sessions
             .retain(|_, session| session.person != change.name);
-        self.finish(&change.file)?;
         self.persons = change.persons;
         self.outdated = false;
-        Ok(())
+        self.finish(&change.file)
     }
 
     /// The file that comes next, until the ledger has it.

@@ -4,7 +4,7 @@
 //! What a power cut stops behind the commit, the next start finishes.
 
 use super::core::{Core, CoreError};
-use super::transcripts::Transcripts;
+use super::transcripts::{Doubt, Transcripts};
 use crate::approval::{Approval, Statement};
 use crate::boxfiles::{DataFolder, LONGEST_POLICY, SignedPolicy};
 use crate::id::{BoxId, Digest};
@@ -201,7 +201,10 @@ pub(super) fn in_force(
     let transcripts = Transcripts::of(data.path(), keyring.officers.clone());
     let subject = transcripts
         .policy(&recorded.boxes, &last)
-        .map_err(NotReplaced::Unsigned)?;
+        .map_err(|doubt| match doubt {
+            Doubt::Unread(error) => CoreError::File(error),
+            Doubt::Wrong(problem) => NotReplaced::Unsigned(problem).into(),
+        })?;
     check(&subject, known.digest(), policy)?;
     tracing::warn!(%policy, "a replacement of the policy was interrupted, and is finished");
     adopt(data, keyring, box_secret, policy)?;

@@ -31,7 +31,7 @@ const START_AGAIN: Duration = Duration::from_secs(1);
 /// Why a mail came back unopened from its worker.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerFailure {
-    /// No worker process could be started.
+    /// No worker process could be started, or none got as far as to be ready for a mail.
     #[error("cannot start a worker process: {0}")]
     Start(#[source] io::Error),
     /// It took longer than policy allows and was killed.
@@ -299,7 +299,9 @@ fn dialogue(
                 opened.rendition = has_rendition.then_some(raw);
                 return Ok(*opened);
             }
-            (FromWorker::Encrypted(_) | FromWorker::Report(_), _) => return Err(out_of_turn()),
+            (FromWorker::Encrypted(_) | FromWorker::Report(_) | FromWorker::Ready, _) => {
+                return Err(out_of_turn());
+            }
         }
     }
 }
@@ -314,7 +316,7 @@ fn start(setup: &WorkerSetup) -> Result<Process, WorkerFailure> {
         .spawn()
         .map_err(WorkerFailure::Start)?;
     let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
-        return Err(WorkerFailure::Died);
+        return Err(WorkerFailure::Start(io::ErrorKind::BrokenPipe.into()));
     };
     let patience = Patience::default();
     let mut process = Process {
@@ -331,13 +333,39 @@ fn start(setup: &WorkerSetup) -> Result<Process, WorkerFailure> {
         trust: Box::new(setup.trust.clone()),
         policy: Box::new(setup.policy.clone()),
     };
-    frame::write(&mut process.to, &setup, &[]).map_err(|_| WorkerFailure::Died)?;
-    Ok(process)
+    let ready = frame::write(&mut process.to, &setup, &[])
+        .and_then(|()| frame::read::<FromWorker>(&mut process.from, job::from_worker(0)));
+    match ready {
+        Ok((FromWorker::Ready, _)) => Ok(process),
+        Ok(_) => Err(WorkerFailure::Protocol(out_of_turn())),
+        // The machine may be short of memory or of open files: no mail has been touched yet.
+        Err(error) => Err(WorkerFailure::Start(io::Error::other(format!(
+            "it was not ready for a mail: {error}"
+        )))),
+    }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{DEMO, ValidPolicy};
+
+    #[test]
+    fn a_process_that_ends_before_it_is_ready_is_no_mails_doing() {
+        let policy = ValidPolicy::parse(DEMO, "p.toml").expect("a policy");
+        let setup = WorkerSetup {
+            program: PathBuf::from("/bin/false"),
+            trust: Trust::default(),
+            policy: policy.open().clone(),
+        };
+        let started = start(&setup);
+        assert!(matches!(started, Err(WorkerFailure::Start(_))));
     }
 }

@@ -7,8 +7,9 @@
 //! Whoever can write the data folder can write any entry into the ledger, but not find another step that leads to the
 //! value in the TPM. So the step that the TPM stands at has to be the one whose head is in this very tree.
 
-use super::transcripts::Transcripts;
+use super::transcripts::{Doubt, Transcripts};
 use crate::crypto::kdf::framed;
+use crate::durable::FileError;
 use crate::id::{BoxId, Digest};
 use crate::ledger::{Event, Head, Ledger, LedgerError, Tree};
 use crate::tpm_link::{LinkError, Position, TpmLink};
@@ -64,9 +65,24 @@ pub enum RolledBack {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// A transcript that the disk does not give.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The TPM.
     #[error(transparent)]
     Link(#[from] LinkError),
+}
+
+impl RolledBack {
+    /// True where disk or TPM did not answer, so that nothing is known yet.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        match self {
+            Self::Ledger(error) => error.is_passing(),
+            Self::File(_) | Self::Link(_) => true,
+            _ => false,
+        }
+    }
 }
 
 /// What a step absorbs: SHA-256(frame("strongroom step/1") ‖ counter[8] ‖ size[8] ‖ root[32]).
@@ -177,9 +193,12 @@ impl Step {
             } => {
                 transcripts
                     .succession(*transcript, *new_box, *accepted)
-                    .map_err(|problem| RolledBack::NotRestored {
-                        entry: self.entry,
-                        problem,
+                    .map_err(|doubt| match doubt {
+                        Doubt::Unread(error) => RolledBack::File(error),
+                        Doubt::Wrong(problem) => RolledBack::NotRestored {
+                            entry: self.entry,
+                            problem,
+                        },
                     })?;
                 *accepted
             }

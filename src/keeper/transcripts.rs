@@ -5,7 +5,7 @@ use super::policy_change::{PolicySubject, REPLACE, Replacement};
 use crate::approval::Framed;
 use crate::boxfiles::{BoxFileError, CHARTER, DataFolder, TRANSCRIPTS, signed_policy_name};
 use crate::ceremony::{Charter, Signed, TpmFacts};
-use crate::durable;
+use crate::durable::{self, FileError};
 use crate::id::{BoxId, Digest};
 use crate::keyring::Officers;
 use crate::ledger::Head;
@@ -16,6 +16,23 @@ use std::path::{Path, PathBuf};
 const LARGEST: u64 = 1 << 20;
 /// Between the look at the clock and the ledger's entry lie some files that are written: seconds, on an ailing disk more.
 const RECORDED_WITHIN: u64 = 600;
+
+/// Why a transcript does not count.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Doubt {
+    /// The disk does not give it now.
+    #[error(transparent)]
+    Unread(FileError),
+    /// It is missing, damaged or not signed as it must be.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+impl From<String> for Doubt {
+    fn from(wrong: String) -> Self {
+        Self::Wrong(wrong)
+    }
+}
 
 /// Transcripts of the box whose officers these are.
 pub(super) struct Transcripts {
@@ -38,7 +55,7 @@ impl Transcripts {
         transcript: Digest,
         new_box: BoxId,
         accepted: Head,
-    ) -> Result<TpmFacts, String> {
+    ) -> Result<TpmFacts, Doubt> {
         let name = format!("{TRANSCRIPTS}/succession-{transcript}.json");
         let signed = self.read(&name, transcript)?;
         let succession = signed
@@ -46,19 +63,18 @@ impl Transcripts {
             .map_err(|error| format!("{name}: {error}"))?;
         let head = succession.accepted_head;
         if (succession.new_box, head.size, head.root) != (new_box, accepted.size, accepted.root) {
-            return Err(format!("{name} tells of another restore"));
+            return Err(format!("{name} tells of another restore").into());
         }
         self.signed_by(&signed, usize::from(self.officers.required), &name)?;
         Ok(succession.tpm)
     }
 
     /// The charter, which all officers signed; else what is wrong with it.
-    pub(super) fn charter(&self, transcript: Digest) -> Result<Charter, String> {
+    pub(super) fn charter(&self, transcript: Digest) -> Result<Charter, Doubt> {
         let signed = self.read(CHARTER, transcript)?;
         self.signed_by(&signed, self.officers.list.len(), CHARTER)?;
-        signed
-            .charter()
-            .map_err(|error| format!("{CHARTER}: {error}"))
+        let charter = signed.charter();
+        charter.map_err(|error| format!("{CHARTER}: {error}").into())
     }
 
     /// What officers signed for a replacement of the policy, in this box or one that it succeeds, in time and as many as the
@@ -67,18 +83,21 @@ impl Transcripts {
         &self,
         boxes: &BTreeSet<BoxId>,
         replacement: &Replacement,
-    ) -> Result<PolicySubject, String> {
+    ) -> Result<PolicySubject, Doubt> {
         let name = signed_policy_name(replacement.statement);
         let signed = DataFolder::at(&self.data)
             .signed_policy(replacement.statement)
             .map_err(|error| match error {
-                BoxFileError::File(error) => format!("{error}; put it back from a backup"),
-                other => other.to_string(),
+                BoxFileError::File(error) if error.is_absent() => {
+                    format!("{error}; put it back from a backup").into()
+                }
+                BoxFileError::File(error) => Doubt::Unread(error),
+                other => Doubt::Wrong(other.to_string()),
             })?;
         let altered = || format!("{name} is damaged; put it back from a backup");
         let statement = &signed.statement;
         if statement.digest() != replacement.statement || signed.digest() != replacement.policy {
-            return Err(altered());
+            return Err(altered().into());
         }
         let mut read = boxes
             .iter()
@@ -90,7 +109,7 @@ impl Transcripts {
             .ok_or_else(|| format!("{name} is not for this box"))?;
         let before = ValidPolicy::parse_founded(&signed.replaced, &name).map_err(|_| altered())?;
         if (subject.replaces, subject.policy) != (before.digest(), signed.digest()) {
-            return Err(altered());
+            return Err(altered().into());
         }
         let (officers, needed) = (
             opening::officers_in(&self.officers),
@@ -99,21 +118,21 @@ impl Transcripts {
         let approved = statement.approved_by(&signed.approvals, &officers, &[], needed);
         approved.map_err(|error| format!("{name}: {error}"))?;
         if expires.plus_seconds(RECORDED_WITHIN) < replacement.time {
-            return Err(format!("{name} had expired when it was used"));
+            return Err(format!("{name} had expired when it was used").into());
         }
         Ok(subject)
     }
 
-    fn read(&self, name: &str, transcript: Digest) -> Result<Signed, String> {
+    fn read(&self, name: &str, transcript: Digest) -> Result<Signed, Doubt> {
         let file = durable::read_if_present(&self.data.join(name), LARGEST)
-            .map_err(|error| error.to_string())?
+            .map_err(Doubt::Unread)?
             .ok_or_else(|| format!("{name} is missing; put it back from a backup"))?;
         let damaged = |what: &str| format!("{name} is damaged ({what}); put it back from a backup");
         let signed = Signed::parse(&file).map_err(|error| damaged(&error.to_string()))?;
         if signed.digest() == transcript {
             Ok(signed)
         } else {
-            Err(damaged("its text is not the one that the ledger names"))
+            Err(damaged("its text is not the one that the ledger names").into())
         }
     }
 

@@ -1,4 +1,4 @@
-//! What goes wrong while the box runs, kept for `status` and `verify`.
+//! What goes wrong while the box runs: kept for `status`, and where it is damage for `verify` too.
 
 use super::core::lock;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,14 @@ pub enum Work {
     Spool,
     /// One of two spool folders.
     SpoolFolder,
+    /// Removing what is archived from the spool.
+    Removal,
+    /// Signing checkpoints.
+    Checkpoint,
+    /// Stepping the TPM's counter.
+    CounterStep,
+    /// Renewing the spool key.
+    SpoolKey,
 }
 
 /// What somebody should look at.
@@ -43,11 +51,14 @@ impl Troubles {
         }
     }
 
-    /// All of it.
-    pub fn all(&self) -> Vec<String> {
-        let mut all: Vec<String> = lock(&self.now).values().cloned().collect();
-        all.extend(lock(&self.lasting).iter().cloned());
-        all
+    /// What is stuck.
+    pub fn now(&self) -> Vec<String> {
+        lock(&self.now).values().cloned().collect()
+    }
+
+    /// Damage.
+    pub fn lasting(&self) -> Vec<String> {
+        lock(&self.lasting).iter().cloned().collect()
     }
 }
 
@@ -63,12 +74,10 @@ mod tests {
         troubles.set(Work::Spool, Some("unreadable".to_owned()));
         troubles.set(Work::Archiving, Some("full".to_owned()));
         troubles.set(Work::Archiving, Some("still full".to_owned()));
-        assert_eq!(
-            troubles.all(),
-            ["still full", "unreadable", "a flipped bit"]
-        );
+        assert_eq!(troubles.now(), ["still full", "unreadable"]);
         troubles.set(Work::Archiving, None);
         troubles.set(Work::Spool, None);
-        assert_eq!(troubles.all(), ["a flipped bit"]);
+        assert!(troubles.now().is_empty());
+        assert_eq!(troubles.lasting(), ["a flipped bit"]);
     }
 }

@@ -34,7 +34,7 @@ impl Core {
             entries: 0,
             records: 0,
             bytes: 0,
-            damage: self.warnings(),
+            damage: self.damage(),
             prefix_of: None,
         };
         self.verify_files(&mut found);

@@ -128,7 +128,7 @@ impl Core {
             _ => return None,
         };
         last.tpm = facts.as_ref().ok().cloned();
-        facts.err()
+        facts.err().map(|doubt| doubt.to_string())
     }
 
     /// What is wrong with a replacement of the policy: each is of the one that was in force.
@@ -146,7 +146,7 @@ impl Core {
                 let name = signed_policy_name(replacement.statement);
                 Some(format!("{name} is for another policy than was in force"))
             }
-            Err(problem) => Some(problem),
+            Err(doubt) => Some(doubt.to_string()),
         }
     }
 

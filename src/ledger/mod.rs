@@ -15,9 +15,10 @@ pub use checkpoint::{Checkpoint, CheckpointError};
 pub use entry::{CaseStep, Entry, EntryError, Event, Head, MAX_ENTRY, Place, Sealed, Slot};
 pub use tree::{Entries, Recorded, Tree};
 
-use crate::durable::{self, FileError};
+use crate::durable::{self, FileError, at};
 use crate::time::Timestamp;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tail::Tail;
@@ -34,6 +35,9 @@ pub enum LedgerError {
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The tail is not there.
+    #[error("{} is missing: mount the disk that it lies on, or restore the ledger from a backup; this is tried again", .0.display())]
+    Missing(PathBuf),
     /// Stored bytes are not what was written.
     #[error("damage in the ledger: {what}, at entry {entry}, file {}; restore this file from a backup", file.display())]
     Damaged {
@@ -95,9 +99,6 @@ pub enum LedgerError {
         /// How many there are.
         size: u64,
     },
-    /// A commit failed and could not be undone.
-    #[error("the ledger must be opened again: an earlier commit failed and could not be undone")]
-    Broken,
 }
 
 impl LedgerError {
@@ -105,6 +106,12 @@ impl LedgerError {
     #[must_use]
     pub fn is_full(&self) -> bool {
         matches!(self, Self::File(error) if error.is_full())
+    }
+
+    /// True where the disk did not do its work, which says nothing of what lies on it: trying again may help.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::File(_) | Self::Missing(_))
     }
 }
 
@@ -114,6 +121,8 @@ pub struct Ledger {
     tree: Tree,
     tail: Tail,
     tail_path: PathBuf,
+    /// Device and inode of the ledger's folder.
+    folder: (u64, u64),
     last_time: Timestamp,
     pending: Vec<Arc<[u8]>>,
     pending_time: Timestamp,
@@ -136,13 +145,10 @@ impl Ledger {
     /// not fit, a missing ledger and the newest published checkpoint included, is an error.
     pub fn open(dir: &Path, origin: &str) -> Result<Self, LedgerError> {
         let tail_path = dir.join("tail");
-        if !tail_path.exists() {
-            return Err(LedgerError::Damaged {
-                file: tail_path,
-                entry: 0,
-                what: "the tail is missing",
-            });
+        if !tail_path.try_exists().map_err(at("read", &tail_path))? {
+            return Err(LedgerError::Missing(tail_path));
         }
+        let folder = identity(dir).map_err(at("read", dir))?;
         let checkpoint = read_checkpoint(&dir.join("checkpoint"), origin)?;
         let (tail, first, recent) = Tail::open(&tail_path)?;
         let tree = Tree::load(TileStore::new(dir), first, recent)?;
@@ -160,6 +166,7 @@ impl Ledger {
             tree,
             tail,
             tail_path,
+            folder,
             last_time,
             pending,
             pending_time,
@@ -220,6 +227,7 @@ impl Ledger {
         if self.tree.recent.len() >= MOST_IN_TAIL {
             self.flush()?;
         }
+        self.mend_tail()?;
         self.tail.append(self.tree.size(), &batch)?;
         self.tree.push(batch);
         self.last_time = time;
@@ -253,6 +261,7 @@ impl Ledger {
                 found: size,
             });
         }
+        self.check_in_place()?;
         self.flush()?;
         self.tree.write_partial(size)?;
         durable::replace(
@@ -263,6 +272,26 @@ impl Ledger {
         Ok(())
     }
 
+    /// Nothing new is written where another folder has come to lie, such as the mount point of a disk that is gone: it would
+    /// be hidden once the disk is back.
+    fn check_in_place(&self) -> Result<(), LedgerError> {
+        let dir = self.tree.store.folder();
+        if identity(dir).is_ok_and(|now| now == self.folder) {
+            return Ok(());
+        }
+        Err(LedgerError::Missing(self.tail_path.clone()))
+    }
+
+    /// Writes the tail anew from memory where its file could not be brought back to what is committed.
+    fn mend_tail(&mut self) -> Result<(), LedgerError> {
+        if self.tail.is_broken() {
+            self.check_in_place()?;
+            let (first, entries) = self.tree.in_tail();
+            self.tail = Tail::replace(&self.tail_path, first, entries)?;
+        }
+        Ok(())
+    }
+
     /// Moves full bundles from the tail to their files. The tail is shortened last, so that entries are
     /// in one of the two at any moment.
     fn flush(&mut self) -> Result<(), LedgerError> {
@@ -270,6 +299,7 @@ impl Ledger {
         if first == self.tree.flushed {
             return Ok(());
         }
+        self.check_in_place()?;
         self.tree.write_full()?;
         match Tail::replace(&self.tail_path, first, rest) {
             Ok(tail) => self.tail = tail,
@@ -281,6 +311,11 @@ impl Ledger {
         self.tree.forget_flushed();
         Ok(())
     }
+}
+
+fn identity(dir: &Path) -> std::io::Result<(u64, u64)> {
+    let about = std::fs::metadata(dir)?;
+    Ok((about.dev(), about.ino()))
 }
 
 fn check_origin(checkpoint: &Checkpoint, origin: &str) -> Result<(), LedgerError> {

@@ -198,15 +198,17 @@ impl Tail {
         })
     }
 
-    /// Adds a batch, durably, or leaves the tail as it was.
+    /// True where the file may hold other than what was committed: it takes no more, and has to be replaced.
+    pub(super) const fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Adds a batch, durably, or leaves the tail as it was, or broken.
     pub(super) fn append<E: AsRef<[u8]>>(
         &mut self,
         first: u64,
         entries: &[E],
     ) -> Result<(), LedgerError> {
-        if self.broken {
-            return Err(LedgerError::Broken);
-        }
         let bytes = batch(first, entries);
         let write = self
             .file
@@ -220,7 +222,7 @@ impl Tail {
         Ok(())
     }
 
-    /// Takes no more batches if the file was replaced by another one: they would be lost with it.
+    /// Broken if the file was replaced by another one: batches would be lost with it.
     pub(super) fn check_in_place(&mut self) {
         let identity =
             |meta: std::io::Result<Metadata>| meta.ok().map(|meta| (meta.dev(), meta.ino()));

@@ -214,6 +214,51 @@ fn a_full_disk_fails_the_batch_alone() {
 }
 
 #[test]
+fn a_batch_that_could_not_be_taken_back_stops_no_later_one() {
+    let dir = folder();
+    let mut ledger = open(dir.path());
+    grow(&mut ledger, 3);
+    let torn = [
+        fs::read(dir.path().join("tail")).expect("tail"),
+        b"BATC torn".to_vec(),
+    ]
+    .concat();
+    fs::write(dir.path().join("tail"), torn).expect("write");
+    // Neither written to nor cut.
+    ledger.tail.replace_file(Path::new("/dev/full"));
+    ledger
+        .append(Timestamp(9000), vec![event(3)])
+        .expect("append");
+    ledger.commit().expect_err("full");
+    grow(&mut ledger, 2);
+    ledger.verify_tail().expect("the tail is written anew");
+    let before = lines(ledger.tree());
+    drop(ledger);
+    assert_eq!(lines(open(dir.path()).tree()), before);
+}
+
+#[test]
+fn nothing_is_written_into_a_folder_that_has_come_in_the_ledgers_place() {
+    let home = folder();
+    let (dir, aside) = (home.path().join("ledger"), home.path().join("aside"));
+    let mut ledger = open(&dir);
+    grow(&mut ledger, 300);
+    fs::rename(&dir, &aside).expect("moved");
+    fs::create_dir(&dir).expect("a folder");
+    grow(&mut ledger, 3);
+    let signed = checkpoint(&ledger);
+    let error = ledger.publish(signed).expect_err("its disk is gone");
+    assert!(error.is_passing(), "{error}");
+    assert_eq!(fs::read_dir(&dir).expect("list").count(), 0);
+    fs::remove_dir(&dir).expect("removed");
+    fs::rename(&aside, &dir).expect("moved back");
+    publish(&mut ledger);
+    let before = lines(ledger.tree());
+    drop(ledger);
+    assert_eq!(lines(open(&dir).tree()), before);
+}
+
+#[test]
 fn a_ledger_cut_or_put_back_behind_its_checkpoint_does_not_open() {
     let dir = folder();
     let mut ledger = open(dir.path());
@@ -242,7 +287,7 @@ fn a_missing_ledger_is_never_taken_for_a_new_one() {
     let dir = folder();
     assert!(matches!(
         Ledger::open(dir.path(), ORIGIN),
-        Err(LedgerError::Damaged { .. })
+        Err(LedgerError::Missing(_))
     ));
     let mut ledger = open(dir.path());
     grow(&mut ledger, 2);

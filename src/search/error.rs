@@ -11,7 +11,7 @@ use tantivy::directory::error::OpenReadError;
 #[derive(Debug, thiserror::Error)]
 pub enum SearchError {
     /// Files are damaged, missing, or were written under another key.
-    #[error("the search index in {} is damaged ({source}): erase it and index all records again (strongroom rebuild)", folder.display())]
+    #[error("the search index in {} is damaged ({source}); if this lasts, `strongroom rebuild` makes it again", folder.display())]
     NeedsRebuild {
         /// The partition's folder.
         folder: PathBuf,
@@ -20,7 +20,7 @@ pub enum SearchError {
         source: Arc<TantivyError>,
     },
     /// The state file is damaged, or was written under another key.
-    #[error("{} is damaged or of another box: erase the index and index all records again (strongroom rebuild)", path.display())]
+    #[error("{} is damaged or of another box; if this lasts, `strongroom rebuild` makes the index again", path.display())]
     StateNeedsRebuild {
         /// The state file.
         path: PathBuf,

@@ -94,14 +94,18 @@ impl Drop for Owner {
     }
 }
 
-/// A thread that does jobs until its sender is dropped.
+/// A thread that does jobs until its sender is dropped. Where none can be started, the first job tells, and the next one is
+/// for a new thread.
 fn spawn(tcti: String, pinned: Option<SrkName>) -> Sender<Job> {
     let (sender, jobs) = channel::<Job>();
-    thread::spawn(move || {
+    let started = thread::Builder::new().spawn(move || {
         let mut link = Link::new(tcti, pinned);
         while let Ok(job) = jobs.recv() {
             job(&mut link);
         }
     });
+    if let Err(error) = started {
+        tracing::error!(%error, "no thread can be started that speaks to the TPM");
+    }
     sender
 }

@@ -65,7 +65,7 @@ pub struct Vault {
 
 impl Vault {
     /// Opens or makes `dir/TENANT`, and cuts off what lies behind `committed_end`, the last part that
-    /// the ledger knows (`None`: the ledger knows none). What turns out damaged is listed by
+    /// the ledger knows (`None`: the ledger knows none, and only then may the folder be missing). What turns out damaged is listed by
     /// [`Vault::damage`]; a damaged segment is not written to any more, a new one is started instead.
     pub fn open(
         dir: &Path,
@@ -73,6 +73,10 @@ impl Vault {
         committed_end: Option<PartPlace>,
     ) -> Result<Self, VaultError> {
         let folder = dir.join(tenant.as_str());
+        // What is archived into the mount point of a disk that is not mounted is lost once it is.
+        if committed_end.is_some() && !folder.try_exists().map_err(at("read", &folder))? {
+            return Err(VaultError::Missing { folder });
+        }
         durable::create_folder(&folder)?;
         let newest = read::newest_segment(&folder)?;
         let base = committed_end.map_or(SegmentNo(0), |place| place.segment);

@@ -4,6 +4,7 @@ use crate::durable::FileError;
 use crate::id::{RecordId, TenantId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::path::PathBuf;
 
 /// A segment's number within its tenant, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -117,6 +118,16 @@ pub enum VaultError {
     NoSegment {
         /// The tenant.
         tenant: TenantId,
+    },
+    /// The folder is not there, and the ledger knows of mail in it.
+    #[error(
+        "{} is missing, in which the ledger knows mail: mount the disk that it lies on, or put it back from a backup; this is tried again. \
+         If it is lost for good, make the folder, empty, and the box goes on without that mail",
+        folder.display()
+    )]
+    Missing {
+        /// The tenant's folder.
+        folder: PathBuf,
     },
     /// More segments than one batch can have started lie behind the last committed part.
     #[error(

@@ -475,3 +475,23 @@ proptest! {
         assert_all_there(&vault.reader(), &[next]);
     }
 }
+
+#[test]
+fn a_vault_whose_disk_is_not_there_is_not_begun_anew() {
+    let home = folder();
+    let dir = home.path().join("vault");
+    let mut vault = Vault::open(&dir, &tenant(), None).expect("new");
+    let stored = vec![store(&mut vault, 0, 100)];
+    vault.commit().expect("commit");
+    drop(vault);
+    let aside = home.path().join("aside");
+    fs::rename(&dir, &aside).expect("moved");
+    fs::create_dir(&dir).expect("a mount point");
+    let opened = Vault::open(&dir, &tenant(), last_place(&stored));
+    assert!(matches!(opened, Err(VaultError::Missing { .. })));
+    assert_eq!(fs::read_dir(&dir).expect("list").count(), 0);
+    fs::remove_dir(&dir).expect("removed");
+    fs::rename(&aside, &dir).expect("moved back");
+    let vault = Vault::open(&dir, &tenant(), last_place(&stored)).expect("open");
+    assert!(vault.damage().is_empty());
+}

@@ -2,7 +2,6 @@
 //! full disks, curious operators.
 
 use crate::support::disk::Disk;
-use crate::support::tasks::Tasks;
 use crate::support::{TestBox, big, hostile, numbered_mail, smtp, text};
 use hsm_sim::Firmware;
 use rand::RngExt as _;
@@ -424,27 +423,5 @@ fn a_full_disk_below_ledger_or_catalog_loses_nothing_and_doubles_nothing() {
     let arrivals = box_.arrivals();
     let spool: BTreeSet<&String> = arrivals.iter().map(|one| &one.spool).collect();
     assert_eq!((arrivals.len(), spool.len()), (sent, sent));
-    box_.assert_no_panic();
-}
-
-// C1: a machine that can start no process for a while costs no mail its rendition.
-#[test]
-fn mail_waits_while_no_process_can_be_started() {
-    let box_ = TestBox::running();
-    let [keeper] = box_.processes("keeper")[..] else {
-        panic!("one keeper");
-    };
-    let Some(_full) = Tasks::full(keeper) else {
-        eprintln!("SKIPPED: no control group can be made here");
-        return;
-    };
-    box_.send(&numbered_mail(1));
-    box_.wait_until("the keeper begins anew", || {
-        !box_.processes("keeper").contains(&keeper)
-    });
-    box_.wait_for_records(1);
-    box_.login();
-    box_.wait_for_hits(1, "id:<1@example.net>");
-    assert!(box_.log().contains("cannot start a worker process"));
     box_.assert_no_panic();
 }

@@ -13,6 +13,7 @@ mod journal;
 mod keys;
 mod pages;
 mod parent;
+mod passing;
 mod people;
 mod policy;
 mod reading;

@@ -1,6 +1,7 @@
 //! The parent process: it goes on whatever its children, the disk and the operator do, and says what is wrong.
 
 use crate::support::disk::Disk;
+use crate::support::tasks::Tasks;
 use crate::support::{TestBox, numbered_mail, text};
 use std::fs;
 use std::net::TcpListener;
@@ -59,6 +60,26 @@ fn a_full_disk_below_run_ends_no_box() {
     let state = std::fs::read_to_string(box_.data().join("run/state.json")).expect("a state");
     assert!(state.contains("stopped"), "{state}");
     box_.assert_no_panic();
+}
+
+// The process itself can be started, and not the thread that waits for its end.
+#[test]
+fn a_parent_that_can_start_no_thread_goes_on() {
+    let box_ = TestBox::running();
+    let serve = box_.serve.as_ref().expect("it runs").id();
+    let Some(full) = Tasks::full(serve) else {
+        eprintln!("SKIPPED: no control group can be made here");
+        return;
+    };
+    assert!(box_.kill("intake"));
+    box_.wait_until("a complaint", || {
+        box_.log()
+            .contains("a process of the box cannot be started")
+    });
+    drop(full);
+    box_.wait_until("intake", || box_.smtp().is_ok());
+    box_.send(&numbered_mail(1));
+    box_.wait_for_records(1);
 }
 
 #[test]

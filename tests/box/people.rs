@@ -38,12 +38,18 @@ pub fn sealed(box_: &TestBox, name: &str, subject: &str) -> Vec<u8> {
 
 /// Gives the key of `certificate(box_, "old")` into escrow.
 fn escrow_old_key(box_: &TestBox) {
+    let pem = old_key(box_);
+    box_.ok(&format!("escrow add {}", pem.display()));
+}
+
+/// A certificate named "old" with its key, in one file.
+pub fn old_key(box_: &TestBox) -> PathBuf {
     certificate(box_, "old");
     let pem = box_.file("certificates/old.pem");
     let both = ["old.key", "old.crt"]
         .map(|name| fs::read_to_string(box_.file("certificates").join(name)).expect("PEM"));
     fs::write(&pem, both.concat()).expect("a key");
-    box_.ok(&format!("escrow add {}", pem.display()));
+    pem
 }
 
 fn request(box_: &TestBox, more: &str, certificate: &Path) -> String {

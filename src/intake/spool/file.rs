@@ -138,15 +138,17 @@ impl SpoolFile {
             return sync(first);
         }
         std::thread::scope(|scope| {
-            let others: Vec<_> = others
-                .iter()
-                .map(|copy| scope.spawn(move || sync(copy)))
-                .collect();
+            let beside = |copy| std::thread::Builder::new().spawn_scoped(scope, move || sync(copy));
+            let others: Vec<_> = others.iter().map(|copy| (copy, beside(copy))).collect();
             let first = sync(first);
-            others.into_iter().fold(first, |result, other| {
-                let other = other
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            others.into_iter().fold(first, |result, (copy, other)| {
+                let other = match other {
+                    Ok(other) => other
+                        .join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                    // No thread can be started: one after the other.
+                    Err(_) => sync(copy),
+                };
                 result.and(other)
             })
         })

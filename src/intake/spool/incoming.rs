@@ -85,12 +85,23 @@ impl Incoming {
             file.append(&frame)?;
             Ok(file)
         });
-        self.own_file = Some(file.await?);
+        let file = file.await;
+        if file.is_err() {
+            self.spool.shared().note(&file);
+        }
+        self.own_file = Some(file?);
         Ok(())
     }
 
     /// The mail is whole: returns its queue id once it is synced in every folder.
-    pub async fn finish(mut self, envelope: Envelope) -> Result<SpoolId, NotSpooled> {
+    pub async fn finish(self, envelope: Envelope) -> Result<SpoolId, NotSpooled> {
+        let shared = self.spool.shared().clone();
+        let taken = self.write_out(envelope).await;
+        shared.note(&taken);
+        taken
+    }
+
+    async fn write_out(mut self, envelope: Envelope) -> Result<SpoolId, NotSpooled> {
         let sha256 = Digest(self.hash.finalize_reset().into());
         let closing = Closing {
             envelope,

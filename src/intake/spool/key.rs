@@ -58,10 +58,11 @@ impl CurrentKey {
         {
             let stamp = (about.ino(), about.mtime(), about.mtime_nsec());
             if known.0 != Some(stamp) {
-                known.0 = Some(stamp);
+                // What the system cannot read now, it may be able to next time.
                 match durable::read(file, LONGEST).map(|bytes| from_key_file(&bytes)) {
-                    Ok(Ok(key)) => known.1 = Some(Arc::new(key)),
+                    Ok(Ok(key)) => *known = (Some(stamp), Some(Arc::new(key))),
                     Ok(Err(error)) => {
+                        known.0 = Some(stamp);
                         tracing::error!(%error, "spool.pub is no key; only one known before is used");
                     }
                     Err(error) => tracing::error!(%error, "only a spool key known before is used"),
@@ -105,6 +106,24 @@ mod tests {
         assert_eq!(now(&current), fingerprint(1));
         durable::replace(&file, &key_file(&keys[2])).expect("written");
         assert_eq!(now(&current), fingerprint(2));
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_read_once_is_read_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("spool.pub");
+        let key = OpeningKey::generate().sealing_key();
+        let current = CurrentKey::renewed_in(None, file.clone());
+        let since = std::time::SystemTime::UNIX_EPOCH;
+        let write = |bytes: &[u8]| {
+            fs::write(&file, bytes).expect("written");
+            let file = fs::File::options().write(true).open(&file);
+            file.and_then(|file| file.set_modified(since)).expect("set");
+        };
+        write(&vec![0; LONGEST as usize + 1]);
+        assert!(matches!(current.now(), Err(SpoolError::Key)));
+        write(&key_file(&key)); // by its stamp the same file
+        assert!(current.now().is_ok_and(|found| *found == key));
     }
 
     #[test]

@@ -8,12 +8,14 @@ mod body;
 mod copies;
 mod file;
 pub mod format;
+mod health;
 pub mod incoming;
 mod key;
 pub mod reader;
 pub mod writer;
 
 pub use body::Body;
+pub use health::{Folders, Trouble};
 pub use incoming::Incoming;
 pub use key::{CurrentKey, from_key_file, key_file};
 pub use reader::{SpoolDamage, SpoolEvent, SpoolKeys, SpoolReader, SpooledMail};
@@ -49,6 +51,14 @@ pub enum SpoolError {
     /// The writer has been closed or has died.
     #[error("the spool is closed; start the intake again")]
     Closed,
+}
+
+impl SpoolError {
+    /// True where this process may not write there.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::File(error) if error.source.kind() == std::io::ErrorKind::PermissionDenied)
+    }
 }
 
 impl From<FileError> for SpoolError {

@@ -4,6 +4,7 @@
 use super::SpoolError;
 use super::file::{SpoolFile, remove_unpublished};
 use super::format::Kind;
+use super::health::Trouble;
 use super::incoming::Incoming;
 use super::key::CurrentKey;
 use crate::durable;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Where the spool lies and when it changes files.
 #[derive(Debug, Clone)]
@@ -54,6 +55,8 @@ pub(super) struct Shared {
     pub config: SpoolConfig,
     pub key: CurrentKey,
     pub clock: Arc<dyn Clock>,
+    /// Why the last mail was not taken.
+    pub trouble: watch::Sender<Trouble>,
 }
 
 /// The running writer. Closing it ends the open file properly.
@@ -95,7 +98,12 @@ impl SpoolWriter {
             remove_unpublished(folder)?;
         }
         let key = key.into();
-        let shared = Arc::new(Shared { config, key, clock });
+        let shared = Arc::new(Shared {
+            config,
+            key,
+            clock,
+            trouble: watch::Sender::new(None),
+        });
         let (orders, queue) = channel();
         let writer = Writer {
             shared: shared.clone(),
@@ -265,7 +273,9 @@ impl Writer {
     }
 
     fn new_file(&self) -> Result<SpoolFile, SpoolError> {
-        let Shared { config, key, clock } = &*self.shared;
+        let Shared {
+            config, key, clock, ..
+        } = &*self.shared;
         let mut file = SpoolFile::create(&config.folders, &*key.now()?, clock.now())?;
         file.publish()?;
         Ok(file)

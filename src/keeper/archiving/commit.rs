@@ -88,9 +88,9 @@ pub(super) fn commit(core: &Core, batch: &mut Batch) -> Result<(), Failure> {
             Ok(())
         }
         Err(error) => {
-            for store in stores.values_mut() {
-                store.rollback()?;
-            }
+            // Each of them, whatever becomes of another.
+            let undone: Vec<_> = stores.values_mut().map(|store| store.rollback()).collect();
+            undone.into_iter().collect::<Result<Vec<()>, _>>()?;
             Err(error)
         }
     }

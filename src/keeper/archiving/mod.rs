@@ -7,6 +7,7 @@ pub mod commit;
 pub mod derive;
 pub mod journal;
 pub mod opener;
+mod removals;
 mod seen;
 
 use crate::catalog::CatalogError;
@@ -21,6 +22,7 @@ use crate::mail::keyops::KeyHint;
 use batch::{Again, Batch, Task};
 use commit::{Failure, Known};
 use opener::{Openers, Preparing, TenantKeys};
+use removals::Removals;
 use seen::Seen;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -78,7 +80,7 @@ impl Archiver {
         std::thread::scope(|scope| {
             let archiver = &self;
             scope.spawn(move || archiver.commit_batches(&inbox, &removals));
-            self.read_spool(reader, batches, &removed);
+            self.read_spool(reader, batches, Removals::new(removed));
         });
     }
 
@@ -90,15 +92,12 @@ impl Archiver {
         &self,
         mut reader: SpoolReader,
         batches: SyncSender<Batch>,
-        removed: &Receiver<SpoolFileId>,
+        mut removals: Removals,
     ) {
         let mut held = None;
         while !self.stopping() {
-            for file in removed.try_iter() {
-                if let Err(error) = reader.remove(file) {
-                    tracing::error!(%error, "an archived spool file cannot be removed");
-                }
-            }
+            let trouble = removals.go_on(&mut reader);
+            self.core.troubles.set(Work::Removal, trouble);
             match self.gather(&mut reader, &mut held) {
                 Ok(Some(batch)) => {
                     if batches.send(batch).is_err() {

@@ -139,6 +139,36 @@ fn neither_an_old_statement_nor_an_old_file_counts_again() {
     assert_eq!(people.count(), 1);
 }
 
+#[test]
+fn a_change_that_the_ledger_has_counts_though_the_disk_is_full() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("people");
+    let key = random::key();
+    let mut people = People::open(&path, &key, Recorded::default()).expect("new");
+    let change = people.prepare(anna(), Digest::of(b"1")).expect("prepared");
+    // Where the new file would be written, is a folder.
+    let scratch = folder.path().join("people.new");
+    std::fs::create_dir(&scratch).expect("a folder");
+    assert!(people.take(change).is_err());
+    let now = Timestamp::from_seconds(1000);
+    people
+        .sign_in("anna", &secret("correct horse"), now)
+        .expect("signed in");
+    std::fs::remove_dir(&scratch).expect("removed");
+    let bert = Person {
+        name: "bert".into(),
+        ..anna()
+    };
+    let file = set(&mut people, bert, "2");
+    let recorded = Recorded {
+        file: Some(file),
+        ..Recorded::default()
+    };
+    let people = People::open(&path, &key, recorded).expect("opens");
+    assert!(people.warning().is_none());
+    assert_eq!(people.count(), 2);
+}
+
 fn set(people: &mut People, person: Person, statement: &str) -> Digest {
     let change = people.prepare(person, Digest::of(statement.as_bytes()));
     let change = change.expect("prepared");

@@ -30,7 +30,12 @@ impl Tasks {
 }
 
 impl Drop for Tasks {
+    /// Whoever still lives in it may start as many as before.
     fn drop(&mut self) {
+        let members = fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default();
+        for member in members.lines() {
+            let _ = fs::write(self.0.join("../cgroup.procs"), member);
+        }
         let _ = fs::remove_dir(&self.0);
     }
 }

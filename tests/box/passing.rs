@@ -1,0 +1,215 @@
+//! Faults that pass, of disks and of the machine: what they stop goes on by itself, nothing is lost, and `status` names
+//! them meanwhile.
+
+use crate::support::disk::Disk;
+use crate::support::tasks::Tasks;
+use crate::support::{TestBox, numbered_mail, text};
+
+// I2, C6: the disk of the vault is not there when the keeper begins anew, as when a machine was booted without it. What is
+// archived into the mount point would be hidden once it is back.
+#[test]
+fn mail_waits_for_the_disk_of_the_vault() {
+    let mut box_ = TestBox::running();
+    box_.send(&numbered_mail(1));
+    box_.wait_for_records(1);
+    let (vault, aside) = (box_.data().join("vault"), box_.file("aside"));
+    std::fs::rename(&vault, &aside).expect("moved");
+    std::fs::create_dir(&vault).expect("a mount point");
+    box_.kill("keeper");
+    box_.send(&numbered_mail(2));
+    box_.wait_until("a reason", || {
+        let said = text(&box_.run("status"));
+        said.contains("vault/main is missing") && said.contains("mount the disk")
+    });
+    std::fs::remove_dir(&vault).expect("nothing lies in it");
+    std::fs::rename(&aside, &vault).expect("moved back");
+    box_.wait_for_records(2);
+    assert_eq!(box_.json("verify --json")["records"], 2);
+    box_.stop();
+    assert_eq!(box_.arrivals().len(), 2);
+    box_.assert_no_panic();
+}
+
+// C1: a spool that takes no mail is told, until it does again; intake, which is confined to its folders, knows the disk
+// that comes back.
+#[test]
+fn a_spool_that_takes_no_mail_is_told_and_taken_up_again() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let spool = box_.data().join("spool");
+    let Some(disk) = Disk::mount(&spool, 4) else {
+        eprintln!("SKIPPED: mounting a tmpfs is refused here (run as root)");
+        return;
+    };
+    box_.start();
+    disk.fill();
+    let refused = || {
+        let mut client = box_.smtp().expect("a connection");
+        client
+            .mail("anna@example.org", &numbered_mail(0))
+            .expect("a reply")
+    };
+    assert!(refused().starts_with("452 "));
+    let told = |why: &str| {
+        let said = text(&box_.run("status"));
+        said.contains(&format!("no mail is taken in: {why}"))
+    };
+    box_.wait_until("a warning", || told("the spool is full"));
+    disk.clear();
+    box_.wait_until("no warning", || box_.run("status").status.success());
+    box_.send(&numbered_mail(1));
+    box_.wait_for_records(1);
+
+    drop(disk);
+    assert!(refused().starts_with("451 "));
+    box_.wait_until("a warning", || told("the disk of the spool folder"));
+    let _disk = Disk::mount(&spool, 4).expect("mounted again");
+    box_.wait_until("no warning", || box_.run("status").status.success());
+    box_.send(&numbered_mail(2));
+    box_.wait_for_records(2);
+    box_.assert_no_panic();
+}
+
+// What is done by the clock and does not succeed is told until it does. It is no damage.
+#[test]
+fn a_checkpoint_that_cannot_be_published_is_told() {
+    let box_ = TestBox::running();
+    let scratch = box_.data().join("ledger/checkpoint.new");
+    std::fs::create_dir(&scratch).expect("a folder");
+    box_.send(&numbered_mail(1));
+    let is_told = || text(&box_.run("status")).contains("no checkpoint could be signed");
+    box_.wait_until("a warning", is_told);
+    assert_eq!(
+        box_.json("verify --json")["damage"]
+            .as_array()
+            .map(Vec::len),
+        Some(0)
+    );
+    std::fs::remove_dir(&scratch).expect("removed");
+    box_.wait_until("no warning", || !is_told());
+    box_.assert_no_panic();
+}
+
+// C1: with two spool folders intake syncs both at once, or else one after the other.
+#[test]
+fn mail_is_taken_in_while_intake_can_start_no_thread() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let config = box_.data().join("strongroom.toml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    let two = text.replace("folders = [\"spool\"]", "folders = [\"spool\", \"spool2\"]");
+    assert_ne!(text, two);
+    std::fs::write(&config, two).expect("written");
+    box_.start();
+    box_.send(&numbered_mail(1));
+    let [intake] = box_.processes("intake")[..] else {
+        panic!("one intake");
+    };
+    let Some(_full) = Tasks::full(intake) else {
+        eprintln!("SKIPPED: no control group can be made here");
+        return;
+    };
+    box_.send(&numbered_mail(2));
+    box_.wait_for_records(2);
+    box_.assert_no_panic();
+}
+
+// A key that the ledger could not take is as if it had not been brought: brought again, it opens what waits for it.
+#[test]
+fn a_key_is_taken_once_the_ledgers_disk_has_room_again() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let Some(disk) = Disk::mount(&box_.data().join("ledger"), 4) else {
+        eprintln!("SKIPPED: mounting a tmpfs is refused here (run as root)");
+        return;
+    };
+    box_.start();
+    let key = crate::people::old_key(&box_);
+    box_.send(&crate::people::sealed(&box_, "old", "Hidden"));
+    box_.wait_for_records(1);
+    assert_eq!(box_.json("worklist --json")[0]["mails"], 1);
+    let add = format!("escrow add {}", key.display());
+    disk.fill();
+    // What is left of the last page goes to the entries of sessions.
+    let sign_in = format!(
+        "login anna --passphrase-file {}",
+        box_.file("anna.pass").display()
+    );
+    box_.wait_until("the ledger is full", || {
+        !box_.run(&sign_in).status.success()
+    });
+    let said = text(&box_.run(&add));
+    assert!(said.contains("No space left"), "{said}");
+    disk.clear();
+    assert!(box_.ok(&add).contains("1 keys in escrow"));
+    box_.wait_until("the mail is opened", || {
+        box_.json("worklist --json")
+            .as_array()
+            .is_some_and(Vec::is_empty)
+    });
+    box_.ok("verify");
+    box_.assert_no_panic();
+}
+
+// A key that found no room leaves nothing that a later start would take for a damaged one.
+#[test]
+fn a_key_that_the_disk_has_no_room_for_is_no_damage() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let Some(disk) = Disk::mount(&box_.data().join("escrow"), 1) else {
+        eprintln!("SKIPPED: mounting a tmpfs is refused here (run as root)");
+        return;
+    };
+    box_.start();
+    let add = format!("escrow add {}", crate::people::old_key(&box_).display());
+    disk.fill();
+    let said = text(&box_.run(&add));
+    assert!(said.contains("No space left"), "{said}");
+    disk.clear();
+    box_.stop();
+    box_.start();
+    box_.ok("verify");
+    assert!(!text(&box_.run("status")).contains("the escrowed key"));
+    assert!(box_.ok(&add).contains("1 keys in escrow"));
+    box_.ok("verify");
+}
+
+// It is not the keeper's doing, and is not told as such.
+#[test]
+fn a_full_disk_where_mail_is_written_to_is_named() {
+    let box_ = TestBox::running();
+    box_.send(&numbered_mail(1));
+    box_.wait_for_records(1);
+    box_.wait_for_hits(1, "crocodile");
+    let found = box_.json("search --json crocodile");
+    let id = found["hits"][0]["record"].as_str().expect("an id");
+    let got = box_.run_in_shell(&format!("$STRONGROOM get {id} --original >/dev/full"));
+    let said = text(&got);
+    assert!(!got.status.success());
+    assert!(
+        said.contains("cannot write what the keeper gives out: No space left"),
+        "{said}"
+    );
+}
+
+// C1: a machine that can start no process for a while costs no mail its rendition.
+#[test]
+fn mail_waits_while_no_process_can_be_started() {
+    let box_ = TestBox::running();
+    let [keeper] = box_.processes("keeper")[..] else {
+        panic!("one keeper");
+    };
+    let Some(_full) = Tasks::full(keeper) else {
+        eprintln!("SKIPPED: no control group can be made here");
+        return;
+    };
+    box_.send(&numbered_mail(1));
+    box_.wait_until("the keeper begins anew", || {
+        !box_.processes("keeper").contains(&keeper)
+    });
+    box_.wait_for_records(1);
+    box_.login();
+    box_.wait_for_hits(1, "id:<1@example.net>");
+    assert!(box_.log().contains("cannot start a worker process"));
+    box_.assert_no_panic();
+}
