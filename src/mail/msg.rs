@@ -114,6 +114,7 @@ impl Message<'_> {
 
     fn as_mail(&self) -> Vec<u8> {
         let contents = Contents {
+            subject: String::new(),
             text: self.text(&self.at, BODY).into_bytes(),
             html: self.octets(&self.at, HTML),
             rich: self.rich(),
@@ -230,11 +231,9 @@ impl Message<'_> {
                 return (format!("{name}.eml"), message.as_mail());
             }
         }
-        let is_smime = self.text(at, MIME_TAG).contains("pkcs7-mime");
-        let name = if name.is_empty() && is_smime {
-            "smime.p7m".to_owned()
-        } else {
-            name
+        let name = match name.as_str() {
+            "" => tnef::name_by_type(&self.text(at, MIME_TAG)).to_owned(),
+            _ => name,
         };
         (name, self.octets(at, DATA))
     }
@@ -290,7 +289,7 @@ fn quoted(name: &str) -> String {
 }
 
 /// The text for a header field, in encoded words where it has to be.
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     let text: String = text.chars().take(LONGEST_FIELD).collect();
     let is_plain = |c: char| c == ' ' || c.is_ascii_graphic();
     if text.chars().all(is_plain) && !text.contains("=?") {
@@ -312,7 +311,7 @@ fn encoded(text: &str) -> String {
     words.collect::<Vec<_>>().join("\r\n ")
 }
 
-fn push_field(name: &str, value: &str, out: &mut Vec<u8>) {
+pub(super) fn push_field(name: &str, value: &str, out: &mut Vec<u8>) {
     if !value.is_empty() {
         out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
     }
@@ -375,6 +374,14 @@ mod tests {
             ),
             ("/__attach_version1.0_#00000000/__substg1.0_37010102", &long),
             (
+                "/__attach_version1.0_#00000002/__substg1.0_370E001E",
+                b"multipart/signed",
+            ),
+            (
+                "/__attach_version1.0_#00000002/__substg1.0_37010102",
+                b"MIME-Version: 1.0\r\n",
+            ),
+            (
                 "/__attach_version1.0_#00000001/__substg1.0_3001001F",
                 &wide("inner"),
             ),
@@ -394,7 +401,9 @@ mod tests {
             "From: \"Alice \\\"A\\\" B\" <alice@example.org>\r\nTo: \"Bob\" <bob@example.org>\r\nSubject: =?utf-8?B?{digits}?=\r\nDate: Thu, 1 Jan 1970 00:00:00 +0000\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed"
         );
         assert!(header.starts_with(&expected), "{header}");
-        assert!(body.contains("the words") && body.contains("filename=\"smime.p7m\""));
+        assert!(body.contains("the words"));
+        // That of the second is told by its type.
+        assert_eq!(body.matches("filename=\"smime.p7m\"").count(), 2);
         assert!(body.contains(&transfer::to_base64(&long, "\r\n")));
         assert!(body.contains("filename=\"inner.eml\""), "{body}");
     }

@@ -5,7 +5,7 @@ use crate::support::{ARRIVED, Folder};
 use data_encoding::BASE64_MIME;
 use strongroom::escrow::keyholder::Keyholder;
 use strongroom::mail::context::OpenPolicy;
-use strongroom::mail::model::{Outcome, Scope, Verdict};
+use strongroom::mail::model::{Outcome, Scope, SignatureMath, Verdict};
 use strongroom::mail::{self, Opened};
 
 /// As PDF files are: its lines end with LF.
@@ -141,6 +141,26 @@ fn of_a_multipart_signed_with_a_footer_the_signed_part_is_found() {
     ] {
         let opened = signer.open(&parts);
         assert_eq!(verdicts(&opened), [(Verdict::Valid, Scope::Part)]);
+    }
+}
+
+#[test]
+fn a_signed_entity_that_is_kept_as_a_file_is_checked() {
+    let signer = Signer::new();
+    let signature = signer.sign(TEXT.as_bytes(), "");
+    let signature = file("application/pkcs7-signature", "smime.p7s", &signature);
+    let entity = format!(
+        "Content-Type: multipart/signed; boundary=s\r\n\r\n--s\r\n{TEXT}\r\n--s\r\n{signature}\r\n--s--\r\n"
+    );
+    for (kind, name) in [
+        ("application/octet-stream", "GpgOL_MIME_structure.mime"),
+        ("text/plain", "GpgOL_MIME_structure.txt"),
+        ("application/octet-stream", "noname"),
+    ] {
+        let opened = signer.open(&[file(kind, name, entity.as_bytes())]);
+        assert_eq!(verdicts(&opened).len(), 1, "{name}");
+        assert_eq!(opened.signatures[0].math, SignatureMath::Good, "{name}");
+        assert_eq!(opened.signatures[0].scope, Scope::Part);
     }
 }
 
