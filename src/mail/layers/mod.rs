@@ -3,6 +3,7 @@
 //! S/MIME and OpenPGP nest in each other and in forwarded messages, attachments and TNEF. Each object is opened by
 //! its format's module; this one decides what is an object, what its plaintext replaces, and how deep to go.
 
+mod archive;
 mod bare;
 mod cms;
 mod detached;

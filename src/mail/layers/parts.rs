@@ -103,6 +103,9 @@ impl Walk<'_> {
             return;
         }
         let is_text_file = content_type.kind == "text" && !name.is_empty() && !spot.is_message;
+        if self.archive_part(spot, edits) {
+            return;
+        }
         if content_type.is_message()
             || ends_with(&[".eml"])
             || is_text_file
