@@ -84,12 +84,19 @@ fn first_line(bytes: &[u8]) -> &[u8] {
         .unwrap_or_default()
 }
 
-/// The mails in `file`. A file that does not begin with a `From ` line, and a header field behind it, is one mail.
+/// The mails in `file`. A file that does not begin with a `From ` line, and a header field behind it, is one mail; a byte
+/// order mark or blank lines may come first.
 #[must_use]
 pub fn messages(file: &[u8]) -> Vec<&[u8]> {
-    if !begins_mbox(file) {
+    let unmarked = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
+    let start = unmarked
+        .iter()
+        .position(|byte| !matches!(byte, b'\r' | b'\n'));
+    let mailbox = &unmarked[start.unwrap_or(0)..];
+    if !begins_mbox(mailbox) {
         return vec![file];
     }
+    let file = mailbox;
     let at = |offset: u64| {
         usize::try_from(offset)
             .unwrap_or(usize::MAX)
@@ -336,6 +343,16 @@ mod tests {
     fn a_field_with_a_blank_is_no_separator() {
         let mail = b"From : a@x.example\nFrom: b@x.example\nSubject: s\n\nhi\n";
         assert_eq!(messages(mail), [&mail[..]]);
+    }
+
+    #[test]
+    fn a_mark_or_blank_lines_may_come_first() {
+        for before in ["\u{feff}", "\n\r\n", "\u{feff}\n"] {
+            let file = format!("{before}{LINE}A: 1\n\none\n\n{LINE}A: 2\n\ntwo\n");
+            assert_eq!(split(&file), ["A: 1\n\none\n", "A: 2\n\ntwo\n"]);
+        }
+        assert_eq!(split("\n\nA: 1\n"), ["\n\nA: 1\n"]);
+        assert_eq!(split("\n\n"), ["\n\n"]);
     }
 
     #[test]
