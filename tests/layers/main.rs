@@ -114,6 +114,20 @@ fn an_encrypted_message_is_replaced_and_its_header_stays() {
 }
 
 #[test]
+fn what_was_encoded_twice_is_opened() {
+    let encode = |bytes: &[u8]| data_encoding::BASE64_MIME.encode(bytes);
+    for once in [encode(armored(INNER).as_bytes()), encode(&packets(INNER))] {
+        let message = format!(
+            "From: a@x\nContent-Type: multipart/encrypted; boundary=e\n\n--e\nContent-Type: application/pgp-encrypted\n\nVersion: 1\n--e\nContent-Type: application/octet-stream\nContent-Transfer-Encoding: base64\n\n{}\n--e--\n",
+            encode(once.as_bytes())
+        );
+        let opened = open(message.as_bytes());
+        assert_eq!(opened.outcome, Outcome::Opened, "{:?}", opened.reason);
+        assert!(opened.text.body.contains("the secret word"));
+    }
+}
+
+#[test]
 fn of_protected_headers_both_are_kept_and_the_inner_is_searched() {
     let inner =
         "Content-Type: text/plain; protected-headers=\"v1\"\nSubject: inner\nFrom: a@x\n\nword\n";
