@@ -80,6 +80,25 @@ impl Limit {
         }
     }
 
+    /// No more than `bytes`, by the bound of this name.
+    #[must_use]
+    pub const fn at_most(self, bound: &'static str, bytes: u64) -> Self {
+        if bytes < self.bytes {
+            let over = (bound, bytes);
+            return Self { bytes, over };
+        }
+        self
+    }
+
+    /// What is left of it when `read` bytes came.
+    #[must_use]
+    pub const fn without(self, read: usize) -> Self {
+        Self {
+            bytes: self.bytes.saturating_sub(read as u64),
+            over: self.over,
+        }
+    }
+
     /// Reads all, in pieces: `read_to_end` would write over all the memory that it has in reserve.
     pub fn read(self, from: &mut impl Read) -> Result<Vec<u8>, Failure> {
         let mut plain = Vec::new();

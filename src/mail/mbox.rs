@@ -6,7 +6,8 @@
 //! first line has no date none is asked for; a blank line before it and a header field behind it are. The one blank line
 //! in front of a separator belongs to it. Every other byte of a mail is left as it is stored: whether a `>From ` was
 //! quoted by the mailbox's writer or by the mail's author, nobody can tell. Writers that quote nothing say in a field
-//! `Content-Length` how long a mail's text is: it is believed where a separator or the file's end follows that text.
+//! `Content-Length` how long a mail's text is: it is believed where a separator or the file's end follows that text. Old
+//! Macintosh programs end lines by a carriage return alone.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead};
@@ -37,6 +38,8 @@ pub struct Mbox<R> {
     begin: u64,
     /// The file's writer puts dates into its `From ` lines.
     dated: bool,
+    /// What lines end with.
+    line_end: u8,
     look: Option<Look>,
 }
 
@@ -54,7 +57,7 @@ struct Line {
 
 impl Line {
     fn is_blank(&self) -> bool {
-        self.head == b"\n" || self.head == b"\r\n"
+        matches!(self.head.as_slice(), b"\n" | b"\r\n" | b"\r")
     }
 
     fn is_from(&self) -> bool {
@@ -77,39 +80,60 @@ pub fn begins_mbox(start: &[u8]) -> bool {
         && (has_date(line) || is_header(rest) || rest.starts_with(b">From "))
 }
 
+/// What lines end with in a file that begins so.
+#[must_use]
+pub fn line_end(start: &[u8]) -> u8 {
+    const LOOKED_AT: usize = 8 << 10;
+    let start = &start[..start.len().min(LOOKED_AT)];
+    if start.contains(&b'\r') && !start.contains(&b'\n') {
+        b'\r'
+    } else {
+        b'\n'
+    }
+}
+
 fn first_line(bytes: &[u8]) -> &[u8] {
+    let end = line_end(bytes);
     bytes
-        .split_inclusive(|byte| *byte == b'\n')
+        .split_inclusive(|byte| *byte == end)
         .next()
         .unwrap_or_default()
 }
 
-/// The mails in `file`. A file that does not begin with a `From ` line, and a header field behind it, is one mail.
+/// The mails in `file`. A file that does not begin with a `From ` line, and a header field behind it, is one mail; a byte
+/// order mark or blank lines may come first.
 #[must_use]
 pub fn messages(file: &[u8]) -> Vec<&[u8]> {
-    if !begins_mbox(file) {
+    let unmarked = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
+    let start = unmarked
+        .iter()
+        .position(|byte| !matches!(byte, b'\r' | b'\n'));
+    let mailbox = &unmarked[start.unwrap_or(0)..];
+    if !begins_mbox(mailbox) {
         return vec![file];
     }
+    let file = mailbox;
     let at = |offset: u64| {
         usize::try_from(offset)
             .unwrap_or(usize::MAX)
             .min(file.len())
     };
-    let places = Mbox::new(file).filter_map(Result::ok);
+    let places = Mbox::new(file, line_end(file)).filter_map(Result::ok);
     places
         .map(|place| &file[at(place.start)..at(place.end)])
         .collect()
 }
 
 impl<R: BufRead> Mbox<R> {
-    /// `from` begins with a `From ` line.
-    pub const fn new(from: R) -> Self {
+    /// `from` begins with a `From ` line; its lines end with `line_end`.
+    pub const fn new(from: R, line_end: u8) -> Self {
         Self {
             from,
             ahead: VecDeque::new(),
             offset: 0,
             begin: 0,
             dated: false,
+            line_end,
             look: None,
         }
     }
@@ -118,19 +142,20 @@ impl<R: BufRead> Mbox<R> {
     pub fn at(
         from: R,
         begin: u64,
+        line_end: u8,
         look: impl Fn(u64) -> io::Result<Vec<u8>> + Send + 'static,
     ) -> Self {
         Self {
             offset: begin,
             begin,
             look: Some(Box::new(look)),
-            ..Self::new(from)
+            ..Self::new(from, line_end)
         }
     }
 
     fn peek(&mut self, index: usize) -> io::Result<&Line> {
         while self.ahead.len() <= index {
-            let line = read_line(&mut self.from)?;
+            let line = read_line(&mut self.from, self.line_end)?;
             self.ahead.push_back(line);
         }
         Ok(&self.ahead[index])
@@ -245,14 +270,14 @@ impl<R: BufRead> Iterator for Mbox<R> {
 }
 
 /// Reads one line, keeping its beginning.
-fn read_line(from: &mut impl BufRead) -> io::Result<Line> {
+fn read_line(from: &mut impl BufRead, line_end: u8) -> io::Result<Line> {
     let mut line = Line::default();
     loop {
         let buffer = match from.fill_buf() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             other => other?,
         };
-        let end = buffer.iter().position(|&byte| byte == b'\n');
+        let end = buffer.iter().position(|&byte| byte == line_end);
         let piece = &buffer[..end.map_or(buffer.len(), |at| at + 1)];
         let keep = LOOK.saturating_sub(line.head.len()).min(piece.len());
         line.head.extend_from_slice(&piece[..keep]);
@@ -339,6 +364,26 @@ mod tests {
     }
 
     #[test]
+    fn lines_may_end_with_carriage_returns_alone() {
+        let file = format!("{LINE}A: 1\n\none\n\n{LINE}A: 2\n\nFrom here\n\n{LINE}A: 3\n");
+        for before in ["", "\u{feff}\n"] {
+            let file = format!("{before}{file}").replace('\n', "\r");
+            let expected = ["A: 1\r\rone\r", "A: 2\r\rFrom here\r", "A: 3\r"];
+            assert_eq!(split(&file), expected);
+        }
+    }
+
+    #[test]
+    fn a_mark_or_blank_lines_may_come_first() {
+        for before in ["\u{feff}", "\n\r\n", "\u{feff}\n"] {
+            let file = format!("{before}{LINE}A: 1\n\none\n\n{LINE}A: 2\n\ntwo\n");
+            assert_eq!(split(&file), ["A: 1\n\none\n", "A: 2\n\ntwo\n"]);
+        }
+        assert_eq!(split("\n\nA: 1\n"), ["\n\nA: 1\n"]);
+        assert_eq!(split("\n\n"), ["\n\n"]);
+    }
+
+    #[test]
     fn mails_are_split_at_dated_lines_only() {
         let file = format!(
             "{LINE}A: 1\n\nFrom here on\nit is text\n\nFrom now on:\nNote: too\n\n{LINE}B: 2\n\nx\n"
@@ -386,7 +431,7 @@ mod tests {
                 let at = usize::try_from(at).unwrap().min(copy.len());
                 Ok(copy[at..].to_vec())
             };
-            let found = Mbox::at(&file[1..], 1, look).map(Result::unwrap);
+            let found = Mbox::at(&file[1..], 1, b'\n', look).map(Result::unwrap);
             let text = |at: u64| usize::try_from(at).unwrap();
             let found = found.map(|place| file[text(place.start)..text(place.end)].to_vec());
             (found.collect::<Vec<_>>(), mail.into_bytes())
@@ -437,7 +482,7 @@ mod tests {
         let (mut mails, mut obfuscated) = (0, 0);
         for entry in std::fs::read_dir(folder).unwrap() {
             let file = std::fs::read(entry.unwrap().path()).unwrap();
-            for place in Mbox::new(file.as_slice()).map(Result::unwrap) {
+            for place in Mbox::new(file.as_slice(), line_end(&file)).map(Result::unwrap) {
                 let at = |offset: u64| usize::try_from(offset).unwrap();
                 assert!(
                     is_header(&file[at(place.start)..]),
@@ -469,7 +514,7 @@ mod tests {
         fn places_cover_any_file(bytes in proptest::collection::vec(any::<u8>(), 0..300), texts in "(From |>|A: b|Tue Apr 1 9:28 1997|\r?\n|x){0,60}") {
             for file in [bytes, texts.into_bytes()] {
                 let mut at = 0;
-                for place in Mbox::new(file.as_slice()).map(Result::unwrap) {
+                for place in Mbox::new(file.as_slice(), line_end(&file)).map(Result::unwrap) {
                     prop_assert_eq!(place.separator, at);
                     prop_assert!(place.separator < place.start && place.start <= place.end && place.end <= place.next);
                     at = place.next;

@@ -147,6 +147,7 @@ impl Message<'_> {
 
     fn as_mail(&self) -> Vec<u8> {
         let contents = Contents {
+            subject: String::new(),
             text: self.text(&self.at, BODY).into_bytes(),
             html: self.octets(&self.at, HTML),
             rich: self.rich(),
@@ -263,11 +264,9 @@ impl Message<'_> {
                 return (format!("{name}.eml"), message.as_mail());
             }
         }
-        let is_smime = self.text(at, MIME_TAG).contains("pkcs7-mime");
-        let name = if name.is_empty() && is_smime {
-            "smime.p7m".to_owned()
-        } else {
-            name
+        let name = match name.as_str() {
+            "" => tnef::name_by_type(&self.text(at, MIME_TAG)).to_owned(),
+            _ => name,
         };
         (name, self.octets(at, DATA))
     }
@@ -323,7 +322,7 @@ fn quoted(name: &str) -> String {
 }
 
 /// The text for a header field, in encoded words where it has to be.
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     let text: String = text.chars().take(LONGEST_FIELD).collect();
     let is_plain = |c: char| c == ' ' || c.is_ascii_graphic();
     if text.chars().all(is_plain) && !text.contains("=?") {
@@ -345,7 +344,7 @@ fn encoded(text: &str) -> String {
     words.collect::<Vec<_>>().join("\r\n ")
 }
 
-fn push_field(name: &str, value: &str, out: &mut Vec<u8>) {
+pub(super) fn push_field(name: &str, value: &str, out: &mut Vec<u8>) {
     if !value.is_empty() {
         out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
     }

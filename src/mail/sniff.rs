@@ -259,9 +259,14 @@ pub fn openpgp_in(body: &[u8], encoding: &str, label: &str) -> Option<Vec<u8>> {
     if is_openpgp(&declared) {
         return Some(declared.into_owned());
     }
+    let twice = || {
+        let bytes = transfer::base64(&declared);
+        armored(&bytes, label).or_else(|| is_surely_openpgp(&bytes).then_some(bytes))
+    };
     is_openpgp(body)
         .then(|| body.to_vec())
         .or_else(|| Some(transfer::base64(body)).filter(|bytes| is_openpgp(bytes)))
+        .or_else(twice)
 }
 
 /// The detached signatures in a part's body. Where they lie in several armored blocks, of several signers, their packets

@@ -1,16 +1,21 @@
 //! `winmail.dat`: Outlook's Transport Neutral Encapsulation (MS-OXTNEF). Only what a reader would want: the text
-//! and the attachments. A bounded reader of flat attribute streams; nested messages are attachments.
+//! and the attachments. A bounded reader of flat attribute streams. A message in it is a stream of its own, in an attachment.
 
-use super::rendition::{as_file, as_mixed};
-use super::rtf;
+use super::rendition::{as_file, as_message, as_mixed};
+use super::{msg, rtf};
 
 /// Attachments and properties looked at in one file.
 const MAX_ITEMS: usize = 1000;
 
+/// Deepest message in messages.
+const MAX_DEPTH: u32 = 8;
+
 /// What is in a `winmail.dat`.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Contents {
-    /// Plain text body, as bytes in an unknown 8-bit charset or UTF-8.
+    /// The subject of a message that is attached.
+    pub subject: String,
+    /// Plain text body, in UTF-8.
     pub text: Vec<u8>,
     /// HTML body.
     pub html: Vec<u8>,
@@ -21,12 +26,20 @@ pub struct Contents {
 }
 
 const SIGNATURE: u32 = 0x223e_9f78;
+const ATT_CODE_PAGE: u32 = 0x0006_9007;
+const ATT_SUBJECT: u32 = 0x0001_8004;
 const ATT_BODY: u32 = 0x0002_800c;
 const ATT_MESSAGE_PROPERTIES: u32 = 0x0006_9003;
 const ATT_ATTACH_REND_DATA: u32 = 0x0006_9002;
 const ATT_ATTACH_TITLE: u32 = 0x0001_8010;
 const ATT_ATTACH_DATA: u32 = 0x0006_800f;
 const ATT_ATTACHMENT: u32 = 0x0006_9005;
+
+/// Whether a file that begins so may be a TNEF stream, whatever it is called.
+#[must_use]
+pub fn may_be(start: &[u8]) -> bool {
+    start.starts_with(&SIGNATURE.to_le_bytes())
+}
 
 /// Reads a TNEF stream as far as it goes; `None` if it is none.
 #[must_use]
@@ -37,19 +50,22 @@ pub fn parse(bytes: &[u8]) -> Option<Contents> {
     }
     reader.take(2)?;
     let mut contents = Contents::default();
+    let mut charset = Charset::default();
     for _ in 0..MAX_ITEMS * 10 {
         let Some((id, data)) = attribute(&mut reader) else {
             break;
         };
         match id {
-            ATT_BODY => contents.text = without_nul(data).to_vec(),
-            ATT_MESSAGE_PROPERTIES => message_properties(data, &mut contents),
+            ATT_CODE_PAGE => charset = Charset::of(data),
+            ATT_SUBJECT => contents.subject = charset.text(data),
+            ATT_BODY => contents.text = charset.text(data).into_bytes(),
+            ATT_MESSAGE_PROPERTIES => message_properties(data, &charset, &mut contents),
             ATT_ATTACH_REND_DATA if contents.files.len() < MAX_ITEMS => {
                 contents.files.push(Default::default())
             }
             _ => {
                 if let Some(file) = contents.files.last_mut() {
-                    attachment_attribute(id, data, file);
+                    attachment_attribute(id, data, &charset, file);
                 }
             }
         }
@@ -63,6 +79,25 @@ pub fn parse(bytes: &[u8]) -> Option<Contents> {
 /// The contents as a `multipart/mixed`. Of a body that is there as rich text alone, it has the text.
 #[must_use]
 pub fn as_entity(contents: &Contents) -> Vec<u8> {
+    entity(contents, MAX_DEPTH)
+}
+
+/// An attachment; a message is one that is forwarded, as far as `depth` goes.
+fn attached(name: &str, content: &[u8], depth: u32) -> Vec<u8> {
+    let message = (may_be(content) && depth > 0)
+        .then(|| parse(content))
+        .flatten();
+    let Some(message) = message else {
+        return as_file(content, name);
+    };
+    let mut mail = Vec::new();
+    msg::push_field("Subject", &msg::encoded(&message.subject), &mut mail);
+    mail.extend_from_slice(b"MIME-Version: 1.0\r\n");
+    mail.extend(entity(&message, depth - 1));
+    as_message(mail, name)
+}
+
+fn entity(contents: &Contents, depth: u32) -> Vec<u8> {
     let mut parts = Vec::new();
     let plain = match contents.html.as_slice() {
         [] if contents.text.is_empty() => &contents.rich,
@@ -83,7 +118,7 @@ pub fn as_entity(contents: &Contents) -> Vec<u8> {
         contents
             .files
             .iter()
-            .map(|(name, content)| as_file(content, name)),
+            .map(|(name, content)| attached(name, content, depth)),
     );
     as_mixed(&parts)
 }
@@ -98,15 +133,34 @@ fn attribute<'a>(reader: &mut Reader<'a>) -> Option<(u32, &'a [u8])> {
     Some((id, data))
 }
 
-fn attachment_attribute(id: u32, data: &[u8], file: &mut (String, Vec<u8>)) {
+/// The charset of text that is not in UTF-16.
+#[derive(Default)]
+struct Charset(Option<String>);
+
+impl Charset {
+    /// That of the code page at the beginning of `data`.
+    fn of(data: &[u8]) -> Self {
+        let page = Reader(data).u32().filter(|page| *page > 0);
+        Self(page.map(|page| match page {
+            65001 => "utf-8".to_owned(),
+            page => format!("cp{page}"),
+        }))
+    }
+
+    fn text(&self, bytes: &[u8]) -> String {
+        super::charset::decode(without_nul(bytes), self.0.as_deref())
+    }
+}
+
+fn attachment_attribute(id: u32, data: &[u8], charset: &Charset, file: &mut (String, Vec<u8>)) {
+    let text_of = |tag, value: &[u8]| text_of(tag, value, charset);
     match id {
-        ATT_ATTACH_TITLE if file.0.is_empty() => {
-            file.0 = super::charset::decode(without_nul(data), None)
-        }
+        ATT_ATTACH_TITLE if file.0.is_empty() => file.0 = charset.text(data),
         ATT_ATTACH_DATA => file.1 = data.to_vec(),
         ATT_ATTACHMENT => properties(data, |tag, value| match tag >> 16 {
             0x3707 => file.0 = text_of(tag, value),
             0x3704 if file.0.is_empty() => file.0 = text_of(tag, value),
+            0x370e if file.0.is_empty() => file.0 = name_by_type(&text_of(tag, value)).to_owned(),
             0x3701 if file.1.is_empty() => file.1 = value.to_vec(),
             _ => {}
         }),
@@ -114,8 +168,22 @@ fn attachment_attribute(id: u32, data: &[u8], file: &mut (String, Vec<u8>)) {
     }
 }
 
-fn message_properties(data: &[u8], contents: &mut Contents) {
+/// The name of an attachment that has none: Outlook keeps the content of a message that is signed or encrypted so, whole.
+#[must_use]
+pub fn name_by_type(media_type: &str) -> &'static str {
+    let media_type = media_type.to_ascii_lowercase();
+    let secured = ["pkcs7-mime", "multipart/signed", "multipart/encrypted"];
+    if secured.iter().any(|known| media_type.contains(known)) {
+        "smime.p7m"
+    } else {
+        ""
+    }
+}
+
+fn message_properties(data: &[u8], charset: &Charset, contents: &mut Contents) {
+    let text_of = |tag, value: &[u8]| text_of(tag, value, charset);
     properties(data, |tag, value| match tag >> 16 {
+        0x0037 => contents.subject = text_of(tag, value),
         0x1000 if contents.text.is_empty() => contents.text = text_of(tag, value).into_bytes(),
         0x1009 => {
             let text = rtf::unpacked(value).map(|rtf| rtf::to_text(&rtf));
@@ -188,7 +256,7 @@ fn property(reader: &mut Reader<'_>, each: &mut impl FnMut(u32, &[u8])) -> Optio
     Some(())
 }
 
-fn text_of(tag: u32, value: &[u8]) -> String {
+fn text_of(tag: u32, value: &[u8], charset: &Charset) -> String {
     if tag & 0xffff == 0x1f {
         let units = value
             .chunks_exact(2)
@@ -198,7 +266,7 @@ fn text_of(tag: u32, value: &[u8]) -> String {
             .collect();
         return text.trim_end_matches('\0').to_owned();
     }
-    super::charset::decode(without_nul(value), None)
+    charset.text(value)
 }
 
 fn without_nul(bytes: &[u8]) -> &[u8] {
@@ -266,6 +334,26 @@ mod tests {
                 ("empty.txt".to_owned(), Vec::new()),
             ]
         );
+    }
+
+    #[test]
+    fn text_is_in_the_code_page_that_the_message_names() {
+        let mut tnef = SIGNATURE.to_le_bytes().to_vec();
+        tnef.extend_from_slice(&[1, 0]);
+        tnef.extend(attribute_bytes(
+            ATT_CODE_PAGE,
+            &[1251_u32.to_le_bytes(), [0; 4]].concat(),
+        ));
+        tnef.extend(attribute_bytes(ATT_SUBJECT, b"\xcf\xf0\0"));
+        tnef.extend(attribute_bytes(ATT_BODY, b"\xcf\xf0\0"));
+        tnef.extend(attribute_bytes(ATT_ATTACH_REND_DATA, &[0; 14]));
+        tnef.extend(attribute_bytes(ATT_ATTACH_TITLE, b"\xcf\xf0.txt\0"));
+        let contents = parse(&tnef).unwrap();
+        assert_eq!(
+            (contents.subject.as_str(), contents.text.as_slice()),
+            ("Пр", "Пр".as_bytes())
+        );
+        assert_eq!(contents.files[0].0, "Пр.txt");
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use super::{INNER, OURS, THEIRS, armored, encrypted, open, packets, pgp_mime, rendition};
 use sequoia_openpgp::policy::StandardPolicy;
+use sequoia_openpgp::serialize::Serialize;
 use sequoia_openpgp::serialize::stream::{Message, Signer};
 use std::io::Write;
-use strongroom::mail::model::{Format, Outcome, Scope, Verdict};
+use strongroom::mail::model::{Format, Outcome, Scope, SignatureMath, Verdict};
 use strongroom::mail::openpgp::armor;
 use strongroom::mail::openpgp::packets::{framed, packets as split, tag};
 
@@ -90,6 +91,41 @@ fn a_clear_signed_text_that_is_signed_again_is_judged_by_the_outer_signature() {
         // Checked, were the key here.
         assert_eq!(told, [(Verdict::UnknownSigner, Scope::Whole)], "{text}");
     }
+}
+
+#[test]
+fn clear_signed_text_of_which_html_was_made_is_checked_as_it_is_shown() {
+    let text = clear_signed("first  words\n\n- third & last\n");
+    let escaped = text.replace('&', "&amp;");
+    let spaced = escaped.replace("  ", "&nbsp; ");
+    let divs = |line: &str| match line {
+        "" => "<div><br></div>".to_owned(),
+        line => format!("<div>{line}</div>\n"),
+    };
+    let mut key = Vec::new();
+    OURS.cert.armored().serialize(&mut key).unwrap();
+    let key = String::from_utf8(key).unwrap();
+    let checked = |html: &str| {
+        let mail = format!(
+            "From: ours@example.org\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/html\n\n<html><body>{html}</body></html>\n--b\nContent-Type: application/pgp-keys\n\n{key}\n--b--\n"
+        );
+        let found = open(mail.as_bytes()).signatures;
+        assert_eq!(found.len(), 1, "{html}");
+        assert_eq!(found[0].scope, Scope::Part);
+        assert_eq!(found[0].verdict, Verdict::UnknownSigner);
+        (found[0].math, found[0].reason.clone())
+    };
+    for html in [
+        format!("<pre>{escaped}</pre>"),
+        spaced.replace('\n', "<br>\n"),
+        spaced.lines().map(divs).collect(),
+        format!("<p style=\"white-space: pre-wrap\">{escaped}</p>"),
+    ] {
+        assert_eq!(checked(&html).0, SignatureMath::Good, "{html}");
+    }
+    let (math, reason) = checked(&spaced.replace("words", "wor<br>ds").replace('\n', "<br>\n"));
+    assert_eq!(math, SignatureMath::Unchecked);
+    assert!(reason.starts_with("html: "), "{reason}");
 }
 
 #[test]

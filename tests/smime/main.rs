@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod built;
+mod detached_files;
 mod gpgsm;
 mod key_files;
 mod limits;

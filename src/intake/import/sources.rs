@@ -4,7 +4,7 @@
 use super::packed::Packing;
 use crate::durable::{FileError, at};
 use crate::id::Digest;
-use crate::mail::mbox::{Mbox, Place, begins_mbox, is_header};
+use crate::mail::mbox::{Mbox, Place, begins_mbox, is_header, line_end};
 use sha2::{Digest as _, Sha256};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -157,7 +157,10 @@ fn open(path: &Path) -> Result<Kind, SourceError> {
         let reader = BufReader::with_capacity(256 << 10, reader);
         let again = Arc::clone(&file);
         let look = move |place| beginning_at(&again, place);
-        return Ok(Kind::Mbox(Mbox::at(reader, skipped, look), file));
+        return Ok(Kind::Mbox(
+            Mbox::at(reader, skipped, line_end(start), look),
+            file,
+        ));
     }
     if !is_header(start) {
         return Err(SourceError::NoMail(path.to_owned()));

@@ -5,7 +5,7 @@ use super::splice::{Found, Inner, Splices, is_typed, may_have_objects, objects_i
 use super::{Place, Spot, Walk};
 use crate::mail::context::Unwrapped;
 use crate::mail::mime::Part;
-use crate::mail::model::Format;
+use crate::mail::model::{Format, SignatureMath, Verdict};
 use crate::mail::openpgp::{self, altered, armor, cleartext};
 use crate::mail::rendition::{Edits, as_entity, replace_text};
 use crate::mail::text::html;
@@ -103,7 +103,7 @@ impl Walk<'_> {
         let spot = Spot { place, ..spot };
         let body = spot.decoded();
         let charset = charset_of(spot.part);
-        let text = html::to_text(&charset::decode(&body, charset));
+        let text = self.text_of(&charset::decode(&body, charset), place);
         let text = altered::restored(text.as_bytes()).unwrap_or_else(|| text.into_bytes());
         if let Some(packets) = only_block(&text, &["MESSAGE"]) {
             match self.only_message(spot, packets, edits) {
@@ -115,10 +115,35 @@ impl Walk<'_> {
             }
             return;
         }
+        let before = self.signatures.len();
         let splices = self.splices(&text, None, spot.place);
+        for signature in &mut self.signatures[before..] {
+            if signature.depth == place.depth && signature.math == SignatureMath::Bad {
+                "html: the text was made HTML of, and its lines are lost"
+                    .clone_into(&mut signature.reason);
+                signature.math = SignatureMath::Unchecked;
+                signature.verdict = Verdict::UnknownSigner;
+            }
+        }
         if let Some(changed) = splices.into_entity(&text, None, spot) {
             spot.replace(changed, edits);
         }
+    }
+
+    /// The text of HTML; of clear-signed text in it, of which HTML was made, the lines for which the signature fits.
+    fn text_of(&self, html: &str, place: &Place) -> String {
+        let text = html::to_text(html);
+        if clear_signed_in(&text).is_none() {
+            return text;
+        }
+        let fits = |text: &String| {
+            clear_signed_in(text).is_some_and(|block| {
+                let result = openpgp::open_clear_signed(block.as_bytes(), &self.context(place));
+                result.is_ok_and(|opened| opened.is_well_signed())
+            })
+        };
+        let forms = [false, true].map(|raw| html::to_lines(html, raw));
+        forms.into_iter().find(fits).unwrap_or(text)
     }
 
     /// What was opened where text is due, opened further: text, or a binary message.
@@ -201,6 +226,14 @@ impl Walk<'_> {
         }
         self.settle_signature(result, Format::Openpgp, &place);
     }
+}
+
+/// The first clear-signed block in a text.
+fn clear_signed_in(text: &str) -> Option<&str> {
+    let mut blocks = armor::blocks(text.as_bytes());
+    let start = blocks.find(|block| block.label == armor::SIGNED_MESSAGE)?;
+    let end = blocks.find(|block| block.label == "SIGNATURE")?;
+    text.get(start.span.start..end.span.end)
 }
 
 /// The part's text if there is armor or another object in it, by the declared transfer encoding or by the one it really

@@ -3,6 +3,7 @@
 //! S/MIME and OpenPGP nest in each other and in forwarded messages, attachments and TNEF. Each object is opened by
 //! its format's module; this one decides what is an object, what its plaintext replaces, and how deep to go.
 
+mod archive;
 mod bare;
 mod cms;
 mod detached;
@@ -23,6 +24,7 @@ use super::rendition::{Edits, replace_entity};
 use super::{charset, collision, date, header, journal, msg, sniff, text, transfer};
 use crate::time::Timestamp;
 use std::borrow::Cow;
+use std::cell::Cell;
 
 /// Opens `message`: a mail, or a bare CMS or OpenPGP object. Never fails: what does not open is named in the
 /// result. `arrived` is when the mail was received; verdicts are computed for that time.
@@ -42,6 +44,7 @@ pub fn open(
         policy,
         arrived,
         budget: &budget,
+        tried: Cell::new(0),
         layers: Vec::new(),
         signatures: Vec::new(),
         waiting_for: Vec::new(),
@@ -194,6 +197,8 @@ struct Walk<'a> {
     policy: &'a OpenPolicy,
     arrived: Timestamp,
     budget: &'a Budget,
+    /// Bytes that signatures were tried on which may be over something else.
+    tried: Cell<u64>,
     layers: Vec<Layer>,
     signatures: Vec<Signature>,
     waiting_for: Vec<KeyHint>,

@@ -81,7 +81,11 @@ impl Walk<'_> {
         };
         // What does not say that it is a signature is shown as a file of its own.
         let place = if is_declared { place } else { &place.part() };
-        let result = self.detached(format, &signature, &bytes[content.span.clone()], place);
+        let signed = &bytes[content.span.clone()];
+        if !self.may_try(signed) {
+            return false;
+        }
+        let result = self.detached(format, &signature, signed, place);
         if !result.as_ref().is_ok_and(Unwrapped::is_well_signed) {
             return false;
         }

@@ -6,7 +6,7 @@ use super::{Place, Spot, Walk, in_bytes, sender};
 use crate::mail::mime::Part;
 use crate::mail::openpgp::{altered, armor};
 use crate::mail::rendition::{Edits, as_message, replace_attachment, replace_entity};
-use crate::mail::{collision, msg, sniff, tnef, transfer};
+use crate::mail::{collision, mime, msg, sniff, tnef, transfer};
 
 impl Walk<'_> {
     /// Looks into a part and all parts in it.
@@ -95,20 +95,21 @@ impl Walk<'_> {
         if spot.is_message && self.slid_header(spot, edits) {
             return;
         }
-        let is_tnef = matches!(
-            essence.as_str(),
-            "application/ms-tnef" | "application/vnd.ms-tnef"
-        );
-        if is_tnef || lower == "winmail.dat" {
+        let start = transfer::beginning(body, &encoding, 8);
+        if tnef::may_be(&start) {
             return self.tnef_part(spot, edits);
         }
-        if msg::may_be(&transfer::beginning(body, &encoding, 8)) && self.msg_part(spot, edits) {
+        if msg::may_be(&start) && self.msg_part(spot, edits) {
             return;
         }
         let is_text_file = content_type.kind == "text" && !name.is_empty() && !spot.is_message;
+        if self.archive_part(spot, edits) {
+            return;
+        }
         if content_type.is_message()
             || ends_with(&[".eml"])
-            || is_text_file && sniff::is_mail(&transfer::beginning(body, &encoding, sniff::WINDOW))
+            || is_text_file
+                && is_attached_mail(&transfer::beginning(body, &encoding, sniff::WINDOW))
         {
             return self.encoded_message(spot, edits);
         }
@@ -140,7 +141,7 @@ impl Walk<'_> {
     /// Opens an object that neither type nor name announces; false if there is none.
     fn undeclared(&mut self, spot: Spot<'_>, name: &str, edits: &mut Edits) -> bool {
         let start = transfer::beginning(spot.body(), &spot.encoding(), sniff::WINDOW);
-        if sniff::is_mail(&start) {
+        if is_attached_mail(&start) {
             drop(start);
             self.encoded_message(spot, edits);
             return true;
@@ -298,6 +299,18 @@ fn is_cms_type(essence: &str) -> bool {
             | "application/pkcs7-signature"
             | "application/x-pkcs7-signature"
     )
+}
+
+/// Whether a file that begins so is a mail, or what GpgOL and others keep of one as a file: the entity that was signed or
+/// encrypted.
+fn is_attached_mail(start: &[u8]) -> bool {
+    let is_secured = || {
+        let content_type = mime::header_of(start).content_type;
+        let essence = content_type.essence();
+        matches!(essence.as_str(), "multipart/signed" | "multipart/encrypted")
+            || is_cms_type(&essence)
+    };
+    sniff::is_mail(start) || sniff::is_entity(start) && is_secured()
 }
 
 /// Top-level types that readers show as text: text itself and whatever nobody knows.

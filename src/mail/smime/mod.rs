@@ -35,6 +35,7 @@ use crate::mail::digest;
 use ber::Element;
 use const_oid::ObjectIdentifier;
 use signed::Signed;
+use signed_content::Content;
 use structure::ContentInfo;
 
 /// Peels one `ContentInfo` (BER or DER). `detached` is the signed content of a detached signature, exactly as it
@@ -42,6 +43,23 @@ use structure::ContentInfo;
 pub fn open(
     content_info: &[u8],
     detached: Option<&[u8]>,
+    ctx: &Context<'_>,
+) -> Result<Unwrapped, Unopened> {
+    open_with(content_info, detached.map(Content::Beside), ctx)
+}
+
+/// As [`open`] for the signature of `file`, which is no part of a mail with line ends of its own.
+pub fn open_over_file(
+    content_info: &[u8],
+    file: &[u8],
+    ctx: &Context<'_>,
+) -> Result<Unwrapped, Unopened> {
+    open_with(content_info, Some(Content::File(file)), ctx)
+}
+
+fn open_with(
+    content_info: &[u8],
+    detached: Option<Content<'_>>,
     ctx: &Context<'_>,
 ) -> Result<Unwrapped, Unopened> {
     let (content_type, content) = content(content_info)?;
@@ -119,6 +137,18 @@ pub fn decode_container(bytes: &[u8]) -> Option<Vec<u8>> {
 #[must_use]
 pub fn is_content_info(bytes: &[u8]) -> bool {
     content_type_of(bytes).is_some_and(|kind| kind == oids::DATA || oids::CMS_TYPES.contains(&kind))
+}
+
+/// Whether a `ContentInfo` is signed by somebody and has no content: that is elsewhere.
+#[must_use]
+pub fn is_detached_signature(content_info: &[u8]) -> bool {
+    let signed = || {
+        let (kind, content) = content(content_info).ok()?;
+        let signed = (kind == oids::SIGNED_DATA).then_some(content)?;
+        structure::SignedData::read(signed).ok()
+    };
+    signed()
+        .is_some_and(|signed| signed.encapsulated.octets().is_none() && signed.signers.peek() != 0)
 }
 
 /// The content type named at the beginning of a `ContentInfo`, without reading the rest of it.

@@ -45,7 +45,7 @@ impl<'a> Signed<'a> {
     /// Judges `content`, a `SignedData`; `detached` is its content where it is not inside.
     pub fn judge(
         content: Element<'a>,
-        detached: Option<&[u8]>,
+        detached: Option<Content<'_>>,
         ctx: &Context<'_>,
     ) -> Result<Self, Unopened> {
         let signed = match SignedData::read(content) {
@@ -53,21 +53,19 @@ impl<'a> Signed<'a> {
             Err(error) => return Err(super::unopened(damaged(error), layer("signed"))),
         };
         let inside = signed.encapsulated.octets();
-        let mut layer = layer(match (&inside, detached) {
+        let mut layer = layer(match (&inside, &detached) {
             (None, None) if signed.signers.peek() == 0 => "certs-only",
             (Some(_), None) => "signed",
             _ => "clear-signed",
         });
-        if let Some(beside) = detached {
+        if let Some(Content::Beside(beside) | Content::File(beside)) = detached {
             layer.plaintext_sha256 = Some(Digest::of(beside));
             layer.plaintext_lf_sha256 = Some(Digest::of_lf(beside));
         }
         // What the reader sees is what must be signed: content inside a detached signature could be another.
         let readable = signed.encapsulated.readable();
         let readable = readable.filter(|_| detached.is_none());
-        let content = detached
-            .map(Content::Beside)
-            .or(inside.map(Content::Inside));
+        let content = detached.or(inside.map(Content::Inside));
         let signatures = match judge_all(&signed, content, ctx, &mut layer) {
             Ok(signatures) => signatures,
             Err(failure) => return Err(super::unopened(failure, layer)),

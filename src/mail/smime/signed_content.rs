@@ -10,6 +10,8 @@ pub enum Content<'a> {
     Inside(Chunks<'a>),
     /// Beside it, in the mail; transport may have changed its line ends.
     Beside(&'a [u8]),
+    /// A file beside it, whose bytes are what its writer made.
+    File(&'a [u8]),
 }
 
 /// Line ends that content beside its signature is tried with.
@@ -31,8 +33,10 @@ impl<'a> Content<'a> {
     ) -> Box<dyn Iterator<Item = Result<&'a [u8], BerError>> + 'a> {
         match (self, ends) {
             (Self::Inside(chunks), _) => Box::new(chunks.clone()),
-            (Self::Beside(bytes), LineEnds::AsIs) => Box::new([Ok(*bytes)].into_iter()),
-            (Self::Beside(bytes), ends) => {
+            (Self::Beside(bytes) | Self::File(bytes), LineEnds::AsIs) => {
+                Box::new([Ok(*bytes)].into_iter())
+            }
+            (Self::Beside(bytes) | Self::File(bytes), ends) => {
                 let end: &[u8] = if ends == LineEnds::Crlf {
                     b"\r\n"
                 } else {
@@ -53,16 +57,17 @@ impl<'a> Content<'a> {
     pub const fn line_ends(&self) -> &'static [LineEnds] {
         match self {
             Self::Inside(_) => &[LineEnds::AsIs],
-            Self::Beside(_) => &[LineEnds::AsIs, LineEnds::Crlf, LineEnds::Lf],
+            Self::Beside(_) | Self::File(_) => &[LineEnds::AsIs, LineEnds::Crlf, LineEnds::Lf],
         }
     }
 
     /// Whether a signature over these line ends is over others than the canonical CRLF (RFC 8551 §3.1.1). A mail that
-    /// was stored with LF and verifies over CRLF is as it was sent.
+    /// was stored with LF and verifies over CRLF is as it was sent, and a file as it is.
     pub fn is_noncanonical(&self, ends: LineEnds) -> bool {
         match (self, ends) {
             (Self::Inside(_), _) | (_, LineEnds::Crlf) => false,
             (_, LineEnds::Lf) => true,
+            (Self::File(_), LineEnds::AsIs) => false,
             (Self::Beside(bytes), LineEnds::AsIs) => {
                 memchr::memchr_iter(b'\n', bytes).any(|at| !bytes[..at].ends_with(b"\r"))
             }

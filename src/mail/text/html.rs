@@ -13,26 +13,90 @@ const INLINE: [&str; 16] = [
 /// The text of `html`, blank-separated where elements break it.
 #[must_use]
 pub fn to_text(html: &str) -> String {
-    let mut text = Text {
-        out: String::with_capacity(html.len() / 2),
-        unended: Vec::new(),
-    };
-    let mut rest = html;
-    while let Some(at) = rest.find('<') {
-        push_text(&rest[..at], &mut text.out);
-        rest = text.after_tag(&rest[at..]);
+    finish(&Text::of(html, None))
+}
+
+/// The lines of `html` as a reader sees them, empty ones too. `raw` takes the document's own line breaks for such, as styles
+/// may want it.
+#[must_use]
+pub fn to_lines(html: &str, raw: bool) -> String {
+    Text::of(html, Some(Lines { raw, pre: 0 })).replace('\u{a0}', " ")
+}
+
+/// How lines are told, where they matter.
+struct Lines {
+    /// The document's own line breaks are the reader's.
+    raw: bool,
+    /// Elements around in which they are.
+    pre: u32,
+}
+
+impl Lines {
+    /// What a tag is in the text that ends with `out`.
+    fn tag(&mut self, name: &str, closing: bool, out: &mut String) {
+        if name == "pre" && closing {
+            self.pre = self.pre.saturating_sub(1);
+        } else if name == "pre" {
+            self.pre = self.pre.saturating_add(1);
+        }
+        let begins_line = !out.is_empty() && !out.ends_with('\n');
+        if name == "br" || is_block(name) && begins_line {
+            out.push('\n');
+        }
     }
-    push_text(rest, &mut text.out);
-    finish(&text.out)
+
+    fn push(&self, text: &str, out: &mut String) {
+        if self.raw || self.pre > 0 {
+            return push_text(text, out);
+        }
+        for piece in text.split_inclusive(|c: char| c.is_ascii_whitespace()) {
+            let word = piece.trim_end_matches(|c: char| c.is_ascii_whitespace());
+            push_text(word, out);
+            if word.len() < piece.len() && !out.is_empty() && !out.ends_with(['\n', ' ']) {
+                out.push(' ');
+            }
+        }
+    }
+}
+
+fn is_block(name: &str) -> bool {
+    matches!(
+        name,
+        "p" | "div" | "tr" | "li" | "h1" | "h2" | "h3" | "blockquote" | "pre"
+    )
 }
 
 struct Text {
     out: String,
+    lines: Option<Lines>,
     /// Ends that were looked for once and are not in the rest of the document.
     unended: Vec<&'static str>,
 }
 
 impl Text {
+    /// The text of a document, `finish`ed where `lines` do not matter.
+    fn of(html: &str, lines: Option<Lines>) -> String {
+        let mut text = Self {
+            out: String::with_capacity(html.len() / 2),
+            lines,
+            unended: Vec::new(),
+        };
+        let mut rest = html;
+        while let Some(at) = rest.find('<') {
+            text.push(&rest[..at]);
+            rest = text.after_tag(&rest[at..]);
+        }
+        text.push(rest);
+        text.out
+    }
+
+    fn push(&mut self, text: &str) {
+        match &self.lines {
+            Some(lines) => lines.push(text, &mut self.out),
+            None => push_text(text, &mut self.out),
+        }
+    }
+
     /// Steps over one tag, comment or silent element. What has no end is not stepped over: of a document that was cut
     /// off or is broken, rather too much is kept than too little.
     fn after_tag<'a>(&mut self, rest: &'a str) -> &'a str {
@@ -53,11 +117,10 @@ impl Text {
             .unwrap_or(name_start.len());
         let name = name_start[..length.min(12)].to_ascii_lowercase();
         let after = &inner[end..];
-        if !INLINE.contains(&name.as_str()) {
-            let breaks = matches!(
-                name.as_str(),
-                "br" | "p" | "div" | "tr" | "li" | "h1" | "h2" | "h3" | "blockquote" | "pre"
-            );
+        if let Some(lines) = &mut self.lines {
+            lines.tag(&name, closing, &mut self.out);
+        } else if !INLINE.contains(&name.as_str()) {
+            let breaks = name == "br" || is_block(&name);
             self.out.push(if breaks { '\n' } else { ' ' });
         }
         let close = match name.as_str() {
@@ -165,6 +228,21 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_told_as_they_are_shown() {
+        for html in [
+            "<body>one <b>a</b><br>\n<br>two&nbsp; b\n<br>three</body>",
+            "<div>one\n a</div>\n<div><br></div><p>two&nbsp; b</p><div>three</div>",
+            "<pre>one a\n\ntwo  b\nthree</pre>",
+        ] {
+            let lines = to_lines(html, false);
+            let lines: Vec<&str> = lines.trim().lines().map(str::trim_end).collect();
+            assert_eq!(lines, ["one a", "", "two  b", "three"], "{html}");
+        }
+        let raw = "<p style=\"white-space: pre-wrap\">one a\n\ntwo  b\nthree</p>";
+        assert_eq!(to_lines(raw, true), "one a\n\ntwo  b\nthree\n");
+    }
+
+    #[test]
     fn broken_markup_hides_no_text() {
         for (html, expected) in [
             (
@@ -207,7 +285,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(html in "[<>a-z/!&;#\"'= é-]{0,200}") {
-            let _ = to_text(&html);
+            let _ = (to_text(&html), to_lines(&html, false));
         }
     }
 }

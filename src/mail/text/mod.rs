@@ -194,7 +194,7 @@ impl Collector<'_> {
         if !name.is_empty() {
             self.found.attachments.push(name.to_owned());
         }
-        let tnef = self.tnef(bytes, part, name);
+        let tnef = tnef_in(bytes, part);
         if tnef.is_none() && attached::is_attachment(part, name, parent) {
             self.found.has_attachment = Some(true);
         }
@@ -209,17 +209,6 @@ impl Collector<'_> {
         } else if part.children.is_empty() && !part.content_type.subtype.contains("pkcs7") {
             self.leaf(bytes, part, name, nesting);
         }
-    }
-
-    /// What is in a `winmail.dat`, as an entity.
-    fn tnef(&self, bytes: &[u8], part: &Part, name: &str) -> Option<Vec<u8>> {
-        let subtype = part.content_type.subtype.as_str();
-        let is_tnef = matches!(subtype, "ms-tnef" | "vnd.ms-tnef");
-        if !part.children.is_empty() || !(is_tnef || name.eq_ignore_ascii_case("winmail.dat")) {
-            return None;
-        }
-        let body = transfer::decode(&bytes[part.body.clone()], &part.encoding(bytes));
-        tnef::parse(&body).map(|contents| tnef::as_entity(&contents))
     }
 
     fn leaf(&mut self, bytes: &[u8], part: &Part, name: &str, nesting: u32) {
@@ -343,6 +332,16 @@ impl Collector<'_> {
         self.found.body.push_str(&text[..end]);
         self.room = if end < text.len() { 0 } else { self.room - end };
     }
+}
+
+/// What is in a part that is a `winmail.dat`, as an entity.
+fn tnef_in(bytes: &[u8], part: &Part) -> Option<Vec<u8>> {
+    let body = &bytes[part.body.clone()];
+    let encoding = part.encoding(bytes);
+    let is_tnef =
+        part.children.is_empty() && tnef::may_be(&transfer::beginning(body, &encoding, 8));
+    let contents = is_tnef.then(|| tnef::parse(&transfer::decode(body, &encoding)))?;
+    contents.map(|contents| tnef::as_entity(&contents))
 }
 
 #[cfg(test)]

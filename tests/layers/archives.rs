@@ -1,0 +1,81 @@
+//! ZIP and gzip files with encrypted files or mails in them.
+
+use super::{INNER, armored, open, packets, pgp_mime};
+use std::io::{Cursor, Write};
+use strongroom::mail::model::{Opened, Outcome};
+use zip::write::SimpleFileOptions;
+
+fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, content) in files {
+        writer
+            .start_file(*name, SimpleFileOptions::default())
+            .unwrap();
+        writer.write_all(content).unwrap();
+    }
+    writer.finish().unwrap().into_inner()
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    writer.write_all(content).unwrap();
+    writer.finish().unwrap()
+}
+
+fn open_attached(name: &str, file: &[u8]) -> Opened {
+    let body = data_encoding::BASE64_MIME.encode(file);
+    let mail = format!(
+        "From: a@x\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nhello\n--b\nContent-Type: application/octet-stream; name=\"{name}\"\nContent-Transfer-Encoding: base64\n\n{body}\n--b--\n"
+    );
+    open(mail.as_bytes())
+}
+
+#[test]
+fn encrypted_files_and_mails_in_archives_are_opened_and_the_others_stay() {
+    let (binary, armor) = (packets("the secret word"), armored("the secret word"));
+    let mail = format!("From: b@x\nSubject: packed\n{}", pgp_mime(INNER));
+    for (name, content) in [
+        ("a.txt.gpg", binary.as_slice()),
+        ("folder/a.txt.asc", armor.as_bytes()),
+        ("mail.eml", mail.as_bytes()),
+    ] {
+        let files = [("b.txt", &b"other words"[..]), (name, content)];
+        let opened = open_attached("files.zip", &zip(&files));
+        assert_eq!(opened.outcome, Outcome::Opened, "{name}");
+        for words in ["hello", "other words", "the secret word"] {
+            assert!(opened.text.body.contains(words), "{name}: {words}");
+        }
+        assert!(opened.text.attachments.contains(&"b.txt".to_owned()));
+        let packed = format!("{name}.gz");
+        let opened = open_attached(&packed, &gzip(content));
+        assert_eq!(opened.outcome, Outcome::Opened, "{packed}");
+        assert!(opened.text.body.contains("the secret word"));
+    }
+}
+
+#[test]
+fn archives_without_anything_encrypted_stay_as_they_are() {
+    for file in [
+        zip(&[("a.txt", b"words"), ("META-INF/A.RSA", b"words")]),
+        gzip(b"words"),
+        zip(&[("a.txt.gpg", &packets("word"))])[..60].to_vec(),
+        gzip(&packets("word"))[..60].to_vec(),
+    ] {
+        let opened = open_attached("a.zip", &file);
+        assert_eq!(opened.outcome, Outcome::NotEncrypted);
+        assert!(opened.rendition.is_none());
+    }
+}
+
+#[test]
+fn what_does_not_open_in_an_archive_is_told() {
+    let foreign = super::encrypted(&super::THEIRS.cert, "word");
+    let opened = open_attached("a.zip", &zip(&[("a.txt.gpg", &foreign)]));
+    assert_eq!(opened.outcome, Outcome::NoKey);
+    let bomb = [packets("word"), vec![0; 30 << 20]].concat();
+    let opened = open_attached(
+        "a.zip",
+        &zip(&[("a.txt.gpg", &bomb), ("b", &vec![0; 30 << 20])]),
+    );
+    assert_eq!(opened.outcome, Outcome::Refused, "{:?}", opened.reason);
+}
