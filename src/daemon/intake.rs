@@ -110,7 +110,6 @@ fn take_mail_in(data: &DataFolder) -> Result<(), IntakeProcessError> {
         for (name, address) in bound.addresses() {
             tracing::info!(%name, %address, "accepting mail");
         }
-        tell_parent(LISTENING);
         let (spool, mut denied) = (bound.spool(), None);
         let stop = async {
             tokio::select! {
@@ -124,11 +123,12 @@ fn take_mail_in(data: &DataFolder) -> Result<(), IntakeProcessError> {
     })
 }
 
-/// Tells the parent while the spool takes no mail. Ends where this process may not write to a spool folder: it is confined
+/// Tells the parent whether the spool takes mail. Ends where this process may not write to a spool folder: it is confined
 /// to those of its beginning, and not to one that has come in such a one's place, be it the same disk mounted again.
 async fn tell_troubles(spool: &Spool, folders: &Folders) -> NotSpooled {
     let mut trouble = spool.trouble();
-    while trouble.changed().await.is_ok() {
+    spool.probe().await;
+    loop {
         loop {
             let why = trouble.borrow_and_update().clone();
             let Some(why) = why else { break };
@@ -144,8 +144,10 @@ async fn tell_troubles(spool: &Spool, folders: &Folders) -> NotSpooled {
             spool.probe().await;
         }
         tell_parent(LISTENING);
+        if trouble.changed().await.is_err() {
+            std::future::pending().await
+        }
     }
-    std::future::pending().await
 }
 
 /// From here on this process reads the data folder and its certificate, and writes to spool and sockets only.
