@@ -189,7 +189,9 @@ mod tests {
                 statement: signed.statement.digest(),
                 time,
             };
-            Transcripts::of(self.data.path(), officers).policy(&[self.id].into(), &replacement)
+            Transcripts::of(self.data.path(), officers)
+                .policy(&[self.id].into(), &replacement)
+                .map_err(|doubt| doubt.to_string())
         }
 
         fn signed(&self, replaced: &str, policy: &str, count: usize) -> SignedPolicy {
