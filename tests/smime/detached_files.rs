@@ -67,6 +67,14 @@ fn a_signature_beside_the_file_is_checked_over_it() {
     let signer = Signer::new();
     let pdf = file("application/pdf", "a.pdf", FILE);
     let signature = signer.sign(FILE, "");
+    signer.0.must("pkcs7 -inform DER -in p7s -out pem");
+    let pem = file(
+        "application/octet-stream",
+        "a.pdf.p7s",
+        &signer.0.read("pem"),
+    );
+    let opened = signer.open(&[TEXT.to_owned(), pdf.clone(), pem]);
+    assert_eq!(verdicts(&opened), [(Verdict::Valid, Scope::Part)]);
     for (kind, name) in [
         ("application/octet-stream", "a.pdf.p7s"),
         ("application/pkcs7-signature", "a.pdf.p7s"),
@@ -181,4 +189,19 @@ fn a_signature_is_not_tried_on_everything_for_ever() {
     let opened = signer.open(&[entity]);
     assert_eq!(opened.signatures.len(), 800);
     assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_file_that_was_signed_twice_is_the_file() {
+    let signer = Signer::new();
+    let once = signer.sign(FILE, "-nodetach");
+    let twice = file(
+        "application/octet-stream",
+        "a.pdf.p7m.p7m",
+        &signer.sign(&once, "-nodetach"),
+    );
+    let opened = signer.open(&[TEXT.to_owned(), twice]);
+    assert_eq!(verdicts(&opened), [(Verdict::Valid, Scope::Part); 2]);
+    assert_eq!(opened.outcome, Outcome::NotEncrypted, "{:?}", opened.reason);
+    assert_eq!(opened.text.attachments, ["a.pdf"]);
 }

@@ -1,6 +1,6 @@
 //! S/MIME objects: in a part, or inside each other.
 
-use super::file::file_in;
+use super::file::file_in_cms;
 use super::{Place, Spot, Walk};
 use crate::mail::model::Format;
 use crate::mail::rendition::{Edits, as_entity};
@@ -80,7 +80,7 @@ impl Walk<'_> {
         if peeled.plaintext.is_empty() {
             return;
         }
-        let inner = match file_in(spot.part.file_name()) {
+        let inner = match file_in_cms(spot.part.file_name(), peeled.layers) {
             Some(name) if !peeled.closed => {
                 let inside = place.inside(peeled.layers);
                 self.inside_file(spot, peeled.plaintext, name, &inside)

@@ -154,7 +154,9 @@ fn signature(bytes: &[u8], part: &Part) -> Option<(Format, Vec<u8>)> {
 fn cms_signature(bytes: &[u8], part: &Part) -> Option<Vec<u8>> {
     let body = &bytes[part.body.clone()];
     let encoding = part.encoding(bytes);
-    if body.len() > LARGEST_CMS || !sniff::is_cms_text(body, &encoding) {
+    let name = part.file_name().to_lowercase();
+    let is_named = CMS_ENDINGS.iter().any(|ending| name.ends_with(ending));
+    if body.len() > LARGEST_CMS || !is_named && !sniff::is_cms_text(body, &encoding) {
         return None;
     }
     sniff::cms_in(body, &encoding).filter(|ber| smime::is_detached_signature(ber))

@@ -141,6 +141,21 @@ pub(super) fn file_in(name: &str) -> Option<&str> {
     tells.then_some(file)
 }
 
+/// As [`file_in`], of so many CMS objects in each other: each may have added its ending.
+pub(super) fn file_in_cms(name: &str, layers: u32) -> Option<&str> {
+    let has_ending = |name: &str| {
+        let (_, ending) = name.rsplit_once('.').unwrap_or_default();
+        ending.to_ascii_lowercase().starts_with("p7")
+    };
+    let mut name = file_in(name)?;
+    for _ in 1..layers {
+        if has_ending(name) {
+            name = stripped(name);
+        }
+    }
+    Some(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +176,15 @@ mod tests {
             Some("Rechnung Müller.xml")
         );
         assert_eq!(file_in("t.tar.gz.gpg"), Some("t.tar.gz"));
+        for (name, layers, file) in [
+            ("a.pdf.p7m", 2, "a.pdf"),
+            ("a.pdf.p7m.p7m", 1, "a.pdf.p7m"),
+            ("a.pdf.P7M.p7m", 2, "a.pdf"),
+            ("a.p7m.p7m", 3, "a"),
+            ("a.txt.gpg.p7m", 2, "a.txt.gpg"),
+        ] {
+            assert_eq!(file_in_cms(name, layers), Some(file), "{name}");
+        }
         assert_eq!(stripped("secret.pgp"), "secret");
         for usual in [
             "",
