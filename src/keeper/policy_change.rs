@@ -49,6 +49,11 @@ pub enum NotReplaced {
     /// Another replacement came first.
     #[error("another policy came into force since the statement was made; begin again")]
     Outdated,
+    /// The keyring is an old copy.
+    #[error(
+        "the keyring is from before the last two changes of the policy that the ledger has: put the newest one back, or restore the box"
+    )]
+    OldKeyring,
     /// The signatures are for another text.
     #[error("the officers signed for another policy than this")]
     OtherText,
@@ -205,7 +210,11 @@ pub(super) fn in_force(
             Doubt::Unread(error) => CoreError::File(error),
             Doubt::Wrong(problem) => NotReplaced::Unsigned(problem).into(),
         })?;
-    check(&subject, known.digest(), policy)?;
+    // A power cut leaves it one change behind.
+    check(&subject, known.digest(), policy).map_err(|problem| match problem {
+        NotReplaced::Outdated => NotReplaced::OldKeyring,
+        other => other,
+    })?;
     tracing::warn!(%policy, "a replacement of the policy was interrupted, and is finished");
     adopt(data, keyring, box_secret, policy)?;
     Ok(data.policy_in_force(policy)?)

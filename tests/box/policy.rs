@@ -119,6 +119,30 @@ fn officers_put_another_policy_in_force_and_the_box_follows() {
     box_.assert_no_panic();
 }
 
+// C4: only an old copy is two changes behind.
+#[test]
+fn a_keyring_from_before_the_last_two_changes_is_refused_by_name() {
+    let mut box_ = TestBox::running();
+    let (data, old) = (box_.data(), box_.file("old"));
+    copy(&data.join("keyring"), &old);
+    replace(&box_, &smaller(&box_), 2);
+    box_.wait_until("the first is in force", || {
+        box_.run("status").status.success()
+    });
+    let other = altered(&box_, "other.toml", &|policy| {
+        policy.replace("100_000", "200_000")
+    });
+    let digest = Digest::of(&fs::read(&other).expect("a policy"));
+    box_.wait_until("the second is in force", || {
+        replace(&box_, &other, 2);
+        in_force(&data) == digest
+    });
+    box_.stop();
+    copy(&old, &data.join("keyring"));
+    assert_refused(&mut box_, "from before the last two changes");
+    box_.assert_no_panic();
+}
+
 // O2: behind the ledger's entry nothing may be lost, whichever file the power cut left old.
 #[test]
 fn a_power_cut_in_a_replacement_is_made_up_for_at_the_start() {
