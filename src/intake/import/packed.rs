@@ -105,7 +105,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_packed_comes_back_and_what_was_cut_off_is_an_error(
-            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+            bytes in proptest::collection::vec(any::<u8>(), 20..300),
             cut in 1..8_usize,
         ) {
             for packing in [Packing::Gzip, Packing::Bzip2, Packing::Zstd] {
