@@ -11,7 +11,7 @@ const FILLER: &str = "filler";
 pub struct Disk(PathBuf);
 
 impl Disk {
-    /// Mounts a disk of so many MB on `folder`, with what lay in it; `None` where mounting is refused.
+    /// Mounts a disk of so many MB on `folder`, with what lay in it; `None`, and says so, where mounting is refused.
     pub fn mount(folder: &Path, megabytes: u32) -> Option<Self> {
         let aside = folder.with_extension("aside");
         std::fs::create_dir_all(folder).expect("a folder");
@@ -20,6 +20,7 @@ impl Disk {
         let size = format!("size={megabytes}m,mode=700");
         let mounted = run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs"], folder);
         if !mounted {
+            eprintln!("SKIPPED: mounting a tmpfs is refused here (run as root)");
             return None;
         }
         let disk = Self(folder.to_owned());
