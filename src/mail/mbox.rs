@@ -100,15 +100,19 @@ fn first_line(bytes: &[u8]) -> &[u8] {
         .unwrap_or_default()
 }
 
+/// Bytes in front of the first mail that editors and tools leave: a byte order mark, blank lines.
+#[must_use]
+pub fn before_mail(start: &[u8]) -> usize {
+    let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
+    let blank = text.iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
+    start.len() - text.len() + blank.count()
+}
+
 /// The mails in `file`. A file that does not begin with a `From ` line, and a header field behind it, is one mail; a byte
 /// order mark or blank lines may come first.
 #[must_use]
 pub fn messages(file: &[u8]) -> Vec<&[u8]> {
-    let unmarked = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
-    let start = unmarked
-        .iter()
-        .position(|byte| !matches!(byte, b'\r' | b'\n'));
-    let mailbox = &unmarked[start.unwrap_or(0)..];
+    let mailbox = &file[before_mail(file)..];
     if !begins_mbox(mailbox) {
         return vec![file];
     }

@@ -10,6 +10,7 @@ mod collision;
 pub mod context;
 pub mod date;
 pub mod digest;
+pub mod emlx;
 pub mod encrypt;
 pub mod header;
 mod inflate;

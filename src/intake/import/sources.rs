@@ -4,7 +4,8 @@
 use super::packed::Packing;
 use crate::durable::{FileError, at};
 use crate::id::Digest;
-use crate::mail::mbox::{Mbox, Place, begins_mbox, is_header, line_end};
+use crate::mail::emlx;
+use crate::mail::mbox::{Mbox, Place, before_mail, begins_mbox, is_header, line_end};
 use sha2::{Digest as _, Sha256};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -138,10 +139,10 @@ fn open(path: &Path) -> Result<Kind, SourceError> {
     if let Some(packing) = Packing::of(&start) {
         return packed(path, &whole, packing);
     }
-    if let Some((skipped, length)) = in_emlx(&start, size) {
+    if let Some(place) = emlx::message(&start, size) {
         let message = Stretch {
-            at: skipped,
-            end: skipped + length,
+            at: place.start,
+            end: place.end,
             ..whole
         };
         let found = single(path, size, || Ok(Box::new(message.clone())));
@@ -187,26 +188,8 @@ fn packed(path: &Path, file: &Stretch, packing: Packing) -> Result<Kind, SourceE
     Ok(Kind::Single(found))
 }
 
-/// Where the message lies in a file of Apple Mail (`.emlx`), and its length: a line with the length is before it, a property
-/// list behind it.
-fn in_emlx(start: &[u8], size: u64) -> Option<(u64, u64)> {
-    const LONGEST_LINE: usize = 20;
-    let line = start.iter().take(LONGEST_LINE).position(|c| *c == b'\n')? + 1;
-    let digits = std::str::from_utf8(start[..line].trim_ascii()).ok()?;
-    let length: u64 = digits.parse().ok()?;
-    let fits = length.checked_add(line as u64)? <= size;
-    (fits && is_header(&start[line..])).then_some((line as u64, length))
-}
-
 /// Bytes of a file that are looked at to see what it is.
 const BEGINNING: u64 = 8192;
-
-/// Bytes in front of the first mail that editors and tools leave: a byte order mark, blank lines.
-fn before_mail(start: &[u8]) -> usize {
-    let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
-    let blank = text.iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
-    start.len() - text.len() + blank.count()
-}
 
 /// What a file has at a place, as far as a separator may reach.
 fn beginning_at(file: &File, place: u64) -> io::Result<Vec<u8>> {

@@ -21,10 +21,11 @@ use super::keyops::{KeyHint, KeyOps};
 use super::mime::{self, Part};
 use super::model::{Layer, Opened, Scope, Signature};
 use super::rendition::{Edits, replace_entity};
-use super::{charset, collision, date, header, journal, msg, sniff, text, transfer};
+use super::{charset, collision, date, emlx, header, journal, msg, sniff, text, transfer};
 use crate::time::Timestamp;
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::ops::Range;
 
 /// Opens `message`: a mail, or a bare CMS or OpenPGP object. Never fails: what does not open is named in the
 /// result. `arrived` is when the mail was received; verdicts are computed for that time.
@@ -301,12 +302,11 @@ fn in_bytes(message: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// The message in a file of Apple Mail (`.emlx`): a line with its length before it, a property list behind it.
+/// The message in a file of Apple Mail.
 fn in_emlx(file: &[u8]) -> Option<&[u8]> {
-    const LONGEST_LINE: usize = 20;
-    let start = file.iter().take(LONGEST_LINE).position(|c| *c == b'\n')? + 1;
-    let length = std::str::from_utf8(file[..start].trim_ascii()).ok()?;
-    let (message, behind) = file[start..].split_at_checked(length.parse().ok()?)?;
+    let Range { start, end } = emlx::message(file, file.len() as u64)?;
+    let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
+    let (message, behind) = (&file[start..end], &file[end..]);
     (behind.starts_with(b"<?xml") && sniff::is_entity(message)).then_some(message)
 }
 
