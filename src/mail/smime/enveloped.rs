@@ -157,7 +157,7 @@ impl<'a, 'c> Content<'a, 'c> {
             }
             return Ok(None);
         }
-        if let Some(failure) = self.impediment() {
+        if let Some(failure) = self.misfit_of_size() {
             return if certain { Err(failure) } else { Ok(None) };
         }
         match self.try_key(key) {
@@ -191,13 +191,19 @@ impl<'a, 'c> Content<'a, 'c> {
 
     /// Decrypts with a random key: what comes of a wrap that is not well-formed takes as long as a key of one that is.
     fn take_as_long(&self) {
-        if self.impediment().is_none() {
+        if self.misfit_of_size().is_none() {
             let _ = self.try_key(&self.cipher.random_key());
         }
     }
 
     /// Why no key opens it.
     fn impediment(&self) -> Option<Failure> {
+        let misfit = self.misfit_of_size();
+        misfit.or_else(|| self.cipher.check().err().map(not_decryptable))
+    }
+
+    /// What is wrong with the ciphertext's size.
+    fn misfit_of_size(&self) -> Option<Failure> {
         let total = self.encrypted.ciphertext.as_ref()?.total();
         let total = match total {
             Ok(total) => total as u64,
@@ -207,7 +213,7 @@ impl<'a, 'c> Content<'a, 'c> {
         if total > budget.expandable(bounds).saturating_add(64) {
             return budget.expand(total, bounds).err();
         }
-        self.cipher.check().err().map(not_decryptable)
+        None
     }
 
     /// Decrypts with a key that nothing vouches for. `strict`: what comes out must look like content.
