@@ -166,7 +166,8 @@ impl Parent {
             Event::Terminate => {}
             Event::Reload => self.intake.reload(),
             Event::Unlocked(result) => self.note_unlocked(*result),
-            Event::Said(pid, why) if self.intake.is_held_by(pid) => {
+            // It says again and again why it does not take mail in.
+            Event::Said(pid, why) if self.intake.is_held_by(pid) && self.state.intake != why => {
                 self.state.intake = why;
                 self.save();
             }
