@@ -1,8 +1,8 @@
 //! What keeper and worker say to each other.
 //!
-//! The keeper sends [`ToWorker::Setup`] once, which the worker answers by [`FromWorker::Ready`], then one [`ToWorker::Open`] at a time with the mail as raw
-//! bytes. The worker may ask for session keys in between, and ends with [`FromWorker::Opened`] and the
-//! rendition as raw bytes.
+//! The keeper sends [`ToWorker::Setup`] once, which the worker answers by [`FromWorker::Ready`], then one [`ToWorker::Open`] at
+//! a time with the mail as raw bytes. The worker may ask for session keys in between, and ends with [`FromWorker::Opened`] and
+//! the rendition as raw bytes.
 
 use crate::frame::Limits;
 use crate::mail::context::{OpenPolicy, Trust};
