@@ -3,6 +3,7 @@
 use super::bounds::Bounds;
 use super::keyops::{KeyHint, KeyOps};
 use super::model::{ClaimSource, Layer, Outcome, Rated, Signature, SignatureMath};
+use crate::id::Digest;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
@@ -86,6 +87,10 @@ pub struct OpenPolicy {
     pub refuse: BTreeSet<String>,
     /// Algorithms whose signatures are `valid-but` (weak). Default: BSI TR-02102-1, see `keys-policy/`.
     pub weak: BTreeSet<String>,
+    /// Also tells digests after CRLF → LF, to compare with what other programs make of a mail. Not a matter of the policy
+    /// file: `inspect` alone asks for it.
+    #[serde(skip)]
+    pub folded_digests: bool,
 }
 
 impl OpenPolicy {
@@ -147,6 +152,16 @@ pub struct Context<'a> {
 pub const CLOCK_SKEW: u64 = 24 * 3600;
 
 impl Context<'_> {
+    /// SHA-256 of what a layer contains, and the same after CRLF → LF where that is asked for.
+    #[must_use]
+    pub fn digests(&self, content: &[u8]) -> (Option<Digest>, Option<Digest>) {
+        let folded = self.policy.folded_digests;
+        (
+            Some(Digest::of(content)),
+            folded.then(|| Digest::of_lf(content)),
+        )
+    }
+
     /// The reservation about a signing time that is not the mail's, which may be an old one under a new Date.
     #[must_use]
     pub fn time_mismatch(&self, signed: Timestamp) -> Option<String> {

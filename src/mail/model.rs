@@ -79,7 +79,7 @@ pub struct Layer {
     pub reason: Option<String>,
     /// SHA-256 of exactly the bytes that opening this layer yields.
     pub plaintext_sha256: Option<Digest>,
-    /// The same after CRLF → LF.
+    /// The same after CRLF → LF; only where it was asked for ([`super::context::OpenPolicy::folded_digests`]).
     pub plaintext_lf_sha256: Option<Digest>,
 }
 

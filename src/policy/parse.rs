@@ -182,6 +182,7 @@ fn open(item: &Item<'_>, names: Names) -> Result<OpenPolicy, PolicyError> {
             .take("refuse")
             .map_or_else(|| Ok(BTreeSet::new()), |item| algorithms(&item, names))?,
         weak: algorithms(&section.require("weak", ALGORITHMS)?, names)?,
+        folded_digests: false,
     };
     section.end()?;
     Ok(policy)

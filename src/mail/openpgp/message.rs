@@ -4,10 +4,8 @@
 use super::compression::inflate;
 use super::container::{Container, NotOpened};
 use super::packets::{Framing, Packet, cut_off, only, packets, tag};
-use super::recipients;
 use super::session::SessionKeys;
 use super::signature::{self, Reading};
-use crate::id::Digest;
 use crate::mail::context::{Context, Failure, Unopened, Unwrapped};
 use crate::mail::model::{Format, Integrity, Layer, Outcome, Signature, Verdict};
 use std::ops::Range;
@@ -212,10 +210,9 @@ impl Peel<'_, '_> {
                 .push(layer("literal", Vec::new(), Integrity::None));
         }
         if !self.bare {
-            let (raw, folded) = digests(&plaintext);
+            let digests = self.ctx.digests(&plaintext);
             for layer in &mut self.layers {
-                layer.plaintext_sha256 = Some(raw);
-                layer.plaintext_lf_sha256 = Some(folded);
+                (layer.plaintext_sha256, layer.plaintext_lf_sha256) = digests;
             }
         }
         let signatures = self.judged(|packets, depth, ctx| {
@@ -223,12 +220,8 @@ impl Peel<'_, '_> {
                 signature::unjudged(packets, depth, signature::DETACHED, Verdict::UnknownSigner)
             } else {
                 let readings = [Reading::literal(&plaintext, &header)];
-                let mut judged = signature::judge(packets, &readings, depth, ctx);
                 let around = self.encryption_around(depth).or(ctx.around);
-                for (signature, packet) in judged.iter_mut().zip(packets) {
-                    recipients::compare(signature, packet, around, ctx);
-                }
-                judged
+                signature::judge(packets, &readings, depth, around, ctx)
             }
         });
         for signed in &self.signed {
@@ -405,9 +398,4 @@ pub(super) fn layer(kind: &str, algorithms: Vec<String>, integrity: Integrity) -
         plaintext_sha256: None,
         plaintext_lf_sha256: None,
     }
-}
-
-/// SHA-256 of the bytes, and of the bytes after CRLF → LF.
-pub(super) fn digests(plaintext: &[u8]) -> (Digest, Digest) {
-    (Digest::of(plaintext), Digest::of_lf(plaintext))
 }

@@ -36,7 +36,7 @@ pub use session::public_key_name;
 use crate::mail::context::{Context, Failure, Unopened, Unwrapped};
 use crate::mail::model::{Integrity, Layer, Outcome, Signature};
 use line_ends::{to_crlf, to_lf};
-use message::{digests, layer};
+use message::layer;
 use packets::tag;
 use signature::Reading;
 use std::borrow::Cow;
@@ -113,12 +113,8 @@ fn clear_signed(text: &[u8], ctx: &Context) -> Result<Unwrapped, Unopened> {
     if clear.verbatim {
         readings.extend([&*clear.text, &with_lf, &with_crlf].map(Reading::verbatim));
     }
-    let signatures = judged(&signatures, &readings, ctx);
-    let layer = signed_layer(
-        "clear-signed",
-        &clear.text,
-        signature::algorithms(&signatures),
-    );
+    let signatures = signature::judge(&signatures, &readings, 0, ctx.around, ctx);
+    let layer = signed_layer("clear-signed", &clear.text, &signatures, ctx);
     Ok(Unwrapped {
         plaintext: clear.text,
         inner_is_cms: false,
@@ -138,24 +134,14 @@ fn check_detached(signature: &[u8], signed: &[u8], ctx: &Context) -> Result<Unwr
             "no OpenPGP signature in the signature part",
         ));
     }
-    let signatures = judged(&packets, &Reading::detached(signed), ctx);
-    let layer = signed_layer("signed", signed, signature::algorithms(&signatures));
+    let signatures = signature::judge(&packets, &Reading::detached(signed), 0, ctx.around, ctx);
+    let layer = signed_layer("signed", signed, &signatures, ctx);
     Ok(Unwrapped {
         plaintext: Vec::new(),
         inner_is_cms: false,
         layers: vec![layer],
         signatures,
     })
-}
-
-/// Signatures beside what they are over. Who opened a message can take them out of it, so they too are compared with whom
-/// they were made for.
-fn judged(packets: &[Vec<u8>], readings: &[Reading<'_>], ctx: &Context) -> Vec<Signature> {
-    let mut judged = signature::judge(packets, readings, 0, ctx);
-    for (signature, packet) in judged.iter_mut().zip(packets) {
-        recipients::compare(signature, packet, ctx.around, ctx);
-    }
-    judged
 }
 
 fn signatures_in(bytes: &[u8]) -> Vec<Vec<u8>> {
@@ -171,11 +157,9 @@ fn signatures_in(bytes: &[u8]) -> Vec<Vec<u8>> {
 /// More signatures on one content than this are not looked at.
 const MOST_SIGNATURES: usize = 32;
 
-fn signed_layer(kind: &str, content: &[u8], algorithms: Vec<String>) -> Layer {
-    let (raw, folded) = digests(content);
-    let mut layer = layer(kind, algorithms, Integrity::None);
-    layer.plaintext_sha256 = Some(raw);
-    layer.plaintext_lf_sha256 = Some(folded);
+fn signed_layer(kind: &str, content: &[u8], signatures: &[Signature], ctx: &Context) -> Layer {
+    let mut layer = layer(kind, signature::algorithms(signatures), Integrity::None);
+    (layer.plaintext_sha256, layer.plaintext_lf_sha256) = ctx.digests(content);
     layer
 }
 

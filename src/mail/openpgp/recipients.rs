@@ -1,25 +1,21 @@
 //! Whom a signature was made for (RFC 9580 §5.2.3.36): who gets a signed message could encrypt it to somebody else, who
 //! would take it for one to himself.
 
-use super::by_hand::SignaturePacket;
 use super::certs;
 use crate::mail::context::Context;
 use crate::mail::model::{Layer, Signature, Verdict};
-use openpgp::{Fingerprint, KeyHandle};
+use openpgp::{Fingerprint, KeyHandle, packet};
 use sequoia_openpgp as openpgp;
 
 /// Withdraws or limits the verdict of a signature that was made for others than those whose key opened the encryption
 /// `around` it. Where a passphrase did, or nobody knows whose key it is, nothing is said.
 pub fn compare(
     signature: &mut Signature,
-    packet: &[u8],
+    fields: &packet::Signature,
     around: Option<&Layer>,
     ctx: &Context<'_>,
 ) {
-    let Some(packet) = SignaturePacket::read(packet) else {
-        return;
-    };
-    let intended: Vec<&Fingerprint> = packet.fields.intended_recipients().collect();
+    let intended: Vec<&Fingerprint> = fields.intended_recipients().collect();
     if intended.is_empty() {
         return;
     }

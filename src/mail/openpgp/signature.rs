@@ -5,9 +5,9 @@ use super::by_hand::{self, SignaturePacket};
 use super::certs::{self, FROM_MESSAGE, Known, KnownByHand};
 use super::line_ends::{has_bare_lf, stripped, to_crlf, to_lf};
 use super::session::public_key_name;
-use super::{verdict, verify};
+use super::{recipients, verdict, verify};
 use crate::mail::context::Context;
-use crate::mail::model::{Format, Signature, Verdict};
+use crate::mail::model::{Format, Layer, Signature, Verdict};
 use crate::time::Timestamp;
 use data_encoding::HEXLOWER;
 use openpgp::crypto::hash::Hash;
@@ -123,18 +123,24 @@ fn looks_like_mime(bytes: &[u8]) -> bool {
     name > 0 && bytes.get(name) == Some(&b':')
 }
 
-/// Checks and judges signature packets (bodies) over one content.
+/// Checks and judges signature packets (bodies) over one content. `around` is the innermost encryption around it.
 #[must_use]
 pub fn judge(
     packets: &[Vec<u8>],
     readings: &[Reading],
     depth: u32,
+    around: Option<&Layer>,
     ctx: &Context,
 ) -> Vec<Signature> {
-    packets
-        .iter()
-        .map(|body| judge_one(body, readings, depth, ctx))
-        .collect()
+    let judged = packets.iter().map(|body| {
+        let Some(packet) = SignaturePacket::read(body) else {
+            return unread(depth, UNKNOWN);
+        };
+        let mut judged = judge_one(&packet, readings, depth, ctx);
+        recipients::compare(&mut judged, &packet.fields, around, ctx);
+        judged
+    });
+    judged.collect()
 }
 
 /// The algorithms of several signatures, each once.
@@ -218,10 +224,12 @@ impl Signer<'_> {
     }
 }
 
-fn judge_one(body: &[u8], readings: &[Reading], depth: u32, ctx: &Context) -> Signature {
-    let Some(packet) = SignaturePacket::read(body) else {
-        return unread(depth, UNKNOWN);
-    };
+fn judge_one(
+    packet: &SignaturePacket,
+    readings: &[Reading],
+    depth: u32,
+    ctx: &Context,
+) -> Signature {
     let signature = &packet.fields;
     let mut evidence = unchecked(signature, depth);
     let as_text = match signature.typ() {
@@ -243,9 +251,9 @@ fn judge_one(body: &[u8], readings: &[Reading], depth: u32, ctx: &Context) -> Si
     }
     let mut checked = false;
     let good = readings.iter().find_map(|reading| {
-        let digest = digest(&packet, &reading.hashed(as_text), reading.header)?;
+        let digest = digest(packet, &reading.hashed(as_text), reading.header)?;
         let fits = candidates.iter().find(|candidate| {
-            let fits = check(&packet, candidate.key(), &digest);
+            let fits = check(packet, candidate.key(), &digest);
             checked |= fits.is_some();
             fits == Some(true)
         })?;

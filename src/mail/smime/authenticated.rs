@@ -66,6 +66,7 @@ pub fn open(content: Element<'_>, ctx: &Context<'_>) -> Result<Unwrapped, Unopen
             &content_type,
             layer,
             Vec::new(),
+            ctx,
         )),
         Err(failure) => Err(super::unopened(failure, layer)),
     }

@@ -35,6 +35,7 @@ pub fn open(
                 &content_type,
                 layer,
                 Vec::new(),
+                ctx,
             ))
         }
         Err(failure) => Err(super::unopened(failure, layer)),

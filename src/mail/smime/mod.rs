@@ -30,7 +30,6 @@ mod tests;
 use super::context::{Context, Failure, Unopened, Unwrapped};
 use super::inflate::{self, Limit, Pieces};
 use super::model::{Format, Integrity, Layer, Outcome, Signature};
-use crate::id::Digest;
 use crate::mail::digest;
 use ber::Element;
 use const_oid::ObjectIdentifier;
@@ -193,7 +192,9 @@ fn compressed(content: Element<'_>, ctx: &Context<'_>) -> Result<Unwrapped, Unop
         Ok((inflated, encapsulated.content_type))
     };
     match inflated() {
-        Ok((plaintext, content_type)) => Ok(unwrapped(plaintext, &content_type, layer, Vec::new())),
+        Ok((plaintext, content_type)) => {
+            Ok(unwrapped(plaintext, &content_type, layer, Vec::new(), ctx))
+        }
         Err(failure) => Err(unopened(failure, layer)),
     }
 }
@@ -231,7 +232,9 @@ fn digested(content: Element<'_>, ctx: &Context<'_>) -> Result<Unwrapped, Unopen
         Ok((plaintext, encapsulated.content_type))
     };
     match opened() {
-        Ok((plaintext, content_type)) => Ok(unwrapped(plaintext, &content_type, layer, Vec::new())),
+        Ok((plaintext, content_type)) => {
+            Ok(unwrapped(plaintext, &content_type, layer, Vec::new(), ctx))
+        }
         Err(failure) => Err(unopened(failure, layer)),
     }
 }
@@ -239,7 +242,7 @@ fn digested(content: Element<'_>, ctx: &Context<'_>) -> Result<Unwrapped, Unopen
 fn data(content: Element<'_>, ctx: &Context<'_>) -> Result<Unwrapped, Unopened> {
     let layer = layer("data");
     match collect(Some(content.chunks()), ctx) {
-        Ok(plaintext) => Ok(unwrapped(plaintext, &oids::DATA, layer, Vec::new())),
+        Ok(plaintext) => Ok(unwrapped(plaintext, &oids::DATA, layer, Vec::new(), ctx)),
         Err(failure) => Err(unopened(failure, layer)),
     }
 }
@@ -306,9 +309,9 @@ fn unwrapped(
     content_type: &ObjectIdentifier,
     mut layer: Layer,
     signatures: Vec<Signature>,
+    ctx: &Context<'_>,
 ) -> Unwrapped {
-    layer.plaintext_sha256 = Some(Digest::of(&plaintext));
-    layer.plaintext_lf_sha256 = Some(Digest::of_lf(&plaintext));
+    (layer.plaintext_sha256, layer.plaintext_lf_sha256) = ctx.digests(&plaintext);
     let is_whole = is_content_info(&plaintext);
     let bare = oids::CMS_TYPES.contains(content_type) && !is_whole;
     let plaintext = if bare {

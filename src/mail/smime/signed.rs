@@ -12,7 +12,6 @@ use super::signed_content::{Content, LineEnds};
 use super::structure::{SignedData, SignerInfo};
 use super::verify::Fit;
 use super::{damaged, layer, oids, verify};
-use crate::id::Digest;
 use crate::mail::context::{Context, Failure, Unopened, Unwrapped};
 use crate::mail::digest;
 use crate::mail::model::{Format, Layer, Signature, SignatureMath, Verdict, shortened};
@@ -59,8 +58,7 @@ impl<'a> Signed<'a> {
             _ => "clear-signed",
         });
         if let Some(Content::Beside(beside) | Content::File(beside)) = detached {
-            layer.plaintext_sha256 = Some(Digest::of(beside));
-            layer.plaintext_lf_sha256 = Some(Digest::of_lf(beside));
+            (layer.plaintext_sha256, layer.plaintext_lf_sha256) = ctx.digests(beside);
         }
         // What the reader sees is what must be signed: content inside a detached signature could be another.
         let readable = signed.encapsulated.readable();
@@ -85,7 +83,7 @@ impl<'a> Signed<'a> {
         let Some(chunks) = self.content else {
             return Ok(self.judged.beside());
         };
-        self.judged.with(super::collect(Some(chunks), ctx))
+        self.judged.with(super::collect(Some(chunks), ctx), ctx)
     }
 
     /// With the content in the memory of `object`, which is no more needed: a large one is not copied.
@@ -98,7 +96,7 @@ impl<'a> Signed<'a> {
         let judged = signed.judged;
         let total: usize = places.iter().map(ExactSizeIterator::len).sum();
         let allowed = ctx.budget.expand(total as u64, &ctx.policy.bounds);
-        judged.with(allowed.map(|()| gathered(object, places)))
+        judged.with(allowed.map(|()| gathered(object, places)), ctx)
     }
 
     /// Where in `object` the content lies; `None` if there is none, or in too many pieces to list.
@@ -124,13 +122,18 @@ impl Judged {
         }
     }
 
-    fn with(self, plaintext: Result<Vec<u8>, Failure>) -> Result<Unwrapped, Unopened> {
+    fn with(
+        self,
+        plaintext: Result<Vec<u8>, Failure>,
+        ctx: &Context<'_>,
+    ) -> Result<Unwrapped, Unopened> {
         match plaintext {
             Ok(plaintext) => Ok(super::unwrapped(
                 plaintext,
                 &self.content_type,
                 self.layer,
                 self.signatures,
+                ctx,
             )),
             Err(failure) => Err(Unopened {
                 signatures: self.signatures,

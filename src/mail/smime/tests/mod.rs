@@ -70,7 +70,11 @@ fn open_with_from(
     arrived: Timestamp,
     from: Vec<String>,
 ) -> Result<Unwrapped, Unopened> {
-    let (policy, budget) = (OpenPolicy::default(), Budget::default());
+    let policy = OpenPolicy {
+        folded_digests: true,
+        ..OpenPolicy::default()
+    };
+    let budget = Budget::default();
     let ctx = Context {
         keys: ring,
         trust,
