@@ -14,7 +14,10 @@ const MAX_FIELD: usize = 256 << 10;
 pub fn mailboxes(value: &[u8]) -> Vec<Mailbox> {
     let value = unfolded(&value[..value.len().min(MAX_FIELD)]);
     let mut found = Vec::new();
-    let mut current = Current::default();
+    let mut current = Current {
+        text: Vec::with_capacity(value.len()),
+        ..Current::default()
+    };
     let (mut quoted, mut escaped, mut comment) = (false, false, 0_u32);
     for &byte in &*value {
         if escaped {

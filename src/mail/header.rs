@@ -131,6 +131,7 @@ fn joined_parameters(raw: Vec<(String, String)>) -> Vec<(String, String)> {
     for (name, value) in raw {
         match name.split_once('*') {
             None if value.contains("=?") => plain.push((name, decode_words(value.as_bytes()))),
+            None if value.trim().len() == value.len() => plain.push((name, value)),
             None => plain.push((name, value.trim().to_owned())),
             Some((base, rest)) => {
                 let extended = rest.is_empty() || rest.ends_with('*');
@@ -216,8 +217,14 @@ fn lossy(bytes: &[u8]) -> Cow<'_, str> {
 
 /// Removes `(…)` outside quoted strings, and folds.
 fn without_comments(text: &str) -> Cow<'_, str> {
-    if !text.contains(['(', '\r', '\n']) {
-        return Cow::Borrowed(text);
+    let folds = |c: char| matches!(c, '\r' | '\n');
+    if memchr::memchr(b'(', text.as_bytes()).is_none() {
+        let folded = memchr::memchr2(b'\r', b'\n', text.as_bytes()).is_some();
+        return if folded {
+            Cow::Owned(text.split(folds).collect())
+        } else {
+            Cow::Borrowed(text)
+        };
     }
     let mut out = String::with_capacity(text.len());
     let (mut depth, mut quoted, mut escaped) = (0_u32, false, false);
@@ -225,7 +232,7 @@ fn without_comments(text: &str) -> Cow<'_, str> {
         let was_escaped = escaped;
         escaped = c == '\\' && !was_escaped && (quoted || depth > 0);
         match c {
-            '\r' | '\n' => continue,
+            c if folds(c) => continue,
             '"' if depth == 0 && !was_escaped => quoted = !quoted,
             '(' if !quoted && !was_escaped => depth += 1,
             ')' if !quoted && depth > 0 && !was_escaped => {

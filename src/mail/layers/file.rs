@@ -34,12 +34,21 @@ impl Spot<'_> {
 
     /// Whether a reader may be shown a telling name, whichever of several a client takes, or a description.
     fn says_more(&self) -> bool {
-        let fields = ["content-type", "content-disposition"];
-        let fields = fields.map(|name| self.part.all(self.bytes, name));
-        let types = fields.into_iter().flatten().map(ContentType::parse);
-        let parameters = types.flat_map(|parsed| parsed.parameters);
-        let mut names = parameters.filter(|(name, _)| matches!(name.as_str(), "name" | "filename"));
-        !self.is_message && (names.any(|(_, name)| tells(&name)) || self.is_described())
+        let names_more = |parsed: &ContentType| {
+            let mut names = parsed.parameters.iter();
+            names.any(|(name, value)| matches!(name.as_str(), "name" | "filename") && tells(value))
+        };
+        let first = [
+            Some(&self.part.content_type),
+            self.part.disposition.as_ref(),
+        ];
+        let further = ["content-type", "content-disposition"];
+        let further = further.map(|name| self.part.all(self.bytes, name).skip(1));
+        let mut further = further.into_iter().flatten().map(ContentType::parse);
+        !self.is_message
+            && (first.into_iter().flatten().any(names_more)
+                || further.any(|parsed| names_more(&parsed))
+                || self.is_described())
     }
 
     fn is_described(&self) -> bool {

@@ -60,21 +60,22 @@ pub fn next_block(text: &[u8], from: usize) -> Option<Block> {
     while at < text.len() {
         let (whole, next) = line(text, at);
         let current = whole.strip_prefix(initials).unwrap_or(whole);
-        if current.contains(&b'-') && find(current, END).is_some() {
+        let has_dashes = memchr::memchr(b'-', current).is_some();
+        if has_dashes && find(current, END).is_some() {
             return Some(Block {
                 label,
                 bytes: finish(bytes, &digits),
                 span: begin..behind_end(whole).map_or(next, |words| at + words),
             });
         }
-        if current.contains(&b'-') && BEGINS.find(current).is_some() {
+        if has_dashes && BEGINS.find(current).is_some() {
             break;
         }
         in_headers = in_headers && (digits.is_empty() && is_header(current));
-        if !in_headers && current.iter().all(|c| is_digit(*c)) {
-            digits.extend_from_slice(current);
-        } else if !in_headers {
-            digits.extend(data(current));
+        if !in_headers {
+            let (plain, rest) = current.split_at(digits_at_start(current));
+            digits.extend_from_slice(plain);
+            digits.extend(data(rest));
         }
         if digits.len() >= BATCH {
             let whole = digits.len() / 4 * 4;
@@ -212,6 +213,15 @@ fn on_one_line(header: &[u8]) -> Option<Vec<u8>> {
         words.skip_while(|word| word.len() < SHORTEST || !word.iter().all(|c| is_digit(*c)));
     let text: Vec<u8> = lines.flatten().copied().collect();
     Some(data(&text).collect())
+}
+
+/// How many digits a line begins with: nearly all lines are digits alone.
+fn digits_at_start(line: &[u8]) -> usize {
+    let is_whole = line.iter().fold(true, |all, c| all & is_digit(*c));
+    if is_whole {
+        return line.len();
+    }
+    line.iter().take_while(|c| is_digit(**c)).count()
 }
 
 fn is_digit(c: u8) -> bool {
