@@ -104,12 +104,12 @@ pub fn run(names: &[String], scale: &Scale) -> Vec<Row> {
     rows
 }
 
-/// How often a second `once` can be done.
-fn rate_of(scale: &Scale, mut once: impl FnMut()) -> f64 {
+/// How often a second `once` can be done, measured for `time`.
+fn rate_of(time: Duration, mut once: impl FnMut()) -> f64 {
     once(); // what is made on first use
     let since = Instant::now();
     let mut times = 0;
-    while since.elapsed() < scale.measure {
+    while since.elapsed() < time {
         once();
         times += 1;
     }

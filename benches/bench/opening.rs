@@ -1,6 +1,6 @@
 //! What `inspect` and the workers do with one mail, against the bare primitive: opening, verifying. One core.
 
-use super::reference::beside;
+use super::reference::by_turns;
 use super::table::{Row, Target};
 use super::{Scale, rate_of};
 use serde_bytes::ByteBuf;
@@ -35,26 +35,31 @@ pub fn run(scale: &Scale, rows: &mut Vec<Row>) {
     ] {
         kit.identity(name, algorithm);
         let mail = kit.openssl(&format!("cms -encrypt -aes256 -in inner.eml {name}.crt"));
-        let (rate, speed) = beside(scale, primitive, 1, || rate_of(scale, || kit.opens(&mail)));
+        let (rate, primitives) = by_turns(
+            scale,
+            primitive,
+            |speed| speed.private,
+            |time| rate_of(time, || kit.opens(&mail)),
+        );
         rows.push(
             Row::rate(format!("open S/MIME, {name}"), rate)
-                .against("private operations", Some(speed.private))
+                .against("private operations", Some(primitives))
                 .target(Target::Ratio(target)),
         );
     }
     for (name, primitive) in [("rsa2048", Some("rsa2048")), ("cv25519", None)] {
         kit.gpg_key(name);
         let mail = kit.pgp_mime_encrypted(name);
-        let rate = || rate_of(scale, || kit.opens(&mail));
+        let rate = |time| rate_of(time, || kit.opens(&mail));
         let row = |rate| Row::rate(format!("open OpenPGP, {name}"), rate);
         rows.push(match primitive {
             Some(primitive) => {
-                let (rate, speed) = beside(scale, primitive, 1, rate);
+                let (rate, primitives) = by_turns(scale, primitive, |speed| speed.private, rate);
                 row(rate)
-                    .against("private operations", Some(speed.private))
+                    .against("private operations", Some(primitives))
                     .target(Target::Ratio(0.6))
             }
-            None => row(rate()).target(Target::Rate(4000.0)),
+            None => row(rate(scale.measure)).target(Target::Rate(4000.0)),
         });
     }
     for (format, name, primitive) in [
@@ -67,12 +72,15 @@ pub fn run(scale: &Scale, rows: &mut Vec<Row>) {
             "S/MIME" => kit.openssl(&format!("cms -sign -in inner.eml -signer {name}.pem")),
             _ => kit.pgp_mime_signed(name),
         };
-        let (rate, speed) = beside(scale, primitive, 1, || {
-            rate_of(scale, || kit.verifies(&mail))
-        });
+        let (rate, primitives) = by_turns(
+            scale,
+            primitive,
+            |speed| speed.public,
+            |time| rate_of(time, || kit.verifies(&mail)),
+        );
         rows.push(
             Row::rate(format!("verify {format}, {name}"), rate)
-                .against("verifications", Some(speed.public))
+                .against("verifications", Some(primitives))
                 .target(Target::Ratio(0.5)),
         );
     }

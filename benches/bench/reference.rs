@@ -16,9 +16,9 @@ pub struct Speed {
     pub public: f64,
 }
 
-/// Runs `openssl speed` for one algorithm.
-fn openssl_speed(scale: &Scale, algorithm: &str, cores: usize) -> Speed {
-    let seconds = scale.measure.as_secs().max(1).to_string();
+/// Runs `openssl speed` for one algorithm; each operation for `time`, a second at least.
+fn openssl_speed(time: Duration, algorithm: &str, cores: usize) -> Speed {
+    let seconds = time.as_secs().max(1).to_string();
     let cores = cores.to_string();
     let run = Command::new("openssl")
         .args([
@@ -46,17 +46,38 @@ pub fn beside<T>(
     cores: usize,
     work: impl FnOnce() -> T,
 ) -> (T, Speed) {
-    let before = openssl_speed(scale, algorithm, cores);
+    let before = openssl_speed(scale.measure, algorithm, cores);
     let done = work();
     if scale.measure < Duration::from_secs(1) {
         return (done, before);
     }
-    let after = openssl_speed(scale, algorithm, cores);
+    let after = openssl_speed(scale.measure, algorithm, cores);
     let mean = Speed {
         private: f64::midpoint(before.private, after.private),
         public: f64::midpoint(before.public, after.public),
     };
     (done, mean)
+}
+
+/// Runs `openssl speed` and `work`, which gives its own rate, by turns. Gives the rate and what is compared with it, of the
+/// round whose ratio is the median: other programs slow down one or the other for moments.
+pub fn by_turns(
+    scale: &Scale,
+    algorithm: &str,
+    compared: fn(&Speed) -> f64,
+    mut work: impl FnMut(Duration) -> f64,
+) -> (f64, f64) {
+    const ROUNDS: u32 = 7;
+    let (rounds, time) = if scale.measure < Duration::from_secs(1) {
+        (1, scale.measure)
+    } else {
+        (ROUNDS, Duration::from_secs(1))
+    };
+    let mut measured: Vec<(f64, f64)> = (0..rounds)
+        .map(|_| (work(time), compared(&openssl_speed(time, algorithm, 1))))
+        .collect();
+    measured.sort_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));
+    measured[measured.len() / 2]
 }
 
 /// Small mails a second that are only appended to a file with an fsync for every 32.
