@@ -3,11 +3,12 @@
 
 use super::algorithm::Algorithm;
 use super::ber::{BerError, Chunks, Element, tag};
-use super::oids;
+use super::oids::{self, oid};
 use crate::crypto::random;
 use crate::mail::legacy;
 use crate::mail::model::Integrity;
 use crate::secret::SecretBytes;
+use const_oid::ObjectIdentifier;
 use openssl::cipher::Cipher;
 use openssl::cipher_ctx::CipherCtx;
 use openssl::error::ErrorStack;
@@ -27,8 +28,8 @@ enum Mode {
 
 /// A family of content ciphers.
 struct Family {
-    /// Object identifiers, dotted, with the key length each stands for.
-    ids: &'static [(&'static str, usize)],
+    /// Object identifiers, with the key length each stands for.
+    ids: &'static [(ObjectIdentifier, usize)],
     /// Name for people; the key length in bits takes the place of `{}`.
     name: &'static str,
     /// OpenSSL's name, likewise.
@@ -43,9 +44,9 @@ const AES: &[usize] = &[16, 24, 32];
 const FAMILIES: &[Family] = &[
     Family {
         ids: &[
-            ("2.16.840.1.101.3.4.1.2", 16),
-            ("2.16.840.1.101.3.4.1.22", 24),
-            ("2.16.840.1.101.3.4.1.42", 32),
+            (oid("2.16.840.1.101.3.4.1.2"), 16),
+            (oid("2.16.840.1.101.3.4.1.22"), 24),
+            (oid("2.16.840.1.101.3.4.1.42"), 32),
         ],
         name: "AES-{}-CBC",
         openssl: "AES-{}-CBC",
@@ -54,9 +55,9 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         ids: &[
-            ("2.16.840.1.101.3.4.1.6", 16),
-            ("2.16.840.1.101.3.4.1.26", 24),
-            ("2.16.840.1.101.3.4.1.46", 32),
+            (oid("2.16.840.1.101.3.4.1.6"), 16),
+            (oid("2.16.840.1.101.3.4.1.26"), 24),
+            (oid("2.16.840.1.101.3.4.1.46"), 32),
         ],
         name: "AES-{}-GCM",
         openssl: "AES-{}-GCM",
@@ -65,9 +66,9 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         ids: &[
-            ("2.16.840.1.101.3.4.1.7", 16),
-            ("2.16.840.1.101.3.4.1.27", 24),
-            ("2.16.840.1.101.3.4.1.47", 32),
+            (oid("2.16.840.1.101.3.4.1.7"), 16),
+            (oid("2.16.840.1.101.3.4.1.27"), 24),
+            (oid("2.16.840.1.101.3.4.1.47"), 32),
         ],
         name: "AES-{}-CCM",
         openssl: "AES-{}-CCM",
@@ -76,9 +77,9 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         ids: &[
-            ("2.16.840.1.101.3.4.1.3", 16),
-            ("2.16.840.1.101.3.4.1.23", 24),
-            ("2.16.840.1.101.3.4.1.43", 32),
+            (oid("2.16.840.1.101.3.4.1.3"), 16),
+            (oid("2.16.840.1.101.3.4.1.23"), 24),
+            (oid("2.16.840.1.101.3.4.1.43"), 32),
         ],
         name: "AES-{}-OFB",
         openssl: "AES-{}-OFB",
@@ -87,9 +88,9 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         ids: &[
-            ("2.16.840.1.101.3.4.1.4", 16),
-            ("2.16.840.1.101.3.4.1.24", 24),
-            ("2.16.840.1.101.3.4.1.44", 32),
+            (oid("2.16.840.1.101.3.4.1.4"), 16),
+            (oid("2.16.840.1.101.3.4.1.24"), 24),
+            (oid("2.16.840.1.101.3.4.1.44"), 32),
         ],
         name: "AES-{}-CFB",
         openssl: "AES-{}-CFB",
@@ -97,42 +98,42 @@ const FAMILIES: &[Family] = &[
         mode: Mode::Stream,
     },
     Family {
-        ids: &[("1.2.840.113549.1.9.16.3.18", 32)],
+        ids: &[(oid("1.2.840.113549.1.9.16.3.18"), 32)],
         name: "ChaCha20-Poly1305",
         openssl: "ChaCha20-Poly1305",
         keys: &[32],
         mode: Mode::Aead,
     },
     Family {
-        ids: &[("1.2.840.113549.3.7", 24)],
+        ids: &[(oid("1.2.840.113549.3.7"), 24)],
         name: "3DES-CBC",
         openssl: "DES-EDE3-CBC",
         keys: &[24],
         mode: Mode::Padded,
     },
     Family {
-        ids: &[("1.3.14.3.2.7", 8)],
+        ids: &[(oid("1.3.14.3.2.7"), 8)],
         name: "DES-CBC",
         openssl: "DES-CBC",
         keys: &[8],
         mode: Mode::Padded,
     },
     Family {
-        ids: &[("1.2.840.113549.3.2", 16)],
+        ids: &[(oid("1.2.840.113549.3.2"), 16)],
         name: "RC2-{}-CBC",
         openssl: "RC2-{}-CBC",
         keys: &[5, 8, 16],
         mode: Mode::Padded,
     },
     Family {
-        ids: &[("1.2.840.113549.3.4", 16)],
+        ids: &[(oid("1.2.840.113549.3.4"), 16)],
         name: "RC4",
         openssl: "RC4",
         keys: &[16],
         mode: Mode::Stream,
     },
     Family {
-        ids: &[("1.2.840.113533.7.66.10", 16)],
+        ids: &[(oid("1.2.840.113533.7.66.10"), 16)],
         name: "CAST5-CBC",
         openssl: "CAST5-CBC",
         keys: &[5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16],
@@ -140,9 +141,9 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         ids: &[
-            ("1.2.392.200011.61.1.1.1.2", 16),
-            ("1.2.392.200011.61.1.1.1.3", 24),
-            ("1.2.392.200011.61.1.1.1.4", 32),
+            (oid("1.2.392.200011.61.1.1.1.2"), 16),
+            (oid("1.2.392.200011.61.1.1.1.3"), 24),
+            (oid("1.2.392.200011.61.1.1.1.4"), 32),
         ],
         name: "Camellia-{}-CBC",
         openssl: "CAMELLIA-{}-CBC",
@@ -150,21 +151,21 @@ const FAMILIES: &[Family] = &[
         mode: Mode::Padded,
     },
     Family {
-        ids: &[("1.2.410.200004.1.4", 16)],
+        ids: &[(oid("1.2.410.200004.1.4"), 16)],
         name: "SEED-CBC",
         openssl: "SEED-CBC",
         keys: &[16],
         mode: Mode::Padded,
     },
     Family {
-        ids: &[("1.3.6.1.4.1.188.7.1.1.2", 16)],
+        ids: &[(oid("1.3.6.1.4.1.188.7.1.1.2"), 16)],
         name: "IDEA-CBC",
         openssl: "IDEA-CBC",
         keys: &[16],
         mode: Mode::Padded,
     },
     Family {
-        ids: &[("1.3.6.1.4.1.3029.1.2", 16)],
+        ids: &[(oid("1.3.6.1.4.1.3029.1.2"), 16)],
         name: "Blowfish-CBC",
         openssl: "BF-CBC",
         keys: &[16],
@@ -172,9 +173,9 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         ids: &[
-            ("1.2.410.200046.1.1.2", 16),
-            ("1.2.410.200046.1.1.7", 24),
-            ("1.2.410.200046.1.1.12", 32),
+            (oid("1.2.410.200046.1.1.2"), 16),
+            (oid("1.2.410.200046.1.1.7"), 24),
+            (oid("1.2.410.200046.1.1.12"), 32),
         ],
         name: "ARIA-{}-CBC",
         openssl: "ARIA-{}-CBC",
@@ -183,9 +184,9 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         ids: &[
-            ("1.2.410.200046.1.1.34", 16),
-            ("1.2.410.200046.1.1.35", 24),
-            ("1.2.410.200046.1.1.36", 32),
+            (oid("1.2.410.200046.1.1.34"), 16),
+            (oid("1.2.410.200046.1.1.35"), 24),
+            (oid("1.2.410.200046.1.1.36"), 32),
         ],
         name: "ARIA-{}-GCM",
         openssl: "ARIA-{}-GCM",
@@ -193,7 +194,7 @@ const FAMILIES: &[Family] = &[
         mode: Mode::Aead,
     },
     Family {
-        ids: &[("1.2.156.10197.1.104.2", 16)],
+        ids: &[(oid("1.2.156.10197.1.104.2"), 16)],
         name: "SM4-CBC",
         openssl: "SM4-CBC",
         keys: &[16],
@@ -248,9 +249,8 @@ fn with_bits(pattern: &str, key_bytes: usize) -> String {
 impl ContentCipher {
     /// Understands the algorithm and its parameters.
     pub fn of(algorithm: &Algorithm<'_>) -> Result<Self, ContentError> {
-        let dotted = algorithm.oid.to_string();
         let found = FAMILIES.iter().find_map(|family| {
-            let (_, key) = family.ids.iter().find(|(id, _)| *id == dotted)?;
+            let (_, key) = family.ids.iter().find(|(id, _)| *id == algorithm.oid)?;
             Some((family, *key))
         });
         let (family, labelled_key) =

@@ -4,7 +4,7 @@ use const_oid::ObjectIdentifier;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-const fn oid(dotted: &str) -> ObjectIdentifier {
+pub(super) const fn oid(dotted: &str) -> ObjectIdentifier {
     ObjectIdentifier::new_unwrap(dotted)
 }
 
