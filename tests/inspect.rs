@@ -198,6 +198,45 @@ fn renditions_of_files_with_one_name_do_not_overwrite_each_other() {
 }
 
 #[test]
+fn compressed_files_are_unpacked() {
+    let folder = folder();
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(&read("two.mbox")).unwrap();
+    write("two.mbox.gz", &gzip.finish().unwrap());
+    let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::default());
+    bzip2.write_all(&read("plain.eml")).unwrap();
+    write("plain.bz2", &bzip2.finish().unwrap());
+    let zstd = zstd::encode_all(&*read("mail.pgp"), 3).unwrap();
+    write("mail.zst", &zstd);
+    write("cut.zst", &zstd[..zstd.len() - 9]);
+    let mut bomb = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    for _ in 0..513 {
+        bomb.write_all(&vec![0; 1 << 20]).unwrap();
+    }
+    write("bomb.zst", &bomb.finish().unwrap());
+    let fine = ["two.mbox.gz", "plain.bz2"];
+    let (status, lines) = inspect(folder.path(), &fine);
+    assert_eq!((status, lines.len()), (0, 3));
+    let keys = ["--keys", "key", "--passphrase-file", "right"];
+    let (status, lines) = inspect(folder.path(), &[&keys[..], &["mail.zst"]].concat());
+    assert_eq!((status, &lines[0]["outcome"]), (0, &"opened".into()));
+    let (status, lines) = inspect(folder.path(), &["cut.zst", "bomb.zst"]);
+    assert_eq!((status, lines.len()), (2, 2));
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["outcome"] == "damaged" && line["layers"] == serde_json::json!([]))
+    );
+    let reason = lines[1]["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("bounds.expanded_bytes = 536870912"),
+        "{reason}"
+    );
+}
+
+#[test]
 fn a_hyphen_is_standard_input() {
     let folder = folder();
     let plain = std::fs::File::open(folder.path().join("plain.eml")).unwrap();

@@ -3,6 +3,7 @@
 
 use super::keyfiles::{self, KeyFiles};
 use crate::id::Digest;
+use crate::intake::import::packed::Packing;
 use crate::mail::context::OpenPolicy;
 use crate::mail::model::{Claimed, Layer, Opened, Outcome, SearchText, Signature};
 use crate::mail::{self, mbox};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Cursor, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -43,7 +44,7 @@ pub struct Inspect {
     /// Where to write the readable mail: a file for one message, a directory for several
     #[arg(long, value_name = "OUT")]
     rendition: Option<PathBuf>,
-    /// Mail (.eml, mbox, Outlook's .msg, Apple's .emlx), CMS or OpenPGP files; `-` is standard input
+    /// Mail (.eml, mbox, Outlook's .msg, Apple's .emlx), CMS or OpenPGP files, also compressed (gzip, bzip2, zstd); `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -106,7 +107,7 @@ impl Inspect {
         policy: &OpenPolicy,
         written: &mut HashSet<PathBuf>,
     ) -> bool {
-        let bytes = match content(path) {
+        let bytes = match content(path, policy.bounds.expanded_bytes) {
             Ok(bytes) => bytes,
             Err(error) => {
                 self.report(path, 1, &failed(format!("cannot read the file: {error}")));
@@ -173,13 +174,25 @@ impl Inspect {
     }
 }
 
-fn content(path: &Path) -> io::Result<Vec<u8>> {
-    if path != Path::new(STANDARD_INPUT) {
-        return fs::read(path);
-    }
+/// The bytes of a file; of one that is compressed whole what is in it, which may be `most` bytes.
+fn content(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    io::stdin().read_to_end(&mut bytes)?;
-    Ok(bytes)
+    if path == Path::new(STANDARD_INPUT) {
+        io::stdin().read_to_end(&mut bytes)?;
+    } else {
+        bytes = fs::read(path)?;
+    }
+    let Some(packing) = Packing::of(&bytes) else {
+        return Ok(bytes);
+    };
+    let mut unpacked = Vec::new();
+    let content = packing.unpack(Cursor::new(bytes))?;
+    content.take(most + 1).read_to_end(&mut unpacked)?;
+    if unpacked.len() as u64 > most {
+        let text = format!("unpacks to more than bounds.expanded_bytes = {most}");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    Ok(unpacked)
 }
 
 /// Where the rendition of a message goes in the folder `out`: by its file's name and its place in the file. Of files

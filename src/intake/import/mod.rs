@@ -4,7 +4,7 @@
 
 pub mod client;
 mod pace;
-mod packed;
+pub mod packed;
 pub mod protocol;
 pub mod server;
 pub mod sources;
