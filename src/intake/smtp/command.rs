@@ -289,8 +289,7 @@ mod tests {
         }
 
         #[test]
-        fn any_printable_address_comes_back(address in "[!-;=?-~]{1,60}@[a-z.]{1,30}") {
-            prop_assume!(!address.contains('"'));
+        fn any_printable_address_comes_back(address in "[!#-;=?-~]{1,60}@[a-z.]{1,30}") {
             let line = format!("RCPT TO:<{address}>");
             prop_assert_eq!(parse(line.as_bytes()), Ok(Command::Rcpt(Path { address: &address, parameters: vec![] })));
         }
