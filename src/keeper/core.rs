@@ -89,7 +89,8 @@ impl Core {
         opening::known_head(&ledger, &keyring)?;
         let committed = opening::committed(&ledger)?;
         let policies = committed.policies;
-        let policy = policy_change::in_force(&data, &mut keyring, &box_secret, &policies)?;
+        let policy =
+            policy_change::in_force(&data, &mut keyring, &box_secret, (&policies, &ledger))?;
         let (mut stores, mut readers, mut escrow) =
             (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (tenant, keys) in &keyring.tenants {

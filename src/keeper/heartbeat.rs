@@ -1,14 +1,13 @@
 //! What the keeper does by the clock: checkpoints, counter steps, the weekly spool key.
 
 use super::core::{Core, CoreError, lock};
+use super::opening;
 use super::rollback::{extended, step_digest};
 use super::troubles::Work;
 use crate::crypto::note::{
     Ed25519Signer, NoteError, NoteSigner, NoteVerifier, SignerError, der_signature,
 };
 use crate::crypto::sign::VerifyingKey;
-use crate::id::Digest;
-use crate::keyring::TreeHead;
 use crate::ledger::{Checkpoint, Event, Head};
 use crate::secret::Key;
 use sha2::Digest as _;
@@ -133,14 +132,10 @@ pub fn step(core: &Core) -> Result<(), CoreError> {
     }])?;
     lock(&core.tpm).step(&digest)?;
     checkpoint(core)?;
-    let newest = lock(&core.ledger).tree().head()?;
+    let newest = opening::newest_head(&lock(&core.ledger))?;
     let mut keyring = core.keyring.write().unwrap_or_else(PoisonError::into_inner);
     keyring.generation += 1;
-    keyring.head = TreeHead {
-        size: newest.size,
-        root: Digest(newest.root.0),
-        time: core.clock.now(),
-    };
+    keyring.head = newest;
     core.data.write_keyring(&keyring.seal(&core.box_secret)?)?;
     Ok(())
 }
