@@ -65,6 +65,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 /// Exit status where the box must not start normally; the parent does not restart the keeper then.
@@ -73,6 +74,9 @@ pub const REFUSED: u8 = 3;
 pub const POLICY_REPLACED: u8 = 4;
 /// Why the keeper ended, below the data folder; absent while it has not failed.
 pub const FAILURE: &str = "run/failure";
+
+/// How long a stop waits for the last step of the TPM's counter. Behind that the step is as one that a power cut stopped.
+const LAST_STEP: Duration = Duration::from_secs(8);
 
 /// Why the keeper ended in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,18 +113,21 @@ pub fn run(data: &Path) -> Result<Ended, CoreError> {
         let _ = new_keys.send(keys);
     }
     server::listen(&core, &core.data.join(RUN).join("keeper.sock"), &new_keys)?;
-    let threads = [
-        spawn(&core, &stop, move |core, stop| {
-            archive(core, &config, stop, new_keys)
-        }),
-        spawn(&core, &stop, |core, stop| heartbeat::run(&core, &stop)),
-    ];
+    let archiving = spawn(&core, &stop, move |core, stop| {
+        archive(core, &config, stop, new_keys)
+    });
+    let heart = spawn(&core, &stop, |core, stop| heartbeat::run(&core, &stop));
     spawn(&core, &stop, move |core, _| reopen::run(&core, &waiting));
     tracing::info!("the archive is open");
     let _ = stops.wait();
     stop.store(true, Ordering::SeqCst);
-    for thread in threads {
-        let _ = thread.join();
+    let told = Instant::now();
+    let _ = archiving.join();
+    while !heart.is_finished() && told.elapsed() < LAST_STEP {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    if !heart.is_finished() {
+        tracing::error!("the TPM does not answer: the counter step of this stop is given up");
     }
     core.index_all();
     core.catalog().flush()?;

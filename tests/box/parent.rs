@@ -3,6 +3,7 @@
 use crate::support::disk::Disk;
 use crate::support::tasks::Tasks;
 use crate::support::{TestBox, numbered_mail, text};
+use hsm_sim::Fault;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
@@ -218,4 +219,52 @@ fn a_child_keeps_nothing_that_its_parent_had_open() {
     }
     drop(worker.stdin.take());
     worker.wait().expect("it ends");
+}
+
+// A TPM that hangs keeps no stop waiting, and what the counter missed costs nothing.
+#[test]
+fn a_stop_does_not_wait_for_a_tpm_that_hangs() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let proxy = box_.machine.proxy().expect("a proxy");
+    let config = box_.data().join("strongroom.toml");
+    let direct = fs::read_to_string(&config).expect("a configuration");
+    let through = direct.replace(&box_.machine.tcti(), &proxy.tcti());
+    assert_ne!(direct, through);
+    fs::write(&config, through).expect("written");
+    box_.start();
+    // Nobody is asked before the stop; or the keeper waits for a signature already.
+    for waits in [false, true] {
+        box_.send(&numbered_mail(usize::from(waits)));
+        box_.wait_for_records(1 + u64::from(waits));
+        proxy.fault(Some(Fault::Drop));
+        if waits {
+            box_.send(&numbered_mail(2));
+            box_.wait_for_records(3);
+            std::thread::sleep(Duration::from_secs(2));
+        }
+        let _idle = box_.smtp().expect("a connection");
+        let stopped = Instant::now();
+        box_.stop();
+        let took = stopped.elapsed();
+        println!("waits {waits}: {took:?}");
+        assert!(took < Duration::from_secs(25), "{took:?}");
+        let log = box_.log();
+        for said in [
+            "the counter step of this stop is given up",
+            "not shut down in order",
+        ] {
+            assert!(log.contains(said), "{said}: {log}");
+        }
+        proxy.fault(None);
+        box_.start();
+        let records = box_.status("records");
+        assert_eq!(
+            box_.json("verify --json")["records"].as_u64(),
+            Some(records)
+        );
+    }
+    box_.stop();
+    assert_eq!(box_.arrivals().len(), 3);
+    box_.assert_no_panic();
 }
