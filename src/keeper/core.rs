@@ -58,7 +58,7 @@ pub struct Core {
     pub(super) setup: Arc<WorkerSetup>,
     stores: BTreeMap<TenantId, Mutex<Store>>,
     readers: BTreeMap<TenantId, StoreReader>,
-    escrow: BTreeMap<TenantId, Arc<EscrowStore>>,
+    pub(super) escrow: BTreeMap<TenantId, Arc<EscrowStore>>,
     catalog: Catalog,
     search: Arc<SearchIndex>,
     indexer: Indexer,
@@ -103,7 +103,8 @@ impl Core {
             readers.insert(tenant.clone(), store.reader());
             stores.insert(tenant.clone(), Mutex::new(store));
             let folder = data.join("escrow").join(tenant.as_str());
-            let known = committed.escrowed.values().any(|of| of == tenant);
+            let known = committed.escrowed.iter();
+            let known = known.filter(|(_, of)| *of == tenant).map(|(id, _)| *id);
             escrow.insert(
                 tenant.clone(),
                 Arc::new(EscrowStore::open(&folder, &keys.escrow, known)?),
@@ -412,6 +413,7 @@ impl Core {
     pub fn warnings(&self) -> Vec<String> {
         let mut all = self.troubles.now();
         all.extend(self.damage());
+        all.extend(self.escrow.values().filter_map(|store| store.missing()));
         all
     }
 
@@ -448,13 +450,8 @@ impl Core {
                 return Err(error);
             }
         }
-        if let Some(key) = keyring.current_spool_key() {
-            let public = key.opening().sealing_key();
-            if !self.data.has_spool_key(&public) {
-                self.data.write_spool_key(&public)?;
-            }
-        }
-        Ok(())
+        drop(keyring);
+        self.keep_spool_key_file().map(drop)
     }
 }
 

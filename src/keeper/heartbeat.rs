@@ -2,6 +2,7 @@
 
 use super::core::{Core, CoreError, lock};
 use super::opening;
+use super::reopen::NewKeys;
 use super::rollback::{extended, step_digest};
 use super::troubles::Work;
 use crate::crypto::note::{
@@ -13,10 +14,13 @@ use crate::secret::Key;
 use sha2::Digest as _;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 /// A counter step that did not succeed is tried again after this: not at once, for the TPM's memory wears.
 const STEP_AGAIN: Duration = Duration::from_secs(600);
+/// What was missing is looked for this often.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
 
 /// Signs checkpoints in the TPM.
 struct TpmSigner<'a> {
@@ -37,14 +41,24 @@ impl NoteSigner for TpmSigner<'_> {
     }
 }
 
-/// Runs until `stop`, then signs a last checkpoint and steps the counter, so that nothing older opens.
-pub fn run(core: &Core, stop: &AtomicBool) {
+/// Runs until `stop`, then signs a last checkpoint and steps the counter, so that nothing older opens. Through `new_keys` go
+/// those that were missing and are back.
+pub fn run(core: &Core, stop: &AtomicBool, new_keys: &Sender<NewKeys>) {
     let rotation = core.policy.rotation();
     let checkpoints = Duration::from_secs(rotation.checkpoint_seconds.max(1).into());
     let steps = Duration::from_secs(u64::from(rotation.counter_minutes.max(1)) * 60);
     let (mut last_checkpoint, mut next_step) = (Instant::now(), Instant::now() + steps);
+    let mut last_look = Instant::now();
     while !stop.load(Ordering::SeqCst) {
         std::thread::sleep(Duration::from_millis(100));
+        if last_look.elapsed() >= LOOK_AGAIN {
+            last_look = Instant::now();
+            for keys in core.keys_that_are_back() {
+                tracing::info!(tenant = %keys.0, "keys in escrow that were missing are back");
+                let _ = new_keys.send(keys);
+            }
+            report(core, Work::Missing, core.look_again());
+        }
         if last_checkpoint.elapsed() >= checkpoints {
             last_checkpoint = Instant::now();
             report(core, Work::Checkpoint, checkpoint(core));
@@ -67,6 +81,7 @@ pub fn run(core: &Core, stop: &AtomicBool) {
 fn report(core: &Core, work: Work, result: Result<(), CoreError>) -> bool {
     let what = match work {
         Work::SpoolKey => "the spool key could not be renewed",
+        Work::Missing => "the people file or the spool's public key is missing",
         Work::CounterStep => "the TPM's counter could not be stepped",
         _ => "no checkpoint could be signed and published",
     };

@@ -18,6 +18,7 @@ mod heartbeat;
 mod indexer;
 pub mod job;
 pub mod manifest;
+mod missing;
 mod opening;
 mod packing;
 pub mod people;
@@ -113,10 +114,13 @@ pub fn run(data: &Path) -> Result<Ended, CoreError> {
         let _ = new_keys.send(keys);
     }
     server::listen(&core, &core.data.join(RUN).join("keeper.sock"), &new_keys)?;
+    let told = new_keys.clone();
     let archiving = spawn(&core, &stop, move |core, stop| {
         archive(core, &config, stop, new_keys)
     });
-    let heart = spawn(&core, &stop, |core, stop| heartbeat::run(&core, &stop));
+    let heart = spawn(&core, &stop, move |core, stop| {
+        heartbeat::run(&core, &stop, &told)
+    });
     spawn(&core, &stop, move |core, _| reopen::run(&core, &waiting));
     tracing::info!("the archive is open");
     let _ = stops.wait();
