@@ -268,3 +268,37 @@ fn files_that_come_back_while_the_box_runs_count_at_once() {
     box_.wait_for_records(2);
     box_.assert_no_panic();
 }
+
+#[test]
+fn little_space_on_any_disk_is_told_by_its_folder() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let config = box_.data().join("strongroom.toml");
+    let text_ = fs::read_to_string(&config).expect("a configuration");
+    let second = box_.file("second");
+    let two = format!("folders = [\"spool\", \"{}\"]", second.display());
+    fs::write(&config, text_.replace("folders = [\"spool\"]", &two)).expect("written");
+    let folders = [
+        box_.data().join("escrow"),
+        box_.data().join("vault/main"),
+        second,
+    ];
+    let mut disks = Vec::new();
+    for folder in &folders {
+        let Some(disk) = Disk::mount(folder, 4) else {
+            return;
+        };
+        disks.push(disk);
+    }
+    box_.start();
+    for (disk, folder) in disks.iter().zip(&folders) {
+        let warning = format!("less than 10 % of the disk of {}", folder.display());
+        let is_told = || text(&box_.run("status")).contains(&format!("{warning} is free"));
+        assert!(!is_told());
+        disk.fill();
+        assert!(is_told(), "{warning}");
+        disk.clear();
+        assert!(!is_told());
+    }
+    box_.assert_no_panic();
+}
