@@ -2,8 +2,9 @@
 
 use crate::support::disk::Disk;
 use crate::support::tasks::Tasks;
-use crate::support::{TestBox, numbered_mail, text};
+use crate::support::{TestBox, descendants, numbered_mail, signal, text};
 use hsm_sim::Fault;
+use nix::sys::signal::Signal;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
@@ -266,5 +267,32 @@ fn a_stop_does_not_wait_for_a_tpm_that_hangs() {
     }
     box_.stop();
     assert_eq!(box_.arrivals().len(), 3);
+    box_.assert_no_panic();
+}
+
+// Children that were still being set up when their parent was killed go too.
+#[test]
+fn a_parent_that_is_killed_at_once_leaves_no_orphan() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    for _ in 0..10 {
+        box_.start_only();
+        let serve = box_.serve.as_ref().expect("it runs").id();
+        let child = loop {
+            if let Some(child) = descendants(serve).first() {
+                break *child;
+            }
+        };
+        signal(child, Signal::SIGSTOP);
+        box_.kill_all();
+        signal(child, Signal::SIGCONT);
+        box_.wait_until("the child is gone", || {
+            let line = fs::read(format!("/proc/{child}/cmdline"));
+            line.is_ok_and(|line| line.is_empty()) || !Path::new(&format!("/proc/{child}")).exists()
+        });
+    }
+    box_.start();
+    box_.send(&numbered_mail(1));
+    box_.wait_for_records(1);
     box_.assert_no_panic();
 }
