@@ -265,6 +265,16 @@ fn a_stop_does_not_wait_for_a_tpm_that_hangs() {
             Some(records)
         );
     }
+    // Or the keeper waits as it opens the box.
+    proxy.fault(Some(Fault::Drop));
+    box_.kill("keeper");
+    box_.wait_until("a new one", || !box_.processes("keeper").is_empty());
+    std::thread::sleep(Duration::from_secs(2));
+    let stopped = Instant::now();
+    box_.stop();
+    assert!(stopped.elapsed() < SOON, "{:?}", stopped.elapsed());
+    proxy.fault(None);
+    box_.start();
     box_.stop();
     assert_eq!(box_.arrivals().len(), 3);
     box_.assert_no_panic();
