@@ -302,3 +302,44 @@ fn little_space_on_any_disk_is_told_by_its_folder() {
     }
     box_.assert_no_panic();
 }
+
+// What an import remembers is named where its disk is full, and damage in it costs what is damaged.
+#[test]
+fn a_state_file_that_is_full_or_damaged_stops_an_import_by_name_or_not_at_all() {
+    let box_ = TestBox::running();
+    let (mails, state) = (box_.file("mails"), box_.file("state"));
+    fs::create_dir(&mails).expect("a folder");
+    for number in 0..20 {
+        fs::write(mails.join(format!("{number}.eml")), numbered_mail(number)).expect("a mail");
+    }
+    let Some(disk) = Disk::mount(&state, 1) else {
+        return;
+    };
+    let state = state.join("state");
+    let import = format!(
+        "import {} --mailbox anna@example.org --state {}",
+        mails.display(),
+        state.display()
+    );
+    fs::write(&state, "").expect("written");
+    disk.fill();
+    let said = text(&box_.run(&import));
+    assert!(
+        said.contains("give a writable place with --state"),
+        "{said}"
+    );
+    assert!(said.contains("No space left"), "{said}");
+    disk.clear();
+    box_.ok(&import);
+    box_.wait_for_records(20);
+
+    let mut remembered = fs::read(&state).expect("the state");
+    remembered[10] = 0xff;
+    fs::write(&state, remembered).expect("written");
+    let said = box_.ok(&import);
+    assert!(
+        said.contains("1 imported, 19 already there, 0 failed"),
+        "{said}"
+    );
+    box_.assert_no_panic();
+}
