@@ -306,3 +306,19 @@ fn a_parent_that_is_killed_at_once_leaves_no_orphan() {
     box_.wait_for_records(1);
     box_.assert_no_panic();
 }
+
+// As a machine that is short of memory kills it: the same reason is told until it is back.
+#[test]
+fn a_keeper_that_was_killed_is_told_as_such() {
+    let box_ = TestBox::running();
+    for _ in 0..4 {
+        box_.wait_until("a keeper", || box_.kill("keeper"));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let said = text(&box_.run("status"));
+    assert!(
+        said.contains("is started again: it ended (signal: 9 (SIGKILL))"),
+        "{said}"
+    );
+    box_.wait_until("the keeper is back", || box_.run("status").status.success());
+}
