@@ -14,12 +14,14 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::stat::{Mode, umask};
+use nix::unistd::getppid;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// Why a process could not be confined. It must not go on.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,9 @@ pub enum SandboxError {
         #[source]
         source: nix::Error,
     },
+    /// The parent is gone already.
+    #[error("the process that started this one is gone")]
+    Orphan,
     /// Files could not be closed off.
     #[error("cannot close off the file system: {0}")]
     Files(#[from] landlock::RulesetError),
@@ -75,9 +80,21 @@ pub fn close_inherited() {
     }
 }
 
-/// For every child: it dies with its parent.
+/// In a child's environment: the process id of the parent that it is to die with.
+const PARENT: &str = "STRONGROOM_PARENT";
+
+/// For every parent: the child that `command` starts knows whose it is.
+pub fn name_parent(command: &mut Command) {
+    command.env(PARENT, std::process::id().to_string());
+}
+
+/// For every child: it dies with its parent. One whose parent was gone before this was set has another parent by now.
 pub fn die_with_parent() -> Result<(), SandboxError> {
-    prctl::set_pdeathsig(Signal::SIGKILL).map_err(refused("die with the parent"))
+    prctl::set_pdeathsig(Signal::SIGKILL).map_err(refused("die with the parent"))?;
+    match std::env::var(PARENT) {
+        Ok(parent) if parent != getppid().to_string() => Err(SandboxError::Orphan),
+        _ => Ok(()),
+    }
 }
 
 /// For commands: `strongroom search … | head` ends quietly when `head` does.

@@ -157,15 +157,20 @@ fn reason(data: &Path, error: &std::io::Error) -> String {
     let mut why = match (state.state.as_str(), &state.reason) {
         ("stopped", _) => NOT_RUNNING.to_owned(),
         _ if !is_alive(&state) => format!("its processes were ended from outside; {NOT_RUNNING}"),
-        ("open", Some(failure)) => {
-            format!("its keeper could not go on and is started again: {failure}")
+        ("open", failure) => {
+            let failed = failure.as_ref().map(|failure| {
+                format!("its keeper could not go on and is started again: {failure}")
+            });
+            let caught_up = DataFolder::at(data).catching_up().map(|(done, all)| {
+                format!("catalog and search catch up, {done} of {all} ledger entries are done; try again")
+            });
+            let said: Vec<String> = failed.into_iter().chain(caught_up).collect();
+            if said.is_empty() {
+                format!("it is starting, or busy catching up ({error}); try again")
+            } else {
+                said.join("; ")
+            }
         }
-        ("open", None) => match DataFolder::at(data).catching_up() {
-            Some((done, all)) => format!(
-                "catalog and search catch up, {done} of {all} ledger entries are done; try again"
-            ),
-            None => format!("it is starting, or busy catching up ({error}); try again"),
-        },
         ("starting", _) => format!("it is starting since {}; try again", state.since),
         (named, reason) => {
             let reason = reason.as_deref().unwrap_or_default();

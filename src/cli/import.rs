@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -91,18 +91,22 @@ impl Import {
         };
         let mails = files.iter().flat_map(|(path, _)| mails_of(path));
         let socket = self.data.data.join("run/import.sock");
+        let path = self.state_path();
         let sent = send(&socket, &destination, mails, &known, |progress| {
             if let Progress::Queued { identity, .. } = &progress {
                 // At once, so that little is sent twice after this process is killed.
-                state.write_all(format!("{identity}\n").as_bytes())?;
+                let noted = state.write_all(format!("{identity}\n").as_bytes());
+                noted.map_err(at("write", &path))?;
             }
             self.tell(&progress, &bar, sum);
             Ok(())
         });
         bar.finish_and_clear();
-        let path = self.state_path();
         let kept = state.sync_all().map_err(at("write", &path));
-        sent?;
+        sent.map_err(|error| match error {
+            ImportError::Noted(source) => Trouble::State { source },
+            other => Trouble::Import(other),
+        })?;
         kept.map_err(|source| Trouble::State { source })
     }
 
@@ -117,8 +121,8 @@ impl Import {
         self.state.clone().unwrap_or_else(|| beside(&self.paths[0]))
     }
 
-    /// What was imported before, and the file that remembers it. A torn last line is no digest and
-    /// counts as nothing.
+    /// What was imported before, and the file that remembers it. A torn last line, or a damaged one, is no digest and counts
+    /// as nothing.
     fn open_state(&self) -> Result<(HashSet<Digest>, File), FileError> {
         let path = self.state_path();
         let mut file = OpenOptions::new()
@@ -127,7 +131,9 @@ impl Import {
             .create(true)
             .open(&path)
             .map_err(at("open", &path))?;
-        let text = io::read_to_string(&file).map_err(at("read", &path))?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(at("read", &path))?;
+        let text = String::from_utf8_lossy(&text);
         if !text.is_empty() && !text.ends_with('\n') {
             file.write_all(b"\n").map_err(at("write", &path))?;
         }

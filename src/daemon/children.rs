@@ -2,6 +2,7 @@
 
 use super::Event;
 use super::unlock::Unlocked;
+use crate::sandbox;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
@@ -158,6 +159,7 @@ fn word(from: &mut impl BufRead) -> Option<String> {
 fn program(command: &str, data: &Path) -> io::Result<Command> {
     let mut program = Command::new(Path::new("/proc/self/exe").canonicalize()?);
     program.arg(command).arg("--data").arg(data);
+    sandbox::name_parent(&mut program);
     // glibc keeps freed memory apart for each of up to eight times as many threads as there are cores, which makes the
     // keeper twice as large under load.
     program.env("MALLOC_ARENA_MAX", "2");

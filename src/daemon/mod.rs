@@ -258,8 +258,8 @@ impl Parent {
         post.reopen();
         tracing::error!(role = ?end.role, why = end.why, "a process of the box ended; it is started again");
         match end.role {
-            // An earlier reason is no longer true.
-            Role::Keeper => self.note("open", self.failure()),
+            // An earlier reason is no longer true. Who was killed, by a machine that is short of memory say, left none.
+            Role::Keeper => self.note("open", Some(self.failure().unwrap_or(end.why))),
             Role::Intake => {
                 self.state.intake = Some(end.why);
                 self.save();

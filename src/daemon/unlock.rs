@@ -8,7 +8,7 @@ use crate::tpm_link::{self, Operation, Position};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 /// Why the box stays locked.
@@ -25,7 +25,7 @@ pub(super) enum LockedError {
     Start(#[from] io::Error),
 }
 
-/// How long a stop waits for the TPM of a locked box.
+/// How long a stop waits for the TPM: first until it has answered the keeper, then for its own answer.
 const SHORT: Duration = Duration::from_secs(5);
 
 /// Sends `TPM2_Shutdown(CLEAR)` for a box that stayed locked: whatever locks it, the TPM was spoken to.
@@ -105,22 +105,19 @@ impl Unlocked {
         started.map(drop)
     }
 
-    /// Sends `TPM2_Shutdown(CLEAR)`. The keeper has ended by now, and with it the service thread.
+    /// Sends `TPM2_Shutdown(CLEAR)`. The keeper has ended by now, and with it the service thread, unless the TPM owes that an
+    /// answer.
     pub(super) fn shut_down(self) -> Result<(), TpmError> {
-        for _ in 0..50 {
-            if Arc::strong_count(&self.service) == 1 {
-                break;
-            }
+        let since = Instant::now();
+        while Arc::strong_count(&self.service) > 1 && since.elapsed() < SHORT {
             std::thread::sleep(Duration::from_millis(20));
         }
-        match Arc::into_inner(self.service) {
-            Some(service) => service
-                .into_inner()
-                .unwrap_or_else(PoisonError::into_inner)
-                .tpm
-                .shutdown(),
-            None => Ok(()),
-        }
+        let service = Arc::into_inner(self.service).ok_or(TpmError::NoAnswer {
+            seconds: SHORT.as_secs(),
+        })?;
+        let Service { mut tpm, .. } = service.into_inner().unwrap_or_else(PoisonError::into_inner);
+        tpm.set_deadline(SHORT);
+        tpm.shutdown()
     }
 }
 

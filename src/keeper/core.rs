@@ -58,7 +58,7 @@ pub struct Core {
     pub(super) setup: Arc<WorkerSetup>,
     stores: BTreeMap<TenantId, Mutex<Store>>,
     readers: BTreeMap<TenantId, StoreReader>,
-    escrow: BTreeMap<TenantId, Arc<EscrowStore>>,
+    pub(super) escrow: BTreeMap<TenantId, Arc<EscrowStore>>,
     catalog: Catalog,
     search: Arc<SearchIndex>,
     indexer: Indexer,
@@ -89,7 +89,8 @@ impl Core {
         opening::known_head(&ledger, &keyring)?;
         let committed = opening::committed(&ledger)?;
         let policies = committed.policies;
-        let policy = policy_change::in_force(&data, &mut keyring, &box_secret, &policies)?;
+        let policy =
+            policy_change::in_force(&data, &mut keyring, &box_secret, (&policies, &ledger))?;
         let (mut stores, mut readers, mut escrow) =
             (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (tenant, keys) in &keyring.tenants {
@@ -102,7 +103,8 @@ impl Core {
             readers.insert(tenant.clone(), store.reader());
             stores.insert(tenant.clone(), Mutex::new(store));
             let folder = data.join("escrow").join(tenant.as_str());
-            let known = committed.escrowed.values().any(|of| of == tenant);
+            let known = committed.escrowed.iter();
+            let known = known.filter(|(_, of)| *of == tenant).map(|(id, _)| *id);
             escrow.insert(
                 tenant.clone(),
                 Arc::new(EscrowStore::open(&folder, &keys.escrow, known)?),
@@ -411,6 +413,7 @@ impl Core {
     pub fn warnings(&self) -> Vec<String> {
         let mut all = self.troubles.now();
         all.extend(self.damage());
+        all.extend(self.escrow.values().filter_map(|store| store.missing()));
         all
     }
 
@@ -447,13 +450,8 @@ impl Core {
                 return Err(error);
             }
         }
-        if let Some(key) = keyring.current_spool_key() {
-            let public = key.opening().sealing_key();
-            if !self.data.has_spool_key(&public) {
-                self.data.write_spool_key(&public)?;
-            }
-        }
-        Ok(())
+        drop(keyring);
+        self.keep_spool_key_file().map(drop)
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! File `escrow/TENANT/ID`: `wrap(derive(escrow key, "escrow item", [ID]), ID, CBOR(item))`.
 
+use super::core::lock;
 use crate::crypto::kdf::{Label, derive};
 use crate::crypto::{random, wrap};
 use crate::durable::{self, FileError};
@@ -13,9 +14,11 @@ use crate::mail::keyops::{KeyHint, KeyOps, KeyRefusal, SessionKey, Wrapped};
 use crate::secret::{Key, SecretBytes};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 const LARGEST_ITEM: u64 = 16 << 20;
 
@@ -91,58 +94,119 @@ pub struct EscrowStore {
     holder: RwLock<Keyholder>,
     list: RwLock<Vec<Listed>>,
     generation: AtomicU64,
-    /// Items that cannot be opened, and why.
-    damaged: Vec<(EscrowId, String)>,
+    /// Items that should be there and do not open.
+    absent: Mutex<BTreeMap<EscrowId, Absent>>,
+}
+
+/// An item that does not open.
+#[derive(Default)]
+struct Absent {
+    /// Whether the ledger has it.
+    known: bool,
+    /// Why, where its file is there.
+    why: Option<String>,
+    /// What the file was by then.
+    stamp: Option<Stamp>,
+}
+
+/// Inode, length, modification time in seconds and nanoseconds: differs once a file was put back.
+type Stamp = (u64, u64, i64, i64);
+
+impl Absent {
+    fn known() -> Self {
+        Self {
+            known: true,
+            ..Self::default()
+        }
+    }
 }
 
 impl EscrowStore {
     /// Opens all keys in `folder`, which is made unless it is `known` that keys are in it. One that cannot be
     /// opened is kept as damage and stops no other.
-    pub fn open(folder: &Path, escrow_key: &Key, known: bool) -> Result<Self, EscrowError> {
-        if known && !folder.try_exists().map_err(durable::at("read", folder))? {
+    pub fn open(
+        folder: &Path,
+        escrow_key: &Key,
+        known: impl IntoIterator<Item = EscrowId>,
+    ) -> Result<Self, EscrowError> {
+        let known = known.into_iter().map(|id| (id, Absent::known()));
+        let mut items: BTreeMap<EscrowId, Absent> = known.collect();
+        if !items.is_empty() && !folder.try_exists().map_err(durable::at("read", folder))? {
             return Err(EscrowError::Missing(folder.to_owned()));
         }
         durable::create_folder(folder)?;
-        let mut store = Self {
+        let store = Self {
             folder: folder.to_owned(),
             key: escrow_key.duplicate(),
             holder: RwLock::default(),
             list: RwLock::default(),
             generation: AtomicU64::new(0),
-            damaged: Vec::new(),
+            absent: Mutex::default(),
         };
         let entries = std::fs::read_dir(folder).map_err(durable::at("read", folder))?;
-        let mut names: Vec<EscrowId> = entries
-            .flatten()
-            .filter_map(|entry| {
-                entry
-                    .file_name()
-                    .to_str()
-                    .and_then(|name| name.parse().ok())
-            })
-            .collect();
-        names.sort();
-        for id in names {
-            match store.load(id) {
-                Ok((item, key)) => store.take(id, item, key),
-                Err(error) => {
-                    tracing::error!(%error, "an escrowed key cannot be used");
-                    store.damaged.push((id, error.to_string()));
-                }
-            }
+        let names = entries.flatten().map(|entry| entry.file_name());
+        for id in names.filter_map(|name| name.to_str()?.parse().ok()) {
+            items.entry(id).or_default();
         }
+        *lock(&store.absent) = items;
+        store.look_again();
         Ok(store)
     }
 
+    /// Takes the keys whose files were put back since the last look; gives their public facts.
+    pub fn look_again(&self) -> Vec<KeyInfo> {
+        let (mut absent, mut came) = (lock(&self.absent), Vec::new());
+        absent.retain(|id, item| {
+            let before = std::mem::replace(&mut item.stamp, stamp(&self.path(*id)));
+            if item.stamp.is_none() {
+                item.why = None;
+                return item.known;
+            }
+            if item.stamp == before {
+                return true;
+            }
+            match self.load(*id) {
+                Ok((loaded, key)) => {
+                    came.push(key.info().clone());
+                    self.take(*id, loaded, key);
+                    return false;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "an escrowed key cannot be used");
+                    item.why = Some(error.to_string());
+                }
+            }
+            true
+        });
+        came
+    }
+
     /// What is wrong with the items that could not be opened.
-    pub fn damage(&self) -> impl Iterator<Item = String> {
-        self.damaged.iter().map(|(_, why)| why.clone())
+    pub fn damage(&self) -> Vec<String> {
+        let absent = lock(&self.absent);
+        absent
+            .values()
+            .filter_map(|item| item.why.clone())
+            .collect()
+    }
+
+    /// Tells of keys whose files are missing.
+    pub fn missing(&self) -> Option<String> {
+        let absent = lock(&self.absent);
+        let mut missing = absent.iter().filter(|(_, item)| item.why.is_none());
+        let (first, _) = missing.next()?;
+        Some(format!(
+            "{} keys in escrow are missing, as {}: put their files back from a backup; they count at once",
+            missing.count() + 1,
+            self.path(*first).display()
+        ))
     }
 
     /// Whether this item's file is there and could not be opened.
     #[must_use]
     pub fn is_damaged(&self, id: EscrowId) -> bool {
-        self.damaged.iter().any(|(damaged, _)| *damaged == id)
+        let absent = lock(&self.absent);
+        absent.get(&id).is_some_and(|item| item.why.is_some())
     }
 
     fn load(&self, id: EscrowId) -> Result<(Item, Box<dyn UserKey>), EscrowError> {
@@ -271,6 +335,11 @@ impl EscrowStore {
     }
 }
 
+fn stamp(path: &Path) -> Option<Stamp> {
+    let about = std::fs::metadata(path).ok()?;
+    Some((about.ino(), about.len(), about.mtime(), about.mtime_nsec()))
+}
+
 /// `SHA-256(salt ‖ fingerprint)`.
 fn commitment(salt: &[u8; 32], info: &KeyInfo) -> Digest {
     Digest::of(&[salt.as_slice(), info.fingerprint.as_bytes()].concat())
@@ -333,19 +402,52 @@ mod tests {
     fn a_damaged_item_is_named_and_shuts_no_other() {
         let folder = tempfile::tempdir().expect("a folder");
         let archive = random::key();
-        let store = EscrowStore::open(folder.path(), &archive, false).expect("new");
+        let store = EscrowStore::open(folder.path(), &archive, None).expect("new");
         let now = Timestamp::from_seconds(1);
         let bad = store.store(key(), "one", now).expect("added").id;
         let good = store.store(key(), "two", now).expect("added").id;
         let path = folder.path().join(bad.to_string());
-        let mut bytes = std::fs::read(&path).expect("the item");
+        let sound = std::fs::read(&path).expect("the item");
+        let mut bytes = sound.clone();
         bytes[40] ^= 1;
         std::fs::write(&path, bytes).expect("damaged");
 
-        let store = EscrowStore::open(folder.path(), &archive, false).expect("opens all the same");
+        let store = EscrowStore::open(folder.path(), &archive, None).expect("opens all the same");
         assert!(store.is_damaged(bad) && store.commitment_of(good).is_some());
-        let said: Vec<String> = store.damage().collect();
+        let said = store.damage();
         assert_eq!(said.len(), 1);
         assert!(said[0].contains(&bad.to_string()), "{said:?}");
+
+        assert!(store.look_again().is_empty(), "nothing was put back");
+        durable::replace(&path, &sound).expect("put back");
+        assert_eq!(store.look_again().len(), 1);
+        assert!(store.commitment_of(bad).is_some() && store.damage().is_empty());
+    }
+
+    #[test]
+    fn a_missing_item_counts_once_it_is_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let archive = random::key();
+        let store = EscrowStore::open(folder.path(), &archive, None).expect("new");
+        let now = Timestamp::from_seconds(1);
+        let id = store.store(key(), "one", now).expect("added").id;
+        let (path, aside) = (
+            folder.path().join(id.to_string()),
+            folder.path().join("aside"),
+        );
+        std::fs::rename(&path, &aside).expect("moved");
+
+        let store = EscrowStore::open(folder.path(), &archive, [id]).expect("opens all the same");
+        assert!(!store.is_damaged(id) && store.commitment_of(id).is_none());
+        let said = store.missing().expect("it is told");
+        assert!(
+            said.starts_with("1 keys") && said.contains(&id.to_string()),
+            "{said}"
+        );
+        assert!(store.look_again().is_empty());
+        std::fs::rename(&aside, &path).expect("moved back");
+        assert_eq!((store.look_again().len(), store.missing()), (1, None));
+        assert!(store.commitment_of(id).is_some());
+        assert!(store.look_again().is_empty(), "it comes once");
     }
 }

@@ -18,6 +18,7 @@ mod heartbeat;
 mod indexer;
 pub mod job;
 pub mod manifest;
+mod missing;
 mod opening;
 mod packing;
 pub mod people;
@@ -56,7 +57,8 @@ use crate::time::SystemClock;
 use crate::tpm_link::TpmLink;
 use archiving::Archiver;
 use archiving::opener::Openers;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::Pid;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -64,7 +66,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 /// Exit status where the box must not start normally; the parent does not restart the keeper then.
@@ -73,6 +76,9 @@ pub const REFUSED: u8 = 3;
 pub const POLICY_REPLACED: u8 = 4;
 /// Why the keeper ended, below the data folder; absent while it has not failed.
 pub const FAILURE: &str = "run/failure";
+
+/// How long a stop waits for the last step of the TPM's counter. Behind that the step is as one that a power cut stopped.
+const LAST_STEP: Duration = Duration::from_secs(8);
 
 /// Why the keeper ended in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,8 +96,7 @@ pub fn run(data: &Path) -> Result<Ended, CoreError> {
     if let Err(error) = sandbox::lock_memory() {
         tracing::warn!(%error, "memory is not locked: secrets could reach swap");
     }
-    let stops = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
-    stops.thread_block().map_err(io::Error::from)?;
+    let (opened, stopped) = watch_stops()?;
     let mut parent = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let candidates = read_secrets(&mut parent)?;
     let data = DataFolder::open(data)?;
@@ -109,18 +114,25 @@ pub fn run(data: &Path) -> Result<Ended, CoreError> {
         let _ = new_keys.send(keys);
     }
     server::listen(&core, &core.data.join(RUN).join("keeper.sock"), &new_keys)?;
-    let threads = [
-        spawn(&core, &stop, move |core, stop| {
-            archive(core, &config, stop, new_keys)
-        }),
-        spawn(&core, &stop, |core, stop| heartbeat::run(&core, &stop)),
-    ];
+    let told = new_keys.clone();
+    let archiving = spawn(&core, &stop, move |core, stop| {
+        archive(core, &config, stop, new_keys)
+    });
+    let heart = spawn(&core, &stop, move |core, stop| {
+        heartbeat::run(&core, &stop, &told)
+    });
     spawn(&core, &stop, move |core, _| reopen::run(&core, &waiting));
     tracing::info!("the archive is open");
-    let _ = stops.wait();
+    opened.store(true, Ordering::SeqCst);
+    let _ = stopped.recv();
     stop.store(true, Ordering::SeqCst);
-    for thread in threads {
-        let _ = thread.join();
+    let told = Instant::now();
+    let _ = archiving.join();
+    while !heart.is_finished() && told.elapsed() < LAST_STEP {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    if !heart.is_finished() {
+        tracing::error!("the TPM does not answer: the counter step of this stop is given up");
     }
     core.index_all();
     core.catalog().flush()?;
@@ -129,6 +141,25 @@ pub fn run(data: &Path) -> Result<Ended, CoreError> {
     } else {
         Ended::Stopped
     })
+}
+
+/// Blocks the stop signals in all threads. Until the flag is set, the first one ends the process at once: opening may wait for
+/// a TPM that hangs, or catch up for hours, and what a power cut may stop in it this may too. Later ones come by the channel.
+fn watch_stops() -> io::Result<(Arc<AtomicBool>, Receiver<()>)> {
+    let stops = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    stops.thread_block()?;
+    let ((sender, stopped), opened) = (channel(), Arc::new(AtomicBool::new(false)));
+    let flag = Arc::clone(&opened);
+    std::thread::Builder::new().spawn(move || {
+        while stops.wait().is_ok() {
+            if !flag.load(Ordering::SeqCst) {
+                tracing::info!("stopped while the archive was being opened");
+                let _ = kill(Pid::this(), Signal::SIGKILL);
+            }
+            let _ = sender.send(());
+        }
+    })?;
+    Ok((opened, stopped))
 }
 
 /// Ends the process where catalog or search did not take what the ledger has (both are derived, and the next keeper

@@ -9,7 +9,7 @@ use crate::boxfiles::{DataFolder, KEYRING};
 use crate::catalog::{Catalog, CatalogError};
 use crate::crypto::sign::VerifyingKey;
 use crate::id::{CaseId, EscrowId, TenantId};
-use crate::keyring::{Keyring, KeyringError, Officers};
+use crate::keyring::{Keyring, KeyringError, Officers, TreeHead};
 use crate::ledger::{Entry, Event, Ledger, LedgerError};
 use crate::mail::context::{OpenPgpCertificate, Trust};
 use crate::policy::ValidPolicy;
@@ -64,6 +64,16 @@ pub(super) fn known_head(ledger: &Ledger, keyring: &Keyring) -> Result<(), CoreE
         }
         .into())
     }
+}
+
+/// What the keyring is to know of the ledger as it is.
+pub(super) fn newest_head(ledger: &Ledger) -> Result<TreeHead, LedgerError> {
+    let newest = ledger.tree().head()?;
+    Ok(TreeHead {
+        size: newest.size,
+        root: newest.root,
+        time: ledger.last_time(),
+    })
 }
 
 /// What the ledger says that vault and escrow must have.

@@ -158,7 +158,8 @@ pub struct People {
     failures: BTreeMap<String, (u32, Timestamp)>,
     /// Statements that changed something, as the ledger has them: none does so twice.
     used: BTreeSet<Digest>,
-    outdated: bool,
+    /// SHA-256 of the file that the ledger recorded last, while another one is there, or none.
+    awaited: Option<Digest>,
 }
 
 struct Session {
@@ -185,8 +186,8 @@ pub struct Change {
 }
 
 impl People {
-    /// Reads the file; an absent one means nobody yet. A file that is not the one that the ledger recorded last is put
-    /// aside: whoever put it back gains nothing.
+    /// Reads the file; an absent one means nobody yet. A file that is not the one that the ledger recorded last does not
+    /// count: whoever put it back gains nothing.
     pub fn open(path: &Path, people_key: &Key, recorded: Recorded) -> Result<Self, PeopleError> {
         let key = derive(people_key, Label::PeopleFile, &[]);
         let mut people = Self {
@@ -196,22 +197,34 @@ impl People {
             sessions: BTreeMap::new(),
             failures: BTreeMap::new(),
             used: recorded.statements,
-            outdated: false,
+            awaited: recorded.file,
         };
-        if let Some(file) = &recorded.file {
-            people.finish(file)?;
-        }
-        let sealed = durable::read_if_present(path, LARGEST_FILE)?;
-        people.outdated = recorded
-            .file
-            .is_some_and(|file| sealed.as_deref().map(Digest::of) != Some(file));
-        if let (Some(sealed), false) = (sealed, people.outdated) {
-            let plain =
-                wrap::open(&people.key, LABEL, &sealed).map_err(|_| PeopleError::Altered)?;
-            people.persons =
-                ciborium::from_reader(plain.expose()).map_err(|_| PeopleError::Altered)?;
+        if people.awaited.is_some() {
+            people.look_again()?;
+        } else if let Some(sealed) = durable::read_if_present(path, LARGEST_FILE)? {
+            people.read(&sealed)?;
         }
         Ok(people)
+    }
+
+    /// Takes the file that the ledger recorded last, once it is there; true where that is so now.
+    pub fn look_again(&mut self) -> Result<bool, PeopleError> {
+        let Some(file) = self.awaited else {
+            return Ok(false);
+        };
+        self.finish(&file)?;
+        let sealed = durable::read_if_present(&self.path, LARGEST_FILE)?;
+        match sealed.filter(|sealed| Digest::of(sealed) == file) {
+            Some(sealed) => self.read(&sealed).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn read(&mut self, sealed: &[u8]) -> Result<(), PeopleError> {
+        let plain = wrap::open(&self.key, LABEL, sealed).map_err(|_| PeopleError::Altered)?;
+        self.persons = ciborium::from_reader(plain.expose()).map_err(|_| PeopleError::Altered)?;
+        self.awaited = None;
+        Ok(())
     }
 
     /// Finishes a change that the ledger has and a power cut stopped.
@@ -228,10 +241,10 @@ impl People {
     /// What somebody should look at.
     #[must_use]
     pub const fn warning(&self) -> Option<&'static str> {
-        if self.outdated {
+        if self.awaited.is_some() {
             Some(
                 "the people file is not the one that the ledger recorded last: an older one was put back, or it is lost. \
-                 Nobody can sign in; put back the newest and start again, or have officers enter the people anew",
+                 Nobody can sign in; put back the newest, which counts at once, or have officers enter the people anew",
             )
         } else {
             None
@@ -265,7 +278,7 @@ impl People {
         self.sessions
             .retain(|_, session| session.person != change.name);
         self.persons = change.persons;
-        self.outdated = false;
+        self.awaited = None;
         self.finish(&change.file)
     }
 

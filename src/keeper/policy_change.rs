@@ -3,13 +3,14 @@
 //! Order: text and signatures into `transcript/` → ledger (= commit) → keyring → `policy.toml`; then the keeper begins anew.
 //! What a power cut stops behind the commit, the next start finishes.
 
-use super::core::{Core, CoreError};
+use super::core::{Core, CoreError, lock};
+use super::opening;
 use super::transcripts::{Doubt, Transcripts};
 use crate::approval::{Approval, Statement};
 use crate::boxfiles::{DataFolder, LONGEST_POLICY, SignedPolicy};
 use crate::id::{BoxId, Digest};
-use crate::keyring::Keyring;
-use crate::ledger::Event;
+use crate::keyring::{Keyring, TreeHead};
+use crate::ledger::{Event, Ledger};
 use crate::policy::{Action, PolicyError, ValidPolicy, changes};
 use crate::secret::Key;
 use crate::time::Timestamp;
@@ -165,8 +166,9 @@ impl Core {
             policy,
             statement: digest,
         }])?;
+        let head = opening::newest_head(&lock(&self.ledger))?;
         let mut keyring = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = adopt(&self.data, &mut keyring, &self.box_secret, policy) {
+        if let Err(error) = adopt(&self.data, &mut keyring, &self.box_secret, (policy, head)) {
             crate::keeper::begin_anew(self.data.path(), &error);
         }
         Ok(())
@@ -196,7 +198,7 @@ pub(super) fn in_force(
     data: &DataFolder,
     keyring: &mut Keyring,
     box_secret: &Key,
-    recorded: &Recorded,
+    (recorded, ledger): (&Recorded, &Ledger),
 ) -> Result<ValidPolicy, CoreError> {
     let known = data.policy_in_force(keyring.policy)?;
     let last = recorded.last.filter(|last| last.policy != keyring.policy);
@@ -216,18 +218,20 @@ pub(super) fn in_force(
         other => other,
     })?;
     tracing::warn!(%policy, "a replacement of the policy was interrupted, and is finished");
-    adopt(data, keyring, box_secret, policy)?;
+    let head = opening::newest_head(ledger)?;
+    adopt(data, keyring, box_secret, (policy, head))?;
     Ok(data.policy_in_force(policy)?)
 }
 
-/// Behind the commit: the keyring names the policy, then the file is replaced.
+/// Behind the commit: the keyring names the policy, then the file is replaced. The keyring knows the ledger's head from then
+/// on: a capsule with the policy and a ledger from before it make no box.
 fn adopt(
     data: &DataFolder,
     keyring: &mut Keyring,
     box_secret: &Key,
-    policy: Digest,
+    (policy, head): (Digest, TreeHead),
 ) -> Result<(), CoreError> {
-    keyring.policy = policy;
+    (keyring.policy, keyring.head) = (policy, head);
     keyring.generation += 1;
     data.write_keyring(&keyring.seal(box_secret)?)?;
     data.policy_in_force(policy)?;

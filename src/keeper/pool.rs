@@ -8,6 +8,7 @@ use crate::mail::journal::Report;
 use crate::mail::keyops::KeyRefusal;
 use crate::mail::model::Opened;
 use crate::mail::{Bounds, KeyOps};
+use crate::sandbox;
 use crate::time::Timestamp;
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
@@ -307,14 +308,11 @@ fn dialogue(
 }
 
 fn start(setup: &WorkerSetup) -> Result<Process, WorkerFailure> {
-    let mut child = Command::new(&setup.program)
-        .arg("worker")
-        .env_clear()
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .map_err(WorkerFailure::Start)?;
+    let mut program = Command::new(&setup.program);
+    program.arg("worker").env_clear().stdin(Stdio::piped());
+    program.stdout(Stdio::piped()).stderr(Stdio::inherit());
+    sandbox::name_parent(&mut program);
+    let mut child = program.spawn().map_err(WorkerFailure::Start)?;
     let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(WorkerFailure::Start(io::ErrorKind::BrokenPipe.into()));
     };

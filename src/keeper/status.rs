@@ -2,14 +2,29 @@
 
 use super::core::{Core, CoreError, lock};
 use super::protocol::Status;
+use crate::boxfiles::{LEDGER, RUN, TRANSCRIPTS, VAULT};
 use crate::time::Timestamp;
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 /// Less free space than this share of the disk is worth a warning, in percent.
 const LOW_SPACE: u64 = 10;
+
+/// Folders of the data folder that grow.
+const WRITTEN: [&str; 8] = [
+    LEDGER,
+    VAULT,
+    "escrow",
+    "catalog",
+    "search",
+    "cases",
+    TRANSCRIPTS,
+    RUN,
+];
 
 /// How long the TPM may take to tell its counter.
 const TPM_TIME: Duration = Duration::from_secs(5);
@@ -41,11 +56,7 @@ pub fn status(core: &Core) -> Result<Status, CoreError> {
         warnings.push(NO_TPM.to_owned());
     }
     let (disk_used, disk_size) = disk(core.data.path()).unwrap_or((0, 0));
-    if disk_size > 0 && (disk_size - disk_used) * 100 < disk_size * LOW_SPACE {
-        warnings.push(format!(
-            "less than {LOW_SPACE} % of the disk is free: add space before archiving stops"
-        ));
-    }
+    warnings.extend(full_disks(&folders(core)));
     let (spooled, oldest_spooled) = spool(core);
     let mut escrowed_keys = 0;
     for tenant in core.tenants() {
@@ -98,6 +109,44 @@ fn clock_warning(last: Timestamp, now: Timestamp) -> Option<String> {
              Entries keep the later time until the clock is there; set the clock, and note the days concerned for your auditors"
         )
     })
+}
+
+/// Every folder that the box writes to, and that may be a disk of its own.
+fn folders(core: &Core) -> Vec<PathBuf> {
+    let mut all = vec![core.data.path().to_owned()];
+    all.extend(WRITTEN.map(|name| core.data.join(name)));
+    for tenant in core.tenants() {
+        all.extend([VAULT, "escrow"].map(|name| core.data.join(name).join(tenant.as_str())));
+    }
+    let spool = core.data.config().map(|config| config.spool.folders);
+    all.extend(
+        spool
+            .into_iter()
+            .flatten()
+            .map(|folder| core.data.join(folder)),
+    );
+    all
+}
+
+/// A warning for each disk below these folders that has little space, named by the first folder on it.
+fn full_disks(folders: &[PathBuf]) -> Vec<String> {
+    let (mut seen, mut warnings) = (BTreeSet::new(), Vec::new());
+    for folder in folders {
+        let Ok(about) = folder.metadata() else {
+            continue;
+        };
+        if !seen.insert(about.dev()) {
+            continue;
+        }
+        let (used, size) = disk(folder).unwrap_or((0, 0));
+        if (size - used) * 100 < size * LOW_SPACE {
+            warnings.push(format!(
+                "less than {LOW_SPACE} % of the disk of {} is free: add space before the box stops there",
+                folder.display()
+            ));
+        }
+    }
+    warnings
 }
 
 fn disk(folder: &Path) -> Option<(u64, u64)> {

@@ -22,6 +22,8 @@ pub enum Work {
     Checkpoint,
     /// Stepping the TPM's counter.
     CounterStep,
+    /// Taking up files that were missing.
+    Missing,
     /// Renewing the spool key.
     SpoolKey,
 }

@@ -269,6 +269,11 @@ impl Tpm {
         })
     }
 
+    /// Waits no longer than this for each answer from now on.
+    pub const fn set_deadline(&mut self, deadline: Duration) {
+        self.0.set_deadline(deadline);
+    }
+
     /// Tells the TPM in order that power will go (TPM2_Shutdown(CLEAR)): without it the next start
     /// may count as a wrong guess.
     pub fn shutdown(mut self) -> Result<(), TpmError> {

@@ -31,6 +31,11 @@ impl Owner {
         }
     }
 
+    /// From now on a call waits so long.
+    pub(super) const fn set_deadline(&mut self, deadline: Duration) {
+        self.deadline = deadline;
+    }
+
     /// From now on only a TPM with this storage root key is accepted.
     pub(super) fn pin(&mut self, name: SrkName) -> Result<(), TpmError> {
         self.pinned = Some(name.clone());

@@ -2,7 +2,9 @@
 
 use crate::support::disk::Disk;
 use crate::support::tasks::Tasks;
-use crate::support::{TestBox, numbered_mail, text};
+use crate::support::{TestBox, descendants, numbered_mail, signal, text};
+use hsm_sim::Fault;
+use nix::sys::signal::Signal;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
@@ -218,4 +220,105 @@ fn a_child_keeps_nothing_that_its_parent_had_open() {
     }
     drop(worker.stdin.take());
     worker.wait().expect("it ends");
+}
+
+// A TPM that hangs keeps no stop waiting, and what the counter missed costs nothing.
+#[test]
+fn a_stop_does_not_wait_for_a_tpm_that_hangs() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let proxy = box_.machine.proxy().expect("a proxy");
+    let config = box_.data().join("strongroom.toml");
+    let direct = fs::read_to_string(&config).expect("a configuration");
+    let through = direct.replace(&box_.machine.tcti(), &proxy.tcti());
+    assert_ne!(direct, through);
+    fs::write(&config, through).expect("written");
+    box_.start();
+    // Nobody is asked before the stop; or the keeper waits for a signature already.
+    for waits in [false, true] {
+        box_.send(&numbered_mail(usize::from(waits)));
+        box_.wait_for_records(1 + u64::from(waits));
+        proxy.fault(Some(Fault::Drop));
+        if waits {
+            box_.send(&numbered_mail(2));
+            box_.wait_for_records(3);
+            std::thread::sleep(Duration::from_secs(2));
+        }
+        let _idle = box_.smtp().expect("a connection");
+        let stopped = Instant::now();
+        box_.stop();
+        let took = stopped.elapsed();
+        println!("waits {waits}: {took:?}");
+        assert!(took < Duration::from_secs(25), "{took:?}");
+        let log = box_.log();
+        for said in [
+            "the counter step of this stop is given up",
+            "not shut down in order",
+        ] {
+            assert!(log.contains(said), "{said}: {log}");
+        }
+        proxy.fault(None);
+        box_.start();
+        let records = box_.status("records");
+        assert_eq!(
+            box_.json("verify --json")["records"].as_u64(),
+            Some(records)
+        );
+    }
+    // Or the keeper waits as it opens the box.
+    proxy.fault(Some(Fault::Drop));
+    box_.kill("keeper");
+    box_.wait_until("a new one", || !box_.processes("keeper").is_empty());
+    std::thread::sleep(Duration::from_secs(2));
+    let stopped = Instant::now();
+    box_.stop();
+    assert!(stopped.elapsed() < SOON, "{:?}", stopped.elapsed());
+    proxy.fault(None);
+    box_.start();
+    box_.stop();
+    assert_eq!(box_.arrivals().len(), 3);
+    box_.assert_no_panic();
+}
+
+// Children that were still being set up when their parent was killed go too.
+#[test]
+fn a_parent_that_is_killed_at_once_leaves_no_orphan() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    for _ in 0..10 {
+        box_.start_only();
+        let serve = box_.serve.as_ref().expect("it runs").id();
+        let child = loop {
+            if let Some(child) = descendants(serve).first() {
+                break *child;
+            }
+        };
+        signal(child, Signal::SIGSTOP);
+        box_.kill_all();
+        signal(child, Signal::SIGCONT);
+        box_.wait_until("the child is gone", || {
+            let line = fs::read(format!("/proc/{child}/cmdline"));
+            line.is_ok_and(|line| line.is_empty()) || !Path::new(&format!("/proc/{child}")).exists()
+        });
+    }
+    box_.start();
+    box_.send(&numbered_mail(1));
+    box_.wait_for_records(1);
+    box_.assert_no_panic();
+}
+
+// As a machine that is short of memory kills it: the same reason is told until it is back.
+#[test]
+fn a_keeper_that_was_killed_is_told_as_such() {
+    let box_ = TestBox::running();
+    for _ in 0..4 {
+        box_.wait_until("a keeper", || box_.kill("keeper"));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let said = text(&box_.run("status"));
+    assert!(
+        said.contains("is started again: it ended (signal: 9 (SIGKILL))"),
+        "{said}"
+    );
+    box_.wait_until("the keeper is back", || box_.run("status").status.success());
 }

@@ -2,6 +2,7 @@
 
 use crate::rollback::{append, assert_refused, copy, ledger};
 use crate::support::{TestBox, numbered_mail, text};
+use hsm_sim::Firmware;
 use std::fs;
 use std::path::{Path, PathBuf};
 use strongroom::boxfiles::{DataFolder, SignedPolicy};
@@ -235,5 +236,52 @@ fn a_policy_that_officers_did_not_sign_for_does_not_come_into_force() {
     box_.start();
     assert_eq!(in_force(&data), founding, "the right one is put back");
     box_.stop();
+    box_.assert_no_panic();
+}
+
+// A capsule that has the policy and a ledger from before it make no box: the policy's next replacement would be of another.
+#[test]
+fn a_ledger_from_before_the_policy_is_not_accepted_with_a_newer_capsule() {
+    let mut box_ = TestBox::running();
+    let (data, older) = (box_.data(), box_.file("older"));
+    copy(&data, &older);
+    let new = smaller(&box_);
+    // No step of the counter: all that the keyring learns is the policy.
+    box_.machine.power_off();
+    replace(&box_, &new, 2);
+    box_.wait_until("it is in force", || {
+        in_force(&data) == Digest::of(&fs::read(&new).expect("a policy"))
+    });
+    box_.kill_all();
+    box_.machine.boot(Firmware::Good).expect("a boot");
+    copy(&older.join("ledger"), &data.join("ledger"));
+    let restore = |box_: &TestBox| {
+        let size = ledger(&data).tree().size();
+        let (tpm, officers) = (box_.machine.tcti(), box_.officers(2));
+        box_.run(&format!(
+            "ceremony restore --data {} --tpm {tpm} --accept-head {size} {officers}",
+            data.display(),
+        ))
+    };
+    let said = text(&restore(&box_));
+    assert!(
+        said.contains("this copy is older than the capsule"),
+        "{said}"
+    );
+
+    copy(&older.join("keyring"), &data.join("keyring"));
+    let restored = restore(&box_);
+    assert!(restored.status.success(), "{}", text(&restored));
+    box_.start();
+    assert_ne!(
+        in_force(&data),
+        Digest::of(&fs::read(&new).expect("a policy"))
+    );
+    box_.ok("verify");
+    assert!(replace(&box_, &new, 2).contains("is in force"));
+    box_.wait_until("it is in force", || box_.run("verify").status.success());
+    box_.stop();
+    box_.start();
+    box_.ok("verify");
     box_.assert_no_panic();
 }

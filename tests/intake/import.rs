@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use strongroom::id::Digest;
 use strongroom::intake::envelope::Source;
 use strongroom::intake::import::client::{Destination, Progress, send};
-use strongroom::intake::import::sources::{files, mails_of};
+use strongroom::intake::import::sources::{Found, files, mails_of};
 
 const LINE: &str = "From ann  Tue Apr  1 09:28:56 1997\n";
 
@@ -288,4 +288,50 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     packer.write_all(bytes).expect("packed");
     packer.finish().expect("packed")
+}
+
+// A mail that is cut off while it is read is named, and is not the intake's doing; nothing of it comes in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_becomes_shorter_while_it_is_read_is_named() {
+    let server = Server::start().await;
+    let socket = server.socket("import.sock");
+    let digest = Digest::of(b"x");
+    let cut = |text: &'static [u8], length| {
+        let place = format!("mail of {length}");
+        let bytes = Box::new(text);
+        let [origin, identity, former] = [digest; 3];
+        Found {
+            place,
+            origin,
+            identity,
+            former,
+            span: length,
+            length,
+            bytes,
+        }
+    };
+    let mails = vec![
+        Ok(cut(b"A: 1\n\none\n", 10)),
+        Ok(cut(b"A: 2\n\ntwo\n", 9000)),
+    ];
+    let work = move || {
+        let destination = Destination {
+            tenant: None,
+            mailbox: "ann@example.org".into(),
+        };
+        send(
+            &socket,
+            &destination,
+            mails.into_iter(),
+            &HashSet::new(),
+            |_| Ok(()),
+        )
+    };
+    let sent = tokio::task::spawn_blocking(work).await.expect("no panic");
+    let said = sent.expect_err("it broke off").to_string();
+    assert!(
+        said.starts_with("mail of 9000 could not be read to its end: it became shorter"),
+        "{said}"
+    );
+    assert_eq!(server.stop().await.mails.len(), 1);
 }

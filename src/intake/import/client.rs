@@ -2,6 +2,7 @@
 
 use super::protocol::{Answer, Offer, decode, encode, length};
 use super::sources::{Found, SourceError};
+use crate::durable::FileError;
 use crate::id::{Digest, SpoolId, TenantId};
 use std::collections::HashSet;
 use std::io::{self, BufWriter, Read, Write};
@@ -25,6 +26,20 @@ pub enum ImportError {
     /// The intake went away.
     #[error("the intake broke off: {0}; run the same command again, it goes on where it stopped")]
     BrokenOff(#[source] io::Error),
+    /// A mail is not what it was a moment ago, or its disk failed.
+    #[error(
+        "{place} could not be read to its end: {source}; run the same command again, it goes on where it stopped"
+    )]
+    Source {
+        /// The mail.
+        place: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// What became of a mail could not be noted.
+    #[error(transparent)]
+    Noted(#[from] FileError),
 }
 
 /// What became of one mail or file, told in order.
@@ -74,9 +89,11 @@ enum Sent {
         span: u64,
     },
     Told(Progress),
-    Broken(io::Error),
+    Broken(ImportError),
 }
 
+/// Bytes that are read at once.
+const PIECE: usize = 256 << 10;
 /// Mails sent and not yet answered; the intake bounds them too.
 const UNDER_WAY: usize = 256;
 
@@ -86,7 +103,7 @@ pub fn send(
     destination: &Destination,
     mails: impl Iterator<Item = Result<Found, SourceError>> + Send,
     known: &HashSet<Digest>,
-    mut report: impl FnMut(Progress) -> io::Result<()>,
+    mut report: impl FnMut(Progress) -> Result<(), FileError>,
 ) -> Result<(), ImportError> {
     let no_intake = |source| ImportError::NoIntake {
         path: socket.to_owned(),
@@ -101,7 +118,7 @@ pub fn send(
         // Wakes the sender where it still writes.
         let _ = answers.shutdown(Shutdown::Both);
         drop(sent);
-        heard.map_err(ImportError::BrokenOff)
+        heard
     })
 }
 
@@ -136,32 +153,47 @@ fn send_mails(
         }
     }
     if let Err(error) = to.flush().and_then(|()| stream.shutdown(Shutdown::Write)) {
-        let _ = queue.send(Sent::Broken(error));
+        let _ = queue.send(Sent::Broken(ImportError::BrokenOff(error)));
     }
 }
 
-fn send_mail(to: &mut impl Write, destination: &Destination, found: Found) -> io::Result<()> {
+fn send_mail(
+    to: &mut impl Write,
+    destination: &Destination,
+    found: Found,
+) -> Result<(), ImportError> {
     let offer = Offer {
         tenant: destination.tenant.clone(),
         mailbox: destination.mailbox.clone(),
         origin: found.origin,
         length: found.length,
     };
-    to.write_all(&encode(&offer)?)?;
-    if io::copy(&mut found.bytes.take(found.length), to)? != found.length {
-        return Err(io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            format!("{} became shorter while it was read", found.place),
-        ));
+    let offered = encode(&offer).and_then(|offer| to.write_all(&offer));
+    offered.map_err(ImportError::BrokenOff)?;
+    let (mut bytes, mut left) = (found.bytes, found.length);
+    let mut piece = vec![0; usize::try_from(left).map_or(PIECE, |left| left.min(PIECE))];
+    while left > 0 {
+        let most = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
+        let read = match bytes.read(&mut piece[..most]) {
+            Ok(0) => Err(io::Error::other("it became shorter while it was read")),
+            read => read,
+        };
+        let read = read.map_err(|source| ImportError::Source {
+            place: found.place.clone(),
+            source,
+        })?;
+        let sent = to.write_all(&piece[..read]);
+        sent.map_err(ImportError::BrokenOff)?;
+        left -= read as u64;
     }
-    to.flush()
+    to.flush().map_err(ImportError::BrokenOff)
 }
 
 fn hear(
     mut answers: &UnixStream,
     sent: &Receiver<Sent>,
-    report: &mut impl FnMut(Progress) -> io::Result<()>,
-) -> io::Result<()> {
+    report: &mut impl FnMut(Progress) -> Result<(), FileError>,
+) -> Result<(), ImportError> {
     for sent in sent {
         let progress = match sent {
             Sent::Told(progress) => progress,
@@ -170,7 +202,7 @@ fn hear(
                 place,
                 identity,
                 span,
-            } => match read_answer(&mut answers)? {
+            } => match read_answer(&mut answers).map_err(ImportError::BrokenOff)? {
                 Answer::Queued(id) => Progress::Queued {
                     place,
                     identity,
