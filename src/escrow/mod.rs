@@ -127,12 +127,14 @@ pub fn load(bytes: &[u8], passphrases: &[SecretBytes], certificates: &Certificat
     }
     let certificates = &certificates.x509;
     let openpgp = is_openpgp(bytes);
+    let mut loaded = Loaded::default();
     let results = if openpgp {
         openpgp_key::load(bytes, passphrases)
     } else {
-        smime_load::load(bytes, passphrases, certificates)
+        let found = smime_load::load(bytes, passphrases, certificates);
+        loaded.nameless = found.nameless;
+        found.named
     };
-    let mut loaded = Loaded::default();
     for result in results {
         match result {
             Ok(key) => loaded.keys.push(key),
@@ -151,7 +153,6 @@ pub fn load(bytes: &[u8], passphrases: &[SecretBytes], certificates: &Certificat
             .filter(|info| !unlocked(info))
             .collect();
     } else {
-        loaded.nameless = smime_load::load_nameless(bytes, passphrases, certificates);
         loaded.sealed = loaded.problems.contains(&KeyProblem::WrongPassphrase);
     }
     loaded

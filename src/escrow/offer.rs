@@ -29,7 +29,7 @@ pub fn load_for_escrow(
             agent_openpgp(bytes, passphrases, certificates, &x509),
         )
     } else {
-        let loaded = smime_load::load(bytes, passphrases, &x509);
+        let loaded = smime_load::load(bytes, passphrases, &x509).named;
         (loaded, Vec::new())
     };
     results.extend(loaded.into_iter().map(|result| result.and_then(escrowable)));
