@@ -121,6 +121,19 @@ fn a_key_without_its_certificate_is_nameless() {
 }
 
 #[test]
+fn a_key_that_spells_its_curve_out_is_read() {
+    let folder = Folder::new();
+    folder.must("ecparam -name prime256v1 -param_enc explicit -genkey -noout -out sec1.key");
+    folder.must("pkcs8 -topk8 -nocrypt -in sec1.key -out pkcs8.key");
+    folder.must("pkcs8 -topk8 -in sec1.key -passout pass:geheim -out locked.key");
+    let passphrases = [SecretBytes::new(b"geheim".to_vec())];
+    for name in ["sec1.key", "pkcs8.key", "locked.key"] {
+        let found = load(&folder.read(name), &passphrases, &[]);
+        assert_eq!(found.nameless.len(), 1, "{name}");
+    }
+}
+
+#[test]
 fn a_costly_derivation_is_done_once_for_each_passphrase() {
     let folder = Folder::new();
     folder.identity("rsa", "rsa:2048", "");
