@@ -8,6 +8,7 @@ mod corpus;
 mod gpg;
 mod hostile;
 mod intended;
+mod keyboxd;
 mod matrix;
 mod old_keys;
 mod rfc9580;
