@@ -4,6 +4,7 @@
 
 mod agent;
 mod altered;
+mod backups;
 mod corpus;
 mod gpg;
 mod hostile;
