@@ -9,8 +9,8 @@ const MAX_FILE: u64 = 64 << 20;
 /// Most files that are looked at.
 const MAX_FILES: usize = 1024;
 /// File name endings of certificates and rings.
-const ENDINGS: [&str; 9] = [
-    "kbx", "gpg", "pgp", "asc", "pub", "crt", "cer", "der", "pem",
+const ENDINGS: [&str; 10] = [
+    "kbx", "db", "gpg", "pgp", "asc", "pub", "crt", "cer", "der", "pem",
 ];
 
 /// The files with certificates that lie near key files of GnuPG's agent: in their folder, the folder above, and the folders

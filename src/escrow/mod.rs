@@ -1,6 +1,7 @@
 //! Users' private keys: read from any container, proven to work, kept with their history, and used to
 //! undo one wrap at a time.
 
+mod backup;
 mod kem;
 pub mod keyholder;
 pub mod offer;
@@ -95,7 +96,7 @@ pub struct Loaded {
     pub nameless: Vec<Box<dyn UserKey>>,
     /// Keys whose public facts are readable, but which no passphrase given unlocks.
     pub locked: Vec<KeyInfo>,
-    /// True if a container cannot be looked into at all without its passphrase (PKCS#12).
+    /// True if a container cannot be looked into at all without its passphrase (PKCS#12, a backup).
     pub sealed: bool,
     /// What was not taken, and why.
     pub problems: Vec<KeyProblem>,
@@ -116,6 +117,17 @@ pub struct Certificates {
 pub fn load(bytes: &[u8], passphrases: &[SecretBytes], certificates: &Certificates) -> Loaded {
     let plain = plain(bytes);
     let bytes = plain.as_ref().map_or(bytes, SecretBytes::expose);
+    let backup = match backup::opened(bytes, passphrases) {
+        Ok(backup) => backup,
+        Err(problem) => {
+            return Loaded {
+                problems: vec![problem],
+                sealed: true,
+                ..Loaded::default()
+            };
+        }
+    };
+    let bytes = backup.as_ref().map_or(bytes, SecretBytes::expose);
     if openpgp_key::is_agent_file(bytes) {
         let mut loaded = openpgp_key::load_agent_file(bytes, passphrases, &certificates.openpgp);
         if !certificates.x509.is_empty() {
@@ -127,12 +139,14 @@ pub fn load(bytes: &[u8], passphrases: &[SecretBytes], certificates: &Certificat
     }
     let certificates = &certificates.x509;
     let openpgp = is_openpgp(bytes);
+    let mut loaded = Loaded::default();
     let results = if openpgp {
         openpgp_key::load(bytes, passphrases)
     } else {
-        smime_load::load(bytes, passphrases, certificates)
+        let found = smime_load::load(bytes, passphrases, certificates);
+        loaded.nameless = found.nameless;
+        found.named
     };
-    let mut loaded = Loaded::default();
     for result in results {
         match result {
             Ok(key) => loaded.keys.push(key),
@@ -151,7 +165,6 @@ pub fn load(bytes: &[u8], passphrases: &[SecretBytes], certificates: &Certificat
             .filter(|info| !unlocked(info))
             .collect();
     } else {
-        loaded.nameless = smime_load::load_nameless(bytes, passphrases, certificates);
         loaded.sealed = loaded.problems.contains(&KeyProblem::WrongPassphrase);
     }
     loaded

@@ -1,6 +1,6 @@
 //! Keys on their way into escrow and back out of its files.
 
-use super::{KeyProblem, UserKey, is_openpgp, openpgp_key, plain, smime_key, smime_load};
+use super::{KeyProblem, UserKey, backup, is_openpgp, openpgp_key, plain, smime_key, smime_load};
 use crate::secret::SecretBytes;
 use openssl::x509::X509;
 
@@ -14,6 +14,11 @@ pub fn load_for_escrow(
 ) -> Vec<Result<Box<dyn UserKey>, KeyProblem>> {
     let plain = plain(bytes);
     let bytes = plain.as_ref().map_or(bytes, SecretBytes::expose);
+    let backup = match backup::opened(bytes, passphrases) {
+        Ok(backup) => backup,
+        Err(problem) => return vec![Err(problem)],
+    };
+    let bytes = backup.as_ref().map_or(bytes, SecretBytes::expose);
     let is_agents = openpgp_key::is_agent_file(bytes);
     if !is_agents && is_openpgp(bytes) {
         return openpgp_key::load_for_escrow(bytes, passphrases);
@@ -29,7 +34,7 @@ pub fn load_for_escrow(
             agent_openpgp(bytes, passphrases, certificates, &x509),
         )
     } else {
-        let loaded = smime_load::load(bytes, passphrases, &x509);
+        let loaded = smime_load::load(bytes, passphrases, &x509).named;
         (loaded, Vec::new())
     };
     results.extend(loaded.into_iter().map(|result| result.and_then(escrowable)));

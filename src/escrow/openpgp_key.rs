@@ -8,6 +8,7 @@ mod ecdh;
 mod exchange;
 mod facts;
 mod keybox;
+mod keybox_db;
 mod kyber;
 mod lazy;
 mod nameless;
@@ -200,10 +201,12 @@ fn without_certificate(key: &agent::AgentKey) -> KeyProblem {
     }
 }
 
-/// OpenPGP certificates in a file: armored, binary, or GnuPG's keybox. Secret keys count by their public part.
+/// OpenPGP certificates in a file: armored, binary, GnuPG's keybox or its database. Secret keys count by their public
+/// part.
 #[must_use]
 pub fn certificates_in(bytes: &[u8]) -> Vec<Vec<u8>> {
-    if let Some(found) = keybox::certificates(bytes) {
+    let kept = keybox::certificates(bytes).or_else(|| keybox_db::certificates(bytes));
+    if let Some(found) = kept {
         return found;
     }
     let armored: Vec<Vec<u8>> = armor::blocks(bytes)
@@ -216,10 +219,12 @@ pub fn certificates_in(bytes: &[u8]) -> Vec<Vec<u8>> {
     armored
 }
 
-/// The X.509 certificates in GnuPG's keybox, DER.
+/// The X.509 certificates in GnuPG's keybox or its database, DER.
 #[must_use]
 pub fn x509_in_keybox(bytes: &[u8]) -> Vec<Vec<u8>> {
-    keybox::x509_certificates(bytes)
+    let mut found = keybox::x509_certificates(bytes);
+    found.extend(keybox_db::x509_certificates(bytes));
+    found
 }
 
 /// The public facts of every secret key in `bytes`, locked or not, so that mail to a locked key can be told from

@@ -8,8 +8,8 @@ pub const MOST: u64 = 10_000_000;
 const DEEPEST: u32 = 32;
 
 /// The most rounds that a PKCS#12 or an encrypted PKCS#8 asks for at once: for its MAC, a safe or a key. In all of them
-/// it is the number right behind the salt, an OCTET STRING. Three numbers there are scrypt's and count together. What
-/// lies inside an encrypted safe is not seen.
+/// it is the number right behind the salt. Three numbers there are scrypt's and count together. What lies inside an
+/// encrypted safe is not seen.
 #[must_use]
 pub fn asked_for(bytes: &[u8]) -> u64 {
     Element::split(bytes).map_or(0, |(element, _)| inside(&element, 0))
@@ -36,11 +36,15 @@ fn values(reader: Reader<'_>) -> impl Iterator<Item = Element<'_>> {
     reader.map_while(Result::ok)
 }
 
+/// The salt is the first value of a derivation's parameters, and the second of a MAC, behind its digest. Numbers that
+/// follow another OCTET STRING are none of rounds: the curve of a key that spells it out has its order there.
 fn behind_salt(element: &Element<'_>) -> u64 {
-    let is_salt = |value: &Element<'_>| value.tag & !tag::CONSTRUCTED == tag::OCTET_STRING;
-    let behind = values(element.inside()).skip_while(|value| !is_salt(value));
-    let numbers = behind
-        .skip(1)
+    let mut inside = values(element.inside()).skip_while(|value| value.tag == tag::SEQUENCE);
+    let first = inside.next();
+    if first.is_none_or(|value| value.tag & !tag::CONSTRUCTED != tag::OCTET_STRING) {
+        return 0;
+    }
+    let numbers = inside
         .take_while(|value| value.tag == tag::INTEGER)
         .map(|value| number(value.body));
     match numbers.collect::<Vec<u64>>().as_slice() {
@@ -85,6 +89,25 @@ mod tests {
         let file = der(tag::SEQUENCE, &[few, safe].concat());
         assert_eq!(asked_for(&file), 0x7fff_ffff);
         assert_eq!(asked_for(&der(tag::SEQUENCE, &der(tag::INTEGER, &[99]))), 0);
+        let mac = [
+            der(tag::SEQUENCE, b""),
+            Element::only(&pbkdf2).unwrap().body.to_vec(),
+        ]
+        .concat();
+        assert_eq!(asked_for(&der(tag::SEQUENCE, &mac)), 0x7fff_ffff);
+    }
+
+    #[test]
+    fn the_order_of_a_curve_is_no_number_of_rounds() {
+        let parts = [
+            der(tag::INTEGER, &[1]),
+            der(tag::SEQUENCE, b""),
+            der(tag::SEQUENCE, b""),
+            der(tag::OCTET_STRING, &[4; 65]),
+            der(tag::INTEGER, &[0x7f; 32]),
+            der(tag::INTEGER, &[1]),
+        ];
+        assert_eq!(asked_for(&der(tag::SEQUENCE, &parts.concat())), 0);
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! Users' S/MIME keys: read from containers of every age, proven against their certificate, and used to undo one
 //! wrap at a time.
 
-pub use super::smime_load::{load, load_nameless};
+pub use super::smime_load::load;
 use super::{KeyInfo, KeyProblem, UserKey, kem};
 use crate::id::Digest;
 use crate::mail::keyops::{Kdf, KeyHint, KeyRefusal, KeyWrap, SessionKey, Wrapped};

@@ -31,21 +31,27 @@ struct Contents {
     problems: Vec<KeyProblem>,
 }
 
+/// What a container holds.
+pub struct Found {
+    /// Each key with its certificate, or why it is none; a container that is none gives one error.
+    pub named: Vec<Result<Box<dyn UserKey>, KeyProblem>>,
+    /// The keys that `named` refuses because no certificate is theirs. They have no hints, and answer for any
+    /// recipient: of use to `inspect`, never taken into escrow.
+    pub nameless: Vec<Box<dyn UserKey>>,
+}
+
 /// Reads every key in `bytes` (PKCS#12, PEM or DER), unlocked with whichever of `passphrases` fits; each with its
-/// certificate from the same container or from `extra_certificates`. One result a key; a container that is none
-/// gives one error.
+/// certificate from the same container or from `extra_certificates`.
 #[must_use]
-pub fn load(
-    bytes: &[u8],
-    passphrases: &[SecretBytes],
-    extra_certificates: &[X509],
-) -> Vec<Result<Box<dyn UserKey>, KeyProblem>> {
+pub fn load(bytes: &[u8], passphrases: &[SecretBytes], extra_certificates: &[X509]) -> Found {
     let contents = read(bytes, passphrases, extra_certificates);
+    let nameless = lone_keys(&contents);
     let problems = contents.problems.into_iter().map(Err);
-    let keys = contents.keys.into_iter();
-    keys.flat_map(|key| with_certificates(&key, &contents.certificates))
-        .chain(problems)
-        .collect()
+    let named = named(&contents.keys, &contents.certificates);
+    Found {
+        named: named.into_iter().chain(problems).collect(),
+        nameless,
+    }
 }
 
 /// `keys` with their certificates, which are among `certificates`.
@@ -59,27 +65,17 @@ pub(super) fn named(
         .collect()
 }
 
-/// The keys in `bytes` that [`load`] refuses because no certificate is theirs. They have no hints, and answer for any
-/// recipient: of use to `inspect`, never taken into escrow.
-#[must_use]
-pub fn load_nameless(
-    bytes: &[u8],
-    passphrases: &[SecretBytes],
-    extra_certificates: &[X509],
-) -> Vec<Box<dyn UserKey>> {
-    let contents = read(bytes, passphrases, extra_certificates);
-    let publics: Vec<_> = contents
-        .certificates
-        .iter()
+fn lone_keys(contents: &Contents) -> Vec<Box<dyn UserKey>> {
+    let certificates = contents.certificates.iter();
+    let publics: Vec<_> = certificates
         .filter_map(|x509| x509.public_key().ok())
         .collect();
-    let keys = contents.keys.into_iter();
-    let lone = keys.filter(|key| {
+    let lone = contents.keys.iter().filter(|key| {
         !publics
             .iter()
             .any(|public| super::smime_key::halves_match(key, public))
     });
-    lone.map(|key| Box::new(SmimeKey::nameless(key)) as Box<dyn UserKey>)
+    lone.map(|key| Box::new(SmimeKey::nameless(key.clone())) as Box<dyn UserKey>)
         .collect()
 }
 
@@ -344,15 +340,7 @@ fn pem(bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {
             contents.add_container(&block, passphrases);
         } else if block.label.ends_with("PRIVATE KEY") {
             let checked = block.decoded().map_or(Ok(()), |inner| affordable(&inner));
-            let key = checked.and_then(|()| match pem_key(block.text, passphrases) {
-                // Labels are wrong at times: Go programs write `PRIVATE KEY` over PKCS#1.
-                Err(problem @ KeyProblem::Unreadable(_)) => block
-                    .decoded()
-                    .and_then(|inner| private_key(&inner, passphrases))
-                    .unwrap_or(Err(problem)),
-                read => read,
-            });
-            match key {
+            match checked.and_then(|()| block.key(passphrases)) {
                 Ok(key) => contents.keys.push(key),
                 Err(problem) => contents.problems.push(problem),
             }
@@ -398,6 +386,24 @@ struct Block<'a> {
 }
 
 impl Block<'_> {
+    /// The private key in it, by its label or by what is in it: Go programs write `PRIVATE KEY` over PKCS#1. OpenSSL's
+    /// reader of PEM derives the key of an encrypted PKCS#8 several times for each passphrase, so that is read as DER.
+    fn key(&self, passphrases: &[SecretBytes]) -> Result<PKey<Private>, KeyProblem> {
+        let bare = || {
+            let inner = self.decoded()?;
+            private_key(&inner, passphrases)
+        };
+        if self.label == "ENCRYPTED PRIVATE KEY"
+            && let Some(read) = bare()
+        {
+            return read;
+        }
+        match pem_key(self.text, passphrases) {
+            Err(problem @ KeyProblem::Unreadable(_)) => bare().unwrap_or(Err(problem)),
+            read => read,
+        }
+    }
+
     /// The certificates in it, by its label or by what is in it.
     fn certificates(&self) -> Vec<X509> {
         if let Ok(certificate) = X509::from_pem(self.text.as_bytes()) {

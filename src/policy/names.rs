@@ -27,9 +27,18 @@ const NAMES: &[&str] = &[
     "ML-DSA-87",
     "ML-DSA-65+Ed25519",
     "ML-DSA-87+Ed448",
+    "SLH-DSA-SHA2-128s",
+    "SLH-DSA-SHA2-128f",
+    "SLH-DSA-SHA2-192s",
+    "SLH-DSA-SHA2-192f",
+    "SLH-DSA-SHA2-256s",
+    "SLH-DSA-SHA2-256f",
     "SLH-DSA-SHAKE-128s",
     "SLH-DSA-SHAKE-128f",
+    "SLH-DSA-SHAKE-192s",
+    "SLH-DSA-SHAKE-192f",
     "SLH-DSA-SHAKE-256s",
+    "SLH-DSA-SHAKE-256f",
     "ML-KEM-512",
     "ML-KEM-768",
     "ML-KEM-1024",
@@ -301,6 +310,11 @@ mod tests {
         for number in 0..=255 {
             let name = crate::mail::openpgp::public_key_name(number);
             assert!(is_algorithm(&name) || name.contains(' '), "{name}");
+        }
+        for last in 17..=31 {
+            let oid = format!("2.16.840.1.101.3.4.3.{last}");
+            let name = crate::mail::smime::verify::plain_name(&oid);
+            assert!(is_algorithm(&name) && name.contains("DSA-"), "{name}");
         }
         for name in ["", "RSA-", "RSA-1", "RSA-x", "1.", "HMAC-AES-128"] {
             assert!(!is_algorithm(name), "{name}");

@@ -4,10 +4,12 @@
 
 mod agent;
 mod altered;
+mod backups;
 mod corpus;
 mod gpg;
 mod hostile;
 mod intended;
+mod keyboxd;
 mod matrix;
 mod old_keys;
 mod rfc9580;

@@ -16,7 +16,7 @@ use openssl::symm::Cipher;
 use sha2::{Digest, Sha256, Sha512};
 use std::io::Write;
 use strongroom::escrow::keyholder::Keyholder;
-use strongroom::escrow::smime_key::load_nameless;
+use strongroom::escrow::smime_key::load;
 use strongroom::mail;
 use strongroom::mail::context::{Failure, OpenPolicy, Trust};
 use strongroom::mail::model::{Integrity, Outcome};
@@ -28,7 +28,7 @@ const AES_256_WRAP: &str = "2.16.840.1.101.3.4.1.45";
 
 fn holder(key: &PKey<Private>) -> Keyholder {
     let mut holder = Keyholder::default();
-    for key in load_nameless(&key.private_key_to_pkcs8().unwrap(), &[], &[]) {
+    for key in load(&key.private_key_to_pkcs8().unwrap(), &[], &[]).nameless {
         holder.add(key);
     }
     holder

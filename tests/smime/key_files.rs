@@ -4,7 +4,7 @@ use crate::support::build::{content_info, octets, oid, sequence, small};
 use crate::support::{Folder, open};
 use strongroom::escrow::UserKey;
 use strongroom::escrow::keyholder::Keyholder;
-use strongroom::escrow::smime_key::{SmimeKey, load, load_nameless};
+use strongroom::escrow::smime_key::{SmimeKey, load};
 use strongroom::mail::context::Trust;
 use strongroom::mail::smime::ber::{der, tag};
 use strongroom::secret::SecretBytes;
@@ -14,7 +14,7 @@ fn problems(bytes: &[u8], passphrases: &[&str]) -> Vec<String> {
         .iter()
         .map(|p| SecretBytes::new(p.as_bytes().to_vec()))
         .collect();
-    let results = load(bytes, &passphrases, &[]);
+    let results = load(bytes, &passphrases, &[]).named;
     results
         .into_iter()
         .map(|result| result.map_or_else(|p| p.to_string(), |key| key.info().name.clone()))
@@ -114,10 +114,51 @@ fn a_key_without_its_certificate_is_nameless() {
     folder.identity("rsa", "rsa:2048", "");
     folder.identity("other", "rsa:2048", "");
     let other = openssl::x509::X509::from_pem(&folder.read("other.crt")).unwrap();
-    let nameless = load_nameless(&folder.read("rsa.key"), &[], &[other]);
+    let nameless = load(&folder.read("rsa.key"), &[], &[other]).nameless;
     assert_eq!(nameless.len(), 1);
     assert!(nameless[0].info().hints.is_empty());
-    assert!(load_nameless(&folder.read("rsa.pem"), &[], &[]).is_empty());
+    assert!(load(&folder.read("rsa.pem"), &[], &[]).nameless.is_empty());
+}
+
+#[test]
+fn a_key_that_spells_its_curve_out_is_read() {
+    let folder = Folder::new();
+    folder.must("ecparam -name prime256v1 -param_enc explicit -genkey -noout -out sec1.key");
+    folder.must("pkcs8 -topk8 -nocrypt -in sec1.key -out pkcs8.key");
+    folder.must("pkcs8 -topk8 -in sec1.key -passout pass:geheim -out locked.key");
+    let passphrases = [SecretBytes::new(b"geheim".to_vec())];
+    for name in ["sec1.key", "pkcs8.key", "locked.key"] {
+        let found = load(&folder.read(name), &passphrases, &[]);
+        assert_eq!(found.nameless.len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn a_costly_derivation_is_done_once_for_each_passphrase() {
+    let folder = Folder::new();
+    folder.identity("rsa", "rsa:2048", "");
+    folder
+        .must("pkcs8 -topk8 -in rsa.key -v2 aes-256-cbc -iter 1000000 -passout pass:geheim -out k");
+    let passphrases = [SecretBytes::new(b"geheim".to_vec())];
+    let locked = folder.read("k");
+    let spent = |work: &dyn Fn()| {
+        let start = std::time::Instant::now();
+        work();
+        start.elapsed()
+    };
+    let once = spent(&|| {
+        let mut key = [0; 32];
+        let digest = openssl::hash::MessageDigest::sha256();
+        openssl::pkcs5::pbkdf2_hmac(b"geheim", b"saltsalt", 1_000_000, digest, &mut key).unwrap();
+    });
+    let whole = spent(&|| {
+        let loaded = strongroom::escrow::load(&locked, &passphrases, &Default::default());
+        assert_eq!(loaded.nameless.len(), 1);
+    });
+    assert!(
+        whole < once * 4,
+        "{whole:?} where one derivation takes {once:?}"
+    );
 }
 
 #[test]
@@ -152,7 +193,7 @@ fn keys_without_a_certificate_that_do_not_fit_are_no_key_of_that_name() {
     folder.identity("other", "rsa:2048", "");
     folder.must("cms -encrypt -aes-128-cbc -in message -outform DER -out out rsa.crt");
     let mut keys = Keyholder::default();
-    for key in load_nameless(&folder.read("other.key"), &[], &[]) {
+    for key in load(&folder.read("other.key"), &[], &[]).nameless {
         keys.add(key);
     }
     let unopened = open(&keys, &Trust::default(), &folder.read("out"), None).unwrap_err();

@@ -41,7 +41,7 @@ fn holder(key: &PKey<Private>, certificate: &X509) -> Keyholder {
     let mut pem = key.private_key_to_pem_pkcs8().unwrap();
     pem.extend(certificate.to_pem().unwrap());
     let mut holder = Keyholder::default();
-    for loaded in smime_key::load(&pem, &[], &[]) {
+    for loaded in smime_key::load(&pem, &[], &[]).named {
         let loaded = loaded.unwrap();
         // As escrow keeps it and takes it out again.
         let kept = loaded.to_secret_bytes();

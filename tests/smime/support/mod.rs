@@ -83,7 +83,7 @@ impl Folder {
     /// The key in NAME.pem.
     pub fn keys(&self, name: &str) -> Keyholder {
         let mut holder = Keyholder::default();
-        for loaded in smime_key::load(&self.read(&format!("{name}.pem")), &[], &[]) {
+        for loaded in smime_key::load(&self.read(&format!("{name}.pem")), &[], &[]).named {
             holder.add(loaded.unwrap());
         }
         holder

@@ -36,6 +36,7 @@ impl Row {
             let passphrases = ring.passphrases();
             ring.keys.extend(
                 load(&bytes, &passphrases, &beside)
+                    .named
                     .into_iter()
                     .filter_map(Result::ok),
             );
