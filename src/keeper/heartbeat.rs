@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_step_that_was_not_done_is_tried_again_soon_and_never_later_than_policy_wants_one() {
-        let minutes = |minutes| Duration::from_secs(minutes * 60);
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
         assert_eq!(until_next_step(true, minutes(60)), minutes(60));
         assert_eq!(until_next_step(false, minutes(60)), minutes(10));
         assert_eq!(until_next_step(false, minutes(5)), minutes(5));
