@@ -1,0 +1,55 @@
+//! Keys and signers that a message names otherwise than their certificates do.
+
+use crate::support::{Folder, open, opens};
+use strongroom::mail::context::{Failure, Trust};
+
+/// Certificates are renewed and keys kept; what was encrypted to the old certificate names no key that is here.
+#[test]
+fn a_renewed_certificate_opens_what_was_encrypted_to_the_former_one() {
+    let folder = Folder::new();
+    folder.identity("rsa", "rsa:2048", "");
+    folder.identity("ec", "ec", "-pkeyopt ec_paramgen_curve:prime256v1");
+    folder.identity("other", "rsa:2048", "");
+    for (name, more) in [
+        ("rsa", ""),
+        ("rsa", "-keyopt rsa_padding_mode:oaep"),
+        ("ec", ""),
+    ] {
+        folder.must(&format!(
+            "cms -encrypt -aes-128-cbc -in message -outform DER -out out -recip {name}.crt {more}"
+        ));
+        folder.must(&format!(
+            "req -x509 -key {name}.key -out renewed.crt -days 36500 -subj /CN=renewed"
+        ));
+        folder.write("renewed.key", &folder.read(&format!("{name}.key")));
+        folder.bundle("renewed");
+        let object = folder.read("out");
+        opens(&folder.keys("renewed"), &object, &format!("{name} {more}"));
+        let other = open(&folder.keys("other"), &Trust::default(), &object, None);
+        let failure = other.unwrap_err().failure;
+        assert!(matches!(failure, Failure::NoKey { .. }), "{failure}");
+    }
+}
+
+/// A key of another name gives random bytes under RSA v1.5, and now and then they are a key. What it makes of the
+/// content is taken only if it looks like content.
+#[test]
+fn what_a_key_of_another_name_makes_must_look_like_content() {
+    let folder = Folder::new();
+    folder.identity("rsa", "rsa:2048", "");
+    folder.write("message", &[0xa5; 400]);
+    folder.must("cms -encrypt -aes-128-cbc -binary -in message -outform DER -out out rsa.crt");
+    folder.must("req -x509 -key rsa.key -out new.crt -days 36500 -subj /CN=new");
+    folder.write("new.key", &folder.read("rsa.key"));
+    folder.bundle("new");
+    let opened = |name: &str| {
+        open(
+            &folder.keys(name),
+            &Trust::default(),
+            &folder.read("out"),
+            None,
+        )
+    };
+    assert!(opened("rsa").is_ok());
+    assert!(opened("new").is_err());
+}
