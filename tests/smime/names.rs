@@ -1,7 +1,22 @@
 //! Keys and signers that a message names otherwise than their certificates do.
 
-use crate::support::{Folder, open, opens};
+use crate::support::{Folder, MESSAGE, open, opens};
 use strongroom::mail::context::{Failure, Trust};
+
+/// The object with `from` replaced wherever it stands.
+fn replaced(object: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut object = object.to_vec();
+    let mut at = 0;
+    let mut found = 0;
+    while let Some(next) = memchr::memmem::find(&object[at..], from) {
+        object[at + next..][..to.len()].copy_from_slice(to);
+        at += next + to.len();
+        found += 1;
+    }
+    assert!(found > 0);
+    object
+}
 
 /// Certificates are renewed and keys kept; what was encrypted to the old certificate names no key that is here.
 #[test]
@@ -52,4 +67,34 @@ fn what_a_key_of_another_name_makes_must_look_like_content() {
     };
     assert!(opened("rsa").is_ok());
     assert!(opened("new").is_err());
+}
+
+#[test]
+fn key_transport_by_the_name_of_a_signature_algorithm() {
+    let folder = Folder::new();
+    folder.identity("rsa", "rsa:2048", "");
+    folder.must("cms -encrypt -aes-128-cbc -in message -outform DER -out out rsa.crt");
+    let rsa = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
+    for last in [5, 11, 13] {
+        let mut named = *rsa;
+        named[8] = last;
+        let object = replaced(&folder.read("out"), rsa, &named);
+        opens(&folder.keys("rsa"), &object, &last.to_string());
+    }
+}
+
+#[test]
+fn text_under_the_type_of_signed_data_is_text() {
+    let folder = Folder::new();
+    folder.identity("rsa", "rsa:2048", "");
+    folder.must("cms -encrypt -aes-128-cbc -in message -outform DER -out out rsa.crt");
+    let data = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01";
+    let object = replaced(
+        &folder.read("out"),
+        data,
+        b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02",
+    );
+    let opened = open(&folder.keys("rsa"), &Trust::default(), &object, None).unwrap();
+    assert_eq!(opened.plaintext, MESSAGE);
+    assert!(!opened.inner_is_cms);
 }

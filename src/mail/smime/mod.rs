@@ -310,7 +310,9 @@ fn unwrapped(
     layer.plaintext_sha256 = Some(Digest::of(&plaintext));
     layer.plaintext_lf_sha256 = Some(Digest::of_lf(&plaintext));
     let is_whole = is_content_info(&plaintext);
-    let bare = oids::CMS_TYPES.contains(content_type) && !is_whole;
+    // Some writers name a type of CMS where the content is text.
+    let is_sequence = plaintext.first() == Some(&ber::tag::SEQUENCE);
+    let bare = oids::CMS_TYPES.contains(content_type) && !is_whole && is_sequence;
     let plaintext = if bare {
         content_info(content_type, plaintext)
     } else {
