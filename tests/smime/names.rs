@@ -1,7 +1,8 @@
 //! Keys and signers that a message names otherwise than their certificates do.
 
-use crate::support::{Folder, MESSAGE, open, opens};
+use crate::support::{Folder, MESSAGE, open, opens, passphrases};
 use strongroom::mail::context::{Failure, Trust};
+use strongroom::mail::model::{SignatureMath, Verdict};
 
 /// The object with `from` replaced wherever it stands.
 fn replaced(object: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
@@ -97,4 +98,23 @@ fn text_under_the_type_of_signed_data_is_text() {
     let opened = open(&folder.keys("rsa"), &Trust::default(), &object, None).unwrap();
     assert_eq!(opened.plaintext, MESSAGE);
     assert!(!opened.inner_is_cms);
+}
+
+#[test]
+fn a_signer_whose_name_is_in_other_letters() {
+    let folder = Folder::new();
+    folder.identity("signer", "rsa:2048", "");
+    folder.must(
+        "cms -sign -nodetach -nocerts -in message -binary -outform DER -out out -signer signer.pem",
+    );
+    let object = replaced(&folder.read("out"), b"signer", b"SIGNER");
+    let opened = open(&passphrases(&[]), &folder.trust("signer"), &object, None).unwrap();
+    let signature = &opened.signatures[0];
+    let judged = (signature.math, signature.verdict);
+    assert_eq!(
+        judged,
+        (SignatureMath::Good, Verdict::Valid),
+        "{}",
+        signature.reason
+    );
 }
