@@ -13,8 +13,8 @@ use openssl::hash::MessageDigest;
 
 /// Most keys tried for one recipient: several keys may answer to one name.
 const ATTEMPTS: u32 = 8;
-/// Most attempts with keys of other names, for one object.
-const OTHERS: u32 = 32;
+/// Most recipients that keys of other names are tried on, and most of their attempts together, for one object.
+const OTHERS: u32 = 100;
 /// Most PBKDF2 rounds; more is an attack on our time.
 const MAX_ITERATIONS: u32 = 10_000_000;
 
@@ -181,7 +181,7 @@ impl<'c> Search<'c> {
             _ => None,
         });
         let mut left = OTHERS;
-        for wrapped in unknown.flatten() {
+        for wrapped in unknown.flatten().take(OTHERS as usize) {
             let belief = match wrapped {
                 Wrapped::RsaPkcs1 { .. } => Belief::Guessed,
                 _ => Belief::Checked,
