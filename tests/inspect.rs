@@ -131,6 +131,14 @@ fn what_is_not_opened_says_why_by_outcome_and_status() {
 }
 
 #[test]
+fn passphrases_are_read_as_windows_writes_them() {
+    let folder = folder();
+    std::fs::write(folder.path().join("list"), "\u{feff}pass\r\n").unwrap();
+    let arguments = ["--keys", "key", "--passphrase-file", "list", "mail.pgp"];
+    assert_eq!(inspect(folder.path(), &arguments).0, 0);
+}
+
+#[test]
 fn each_message_has_its_line_and_a_bad_file_stops_nothing() {
     let folder = folder();
     let (status, lines) = inspect(folder.path(), &["absent", "two.mbox", "plain.eml"]);

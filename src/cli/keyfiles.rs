@@ -148,10 +148,11 @@ fn note(file: &Path, loaded: &Loaded) -> Option<String> {
     Some(format!("{}: {why}", file.display()))
 }
 
-/// One passphrase a line; empty lines are left out.
+/// One passphrase a line; empty lines are left out, and the byte order mark that Windows puts before the first.
 pub fn passphrases(path: &Path) -> Result<Vec<SecretBytes>, Unreadable> {
     let bytes = content(path)?;
-    let lines = bytes
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let lines = text
         .split(|byte| *byte == b'\n')
         .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     Ok(lines

@@ -182,7 +182,7 @@ pub trait KeyOps {
         attempt: u32,
     ) -> Result<SessionKey, KeyRefusal>;
 
-    /// Whether a key by that name may be here. Where there is none, `inspect` tries keys that no certificate names.
+    /// Whether a key by that name may be here. Where there is none, `inspect` tries all that it was given.
     fn has_named(&self, _hint: &KeyHint) -> bool {
         true
     }

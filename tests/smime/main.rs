@@ -8,6 +8,7 @@ mod detached_files;
 mod gpgsm;
 mod key_files;
 mod limits;
+mod names;
 mod odd_places;
 mod openssl_encrypted;
 mod openssl_signed;

@@ -3,7 +3,7 @@
 
 use super::algorithm::Algorithm;
 use super::ber::{BerError, Element, der, tag};
-use super::key_search::{Recipients, Search};
+use super::key_search::{Belief, Recipients, Search};
 use super::structure::{Encapsulated, attribute_values};
 use super::{collect, damaged, layer, oids};
 use crate::mail::context::{Context, Failure, Unopened, Unwrapped};
@@ -97,10 +97,10 @@ fn check(
     };
     let mut search = Search::new(ctx);
     let mut wrong = false;
-    let found = search.among(recipients, &mut |key, certain| {
+    let found = search.among(recipients, &mut |key, belief| {
         let fits = mac(digest, key.expose(), &authenticated)
             .is_some_and(|mac| mac.len() == data.mac.len() && openssl::memcmp::eq(&mac, &data.mac));
-        wrong |= !fits && certain;
+        wrong |= !fits && belief == Belief::Checked;
         Ok(fits.then_some(()))
     })?;
     match found {

@@ -81,6 +81,8 @@ impl Certificate {
 pub struct Names {
     /// Canonical issuer.
     pub issuer: Vec<u8>,
+    /// Folded issuer.
+    folded: Vec<u8>,
     /// Serial number, fewest octets.
     pub serial: Vec<u8>,
     /// Subject key identifier extension.
@@ -92,11 +94,13 @@ impl Names {
     pub fn of(x509: &X509) -> Option<Self> {
         let encoded = x509.to_der().ok()?;
         let (issuer, serial) = issuer_serial(&encoded).ok()?;
+        let folded = name::folded(&issuer).ok()?;
         let issuer = name::canonical(&issuer).ok()?;
         let serial = serial.integer().ok()?.to_vec();
         let key_id = x509.subject_key_id().map(|id| id.as_slice().to_vec());
         Some(Self {
             issuer,
+            folded,
             serial,
             key_id,
         })
@@ -106,7 +110,7 @@ impl Names {
 /// The name of a signer or recipient in the form that certificates are looked up by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Wanted {
-    /// Canonical issuer, and serial number.
+    /// Folded issuer, and serial number.
     IssuerSerial(Vec<u8>, Vec<u8>),
     /// Subject key identifier.
     KeyId(Vec<u8>),
@@ -116,17 +120,16 @@ impl Wanted {
     /// Of an identifier in a message.
     pub fn of(id: &Identifier<'_>) -> Option<Self> {
         Some(match id {
-            Identifier::IssuerSerial { issuer, serial } => Self::IssuerSerial(
-                name::canonical(issuer).ok()?,
-                serial.integer().ok()?.to_vec(),
-            ),
+            Identifier::IssuerSerial { issuer, serial } => {
+                Self::IssuerSerial(name::folded(issuer).ok()?, serial.integer().ok()?.to_vec())
+            }
             Identifier::KeyId(id) => Self::KeyId(id.clone()),
         })
     }
 
     /// All that a certificate answers to.
     pub fn all(names: &Names) -> impl Iterator<Item = Self> {
-        let by_issuer = Self::IssuerSerial(names.issuer.clone(), names.serial.clone());
+        let by_issuer = Self::IssuerSerial(names.folded.clone(), names.serial.clone());
         let by_key = names.key_id.clone().map(Self::KeyId);
         [by_issuer].into_iter().chain(by_key)
     }
@@ -134,7 +137,7 @@ impl Wanted {
     fn fits(&self, names: &Names) -> bool {
         match self {
             Self::IssuerSerial(issuer, serial) => {
-                *serial == names.serial && *issuer == names.issuer
+                *serial == names.serial && *issuer == names.folded
             }
             Self::KeyId(id) => names.key_id.as_ref() == Some(id),
         }

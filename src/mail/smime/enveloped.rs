@@ -3,7 +3,7 @@
 
 use super::ber::{Element, der, tag};
 use super::content::{ContentCipher, ContentError};
-use super::key_search::{OpenedBy, Recipients, Search};
+use super::key_search::{Belief, OpenedBy, Recipients, Search};
 use super::structure::{self, EncryptedContent, Enveloped};
 use super::{damaged, layer, oids};
 use crate::mail::context::{Context, Failure, Unopened, Unwrapped};
@@ -85,8 +85,9 @@ fn enveloped(
     let left_out = recipients.left_out;
     let mut content = Content::new(enveloped.encrypted, enveloped.mac, aad, ctx, layer)?;
     let mut search = Search::new(ctx);
-    let found = search.among(recipients, &mut |key, certain| {
-        content.decrypt(key, certain)
+    let found = search.among(recipients, &mut |key, belief| match belief {
+        Belief::Guessed => content.decrypt_text(key),
+        Belief::Checked | Belief::Named => content.decrypt(key, belief == Belief::Checked),
     })?;
     if found.is_none() && left_out && !content.broken {
         let limit = u64::from(ctx.policy.bounds.recipients);
@@ -225,9 +226,18 @@ impl<'a, 'c> Content<'a, 'c> {
         if !self.cipher.accepts_key(key.expose().len()) {
             return Ok(None);
         }
-        let opened = self.decrypt(key, false)?;
+        if strict {
+            self.decrypt_text(key)
+        } else {
+            self.decrypt(key, false)
+        }
+    }
+
+    /// Decrypts to what looks like content, or is authenticated.
+    fn decrypt_text(&mut self, key: &SecretBytes) -> Result<Option<Vec<u8>>, Failure> {
         let authenticated = self.cipher.integrity() == Integrity::Authenticated;
-        Ok(opened.filter(|plaintext| authenticated || !strict || plausible(plaintext)))
+        let opened = self.decrypt(key, false)?;
+        Ok(opened.filter(|plaintext| authenticated || plausible(plaintext)))
     }
 
     /// The end of the search: the plaintext and its type, or why there is none.

@@ -13,12 +13,24 @@ use openssl::hash::MessageDigest;
 
 /// Most keys tried for one recipient: several keys may answer to one name.
 const ATTEMPTS: u32 = 8;
+/// Most recipients that keys of other names are tried on, and most of their attempts together, for one object.
+const OTHERS: u32 = 100;
 /// Most PBKDF2 rounds; more is an attack on our time.
 const MAX_ITERATIONS: u32 = 10_000_000;
 
-/// Tries a candidate; `None` if it is not the key. The flag says that its unwrap was checked, so that a failure now
-/// means altered content. An RSA v1.5 unwrap is never certain: a wrong key gives random bytes.
-pub type Try<'t, T> = dyn FnMut(&SecretBytes, bool) -> Result<Option<T>, Failure> + 't;
+/// Tries a candidate; `None` if it is not the key.
+pub type Try<'t, T> = dyn FnMut(&SecretBytes, Belief) -> Result<Option<T>, Failure> + 't;
+
+/// How far a candidate is to be believed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Belief {
+    /// Its unwrap was checked, so that a failure now means altered content.
+    Checked,
+    /// The key that the message names gave it, by RSA v1.5, where a wrong key gives random bytes.
+    Named,
+    /// A key that the message does not name gave it, likewise.
+    Guessed,
+}
 
 /// What opened it: the result of [`Try`], and the fingerprint of the key, where a key did.
 pub type OpenedBy<T> = (T, Option<String>);
@@ -124,11 +136,11 @@ impl<'c> Search<'c> {
         recipients: Recipients,
         attempt: &mut Try<'_, T>,
     ) -> Result<Option<OpenedBy<T>>, Failure> {
-        for recipient in recipients.found {
-            let found = match recipient.way {
-                Way::Key(hint, wraps) => self.by_key(&hint, &wraps, attempt)?,
+        for recipient in &recipients.found {
+            let found = match &recipient.way {
+                Way::Key(hint, wraps) => self.by_key(hint, wraps, attempt)?,
                 Way::Kek { wrapped, wrap } => {
-                    let unwrap = |kek: &SecretBytes| Ok(wrap::unwrap(wrap, kek.expose(), &wrapped));
+                    let unwrap = |kek: &SecretBytes| Ok(wrap::unwrap(*wrap, kek.expose(), wrapped));
                     self.by_passphrase(&unwrap, true, attempt)?
                 }
                 Way::Password(password) => {
@@ -136,21 +148,50 @@ impl<'c> Search<'c> {
                     let unwrap = |passphrase: &SecretBytes| {
                         let rounds = password.salt.as_ref().map_or(0, |_| password.iterations);
                         ctx.budget.rounds(rounds, &ctx.policy.bounds)?;
-                        Ok(password_key(&password, passphrase))
+                        Ok(password_key(password, passphrase))
                     };
                     self.by_passphrase(&unwrap, false, attempt)?
                 }
                 Way::Unknown(what) => {
-                    self.unknown.push(what);
+                    self.unknown.push(what.clone());
                     None
                 }
                 Way::Unreadable(error) => {
-                    self.unreadable = Some(error);
+                    self.unreadable = Some(*error);
                     None
                 }
             };
             if found.is_some() {
                 return Ok(found);
+            }
+        }
+        self.by_other_names(&recipients, attempt)
+    }
+
+    /// A renewed certificate often keeps its key: what was encrypted to the former one opens with it, though nothing in
+    /// the message names the new one. So every key is tried on recipients that none here answers to; `inspect` has few.
+    fn by_other_names<T>(
+        &self,
+        recipients: &Recipients,
+        attempt: &mut Try<'_, T>,
+    ) -> Result<Option<OpenedBy<T>>, Failure> {
+        let keys = self.ctx.keys;
+        let unknown = recipients.found.iter().filter_map(|one| match &one.way {
+            Way::Key(hint, wraps) if !keys.has_named(hint) => Some(wraps),
+            _ => None,
+        });
+        let mut left = OTHERS;
+        for wrapped in unknown.flatten().take(OTHERS as usize) {
+            let belief = match wrapped {
+                Wrapped::RsaPkcs1 { .. } => Belief::Guessed,
+                _ => Belief::Checked,
+            };
+            let nth_key = |nth| keys.unwrap_session_key(&KeyHint::Hidden, wrapped, nth).ok();
+            for session in (0..left).map_while(nth_key) {
+                left -= 1;
+                if let Some(found) = attempt(&session.key, belief)? {
+                    return Ok(Some((found, Some(session.opened_by))));
+                }
             }
         }
         Ok(None)
@@ -173,6 +214,11 @@ impl<'c> Search<'c> {
         let bounds = &self.ctx.policy.bounds;
         for wrapped in wraps {
             let implicit_rejection = matches!(wrapped, Wrapped::RsaPkcs1 { .. });
+            let belief = if implicit_rejection {
+                Belief::Named
+            } else {
+                Belief::Checked
+            };
             for nth in 0..ATTEMPTS {
                 match self.ctx.keys.unwrap_session_key(hint, wrapped, nth) {
                     Err(KeyRefusal::NoKey) => break,
@@ -193,7 +239,7 @@ impl<'c> Search<'c> {
                     }
                     Ok(session) => {
                         self.ctx.budget.key_operation(bounds)?;
-                        if let Some(found) = attempt(&session.key, !implicit_rejection)? {
+                        if let Some(found) = attempt(&session.key, belief)? {
                             return Ok(Some((found, Some(session.opened_by))));
                         }
                         self.note_failed(hint, implicit_rejection);
@@ -233,7 +279,7 @@ impl<'c> Search<'c> {
                 let Some(key) = unwrap(reading)? else {
                     continue;
                 };
-                if let Some(found) = attempt(&key, true)? {
+                if let Some(found) = attempt(&key, Belief::Checked)? {
                     return Ok(Some((found, None)));
                 }
             }

@@ -313,7 +313,9 @@ fn unwrapped(
 ) -> Unwrapped {
     (layer.plaintext_sha256, layer.plaintext_lf_sha256) = ctx.digests(&plaintext);
     let is_whole = is_content_info(&plaintext);
-    let bare = oids::CMS_TYPES.contains(content_type) && !is_whole;
+    // Some writers name a type of CMS where the content is text.
+    let is_sequence = plaintext.first() == Some(&ber::tag::SEQUENCE);
+    let bare = oids::CMS_TYPES.contains(content_type) && !is_whole && is_sequence;
     let plaintext = if bare {
         content_info(content_type, plaintext)
     } else {

@@ -77,6 +77,15 @@ pub fn show(name: &Element<'_>) -> Result<String, BerError> {
 
 /// A Name with every directory string as UTF8String and single spaces: two encodings of one name become equal.
 pub fn canonical(name: &Element<'_>) -> Result<Vec<u8>, BerError> {
+    with_text(name, |text| text)
+}
+
+/// The same in lower case, as names are compared (RFC 5280, section 7.1).
+pub fn folded(name: &Element<'_>) -> Result<Vec<u8>, BerError> {
+    with_text(name, |text| text.to_lowercase())
+}
+
+fn with_text(name: &Element<'_>, change: fn(String) -> String) -> Result<Vec<u8>, BerError> {
     let mut rdns = Vec::new();
     for rdn in name.inside() {
         let mut attributes = Vec::new();
@@ -87,7 +96,7 @@ pub fn canonical(name: &Element<'_>) -> Result<Vec<u8>, BerError> {
             let value = match text(&value) {
                 Some(text) => {
                     let words: Vec<&str> = text.split_whitespace().collect();
-                    der(tag::UTF8_STRING, words.join(" ").as_bytes())
+                    der(tag::UTF8_STRING, change(words.join(" ")).as_bytes())
                 }
                 None => value.to_der()?,
             };

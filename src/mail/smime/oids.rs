@@ -56,6 +56,19 @@ pub const EMAIL_ADDRESS: ObjectIdentifier = oid("1.2.840.113549.1.9.1");
 
 /// `rsaEncryption`.
 pub const RSA: ObjectIdentifier = oid("1.2.840.113549.1.1.1");
+/// What stands in the place of [`RSA`] at times: X.500's `rsa`, and the algorithms that a certificate is signed with (MD2, MD4,
+/// MD5, SHA-1 and SHA-2 with RSA).
+pub const RSA_ALIASES: [ObjectIdentifier; 9] = [
+    oid("2.5.8.1.1"),
+    oid("1.2.840.113549.1.1.2"),
+    oid("1.2.840.113549.1.1.3"),
+    oid("1.2.840.113549.1.1.4"),
+    oid("1.2.840.113549.1.1.5"),
+    oid("1.2.840.113549.1.1.11"),
+    oid("1.2.840.113549.1.1.12"),
+    oid("1.2.840.113549.1.1.13"),
+    oid("1.2.840.113549.1.1.14"),
+];
 /// `id-RSAES-OAEP`.
 pub const OAEP: ObjectIdentifier = oid("1.2.840.113549.1.1.7");
 /// `id-mgf1`.

@@ -107,7 +107,7 @@ fn key_transport(element: &Element<'_>) -> Result<Recipient, RecipientError> {
         .octet_string()?
         .into_owned();
     let (name, way) = match algorithm.oid {
-        oids::RSA => (
+        oid if oid == oids::RSA || oids::RSA_ALIASES.contains(&oid) => (
             "RSA-PKCS1".to_owned(),
             Way::Key(hint, vec![Wrapped::RsaPkcs1 { ciphertext }]),
         ),
