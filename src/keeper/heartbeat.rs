@@ -66,15 +66,15 @@ pub fn run(core: &Core, stop: &AtomicBool, new_keys: &Sender<NewKeys>) {
         if next_step <= Instant::now() {
             let renewed = report(core, Work::SpoolKey, core.rotate_spool_key());
             let stepped = report(core, Work::CounterStep, step(core));
-            let pause = if renewed && stepped {
-                steps
-            } else {
-                STEP_AGAIN
-            };
-            next_step = Instant::now() + pause.min(steps);
+            next_step = Instant::now() + until_next_step(renewed && stepped, steps);
         }
     }
     report(core, Work::CounterStep, step(core));
+}
+
+/// How long after a step, done or not, the next one is due.
+fn until_next_step(done: bool, steps: Duration) -> Duration {
+    if done { steps } else { STEP_AGAIN.min(steps) }
 }
 
 /// Has it told what did not succeed, until it does; whether it did.
@@ -153,4 +153,17 @@ pub fn step(core: &Core) -> Result<(), CoreError> {
     keyring.head = newest;
     core.data.write_keyring(&keyring.seal(&core.box_secret)?)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_was_not_done_is_tried_again_soon_and_never_later_than_policy_wants_one() {
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        assert_eq!(until_next_step(true, minutes(60)), minutes(60));
+        assert_eq!(until_next_step(false, minutes(60)), minutes(10));
+        assert_eq!(until_next_step(false, minutes(5)), minutes(5));
+    }
 }

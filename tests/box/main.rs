@@ -5,6 +5,7 @@
 mod backup;
 mod commands;
 mod damage;
+mod disks;
 mod envelope;
 mod evidence;
 mod faults;

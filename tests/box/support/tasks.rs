@@ -9,14 +9,19 @@ pub struct Tasks(PathBuf);
 impl Tasks {
     /// Takes the process in and lets it start nothing more. `None`, and says so, where this system has no such groups for us.
     pub fn full(pid: u32) -> Option<Self> {
-        let full = Self::made_full(pid);
-        if full.is_none() {
-            eprintln!("SKIPPED: no control group can be made here");
-        }
-        full
+        Self::with_room(pid, 0)
     }
 
-    fn made_full(pid: u32) -> Option<Self> {
+    /// As [`Tasks::full`], with room for so many more.
+    pub fn with_room(pid: u32, room: u32) -> Option<Self> {
+        let group = Self::made(pid, room);
+        if group.is_none() {
+            eprintln!("SKIPPED: no control group can be made here");
+        }
+        group
+    }
+
+    fn made(pid: u32, room: u32) -> Option<Self> {
         let name = format!("strongroom-test-{pid}");
         let parents = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"].map(Path::new);
         let group = parents
@@ -32,7 +37,8 @@ impl Tasks {
             })?;
         fs::write(group.join("cgroup.procs"), pid.to_string()).ok()?;
         let tasks = fs::read_to_string(group.join("pids.current")).ok()?;
-        fs::write(group.join("pids.max"), tasks.trim()).ok()?;
+        let most = tasks.trim().parse::<u32>().ok()? + room;
+        fs::write(group.join("pids.max"), most.to_string()).ok()?;
         Some(Self(group))
     }
 }
