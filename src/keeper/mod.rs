@@ -23,6 +23,7 @@ mod opening;
 mod packing;
 pub mod people;
 mod pipes;
+mod places;
 mod policy_change;
 pub mod pool;
 mod proof;

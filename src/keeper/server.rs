@@ -6,6 +6,7 @@
 use super::core::{Core, CoreError, lock};
 use super::detail::{PEOPLE, SESSION};
 use super::people::{Person, PersonSubject, StoredPassword};
+use super::places::Places;
 use super::protocol::CaseView;
 use super::protocol::{Answer, FROM_CLIENT, Prepare, Request, Status, Token};
 use super::reopen::NewKeys;
@@ -23,13 +24,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-/// Connections served at once; more have to wait in the kernel's queue.
-const MOST_CONNECTIONS: usize = 64;
-/// How long a client may leave a connection idle.
+/// How long a client may take to begin with its request, which every command has at hand.
+const FIRST: Duration = Duration::from_secs(10);
+/// How long a client may leave what it is given.
 const IDLE: Duration = Duration::from_secs(120);
 /// Officers have this long to sign a change of people or policy.
 const STATEMENT_SECONDS: u64 = 24 * 3600;
@@ -46,6 +46,8 @@ enum Refusal {
     Frame(#[from] FrameError),
     #[error("only root and the user that runs the keeper may ask for this")]
     NotForThisUser,
+    #[error("this user has too many requests under way; try again")]
+    TooMany,
     #[error("{0}")]
     Input(String),
 }
@@ -80,18 +82,21 @@ pub fn listen(core: &Arc<Core>, path: &Path, new_keys: &Sender<NewKeys>) -> io::
     let _ = std::fs::remove_file(path);
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
-    let open = Arc::new(AtomicUsize::new(0));
+    let places = Arc::new(Places::default());
     let (core, new_keys) = (Arc::clone(core), new_keys.clone());
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            while open.load(Ordering::SeqCst) >= MOST_CONNECTIONS {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            let one = One::of(&open);
+            let Ok(user) = user_of(&stream) else { continue };
+            let Some(place) = places.take(user, is_trusted(user)) else {
+                let _ = stream.set_write_timeout(Some(Duration::from_secs(1)));
+                let refused = Answer::Failed(Refusal::TooMany.to_string());
+                let _ = frame::write(&mut &stream, &refused, &[]);
+                continue;
+            };
             let (core, new_keys) = (Arc::clone(&core), new_keys.clone());
             let started = std::thread::Builder::new().spawn(move || {
                 serve(&core, &stream, &new_keys);
-                drop(one);
+                drop(place);
             });
             if let Err(error) = started {
                 tracing::error!(%error, "no thread can be started for a request; it is dropped");
@@ -101,24 +106,17 @@ pub fn listen(core: &Arc<Core>, path: &Path, new_keys: &Sender<NewKeys>) -> io::
     Ok(())
 }
 
-/// One of the connections that are counted.
-struct One(Arc<AtomicUsize>);
-
-impl One {
-    fn of(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::SeqCst);
-        Self(Arc::clone(count))
-    }
+fn user_of(stream: &UnixStream) -> nix::Result<u32> {
+    Ok(getsockopt(stream, PeerCredentials)?.uid())
 }
 
-impl Drop for One {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
+/// Root, or whoever runs the keeper.
+fn is_trusted(user: u32) -> bool {
+    user == 0 || user == nix::unistd::geteuid().as_raw()
 }
 
 fn serve(core: &Core, stream: &UnixStream, new_keys: &Sender<NewKeys>) {
-    let _ = stream.set_read_timeout(Some(IDLE));
+    let _ = stream.set_read_timeout(Some(FIRST));
     let _ = stream.set_write_timeout(Some(IDLE));
     let mut connection = Connection {
         core,
@@ -307,12 +305,9 @@ impl Connection<'_> {
 
     /// Root, or whoever runs the keeper.
     fn trusted(&self) -> Result<(), Refusal> {
-        let peer = getsockopt(self.stream, PeerCredentials).map_err(|_| Refusal::NotForThisUser)?;
-        let own = nix::unistd::geteuid().as_raw();
-        if peer.uid() == 0 || peer.uid() == own {
-            Ok(())
-        } else {
-            Err(Refusal::NotForThisUser)
+        match user_of(self.stream) {
+            Ok(user) if is_trusted(user) => Ok(()),
+            _ => Err(Refusal::NotForThisUser),
         }
     }
 

@@ -6,8 +6,10 @@ use crate::support::{TestBox, descendants, numbered_mail, signal, text};
 use hsm_sim::Fault;
 use nix::sys::signal::Signal;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -321,4 +323,37 @@ fn a_keeper_that_was_killed_is_told_as_such() {
         "{said}"
     );
     box_.wait_until("the keeper is back", || box_.run("status").status.success());
+}
+
+// A7: whoever may connect keeps nobody else out.
+#[test]
+fn one_user_cannot_take_all_connections_to_the_keeper() {
+    let box_ = TestBox::running();
+    let through = fs::Permissions::from_mode(0o711);
+    fs::set_permissions(box_.file("."), through).expect("a mode");
+    let script = "import socket, sys\nheld = [socket.socket(socket.AF_UNIX) for _ in range(80)]\n\
+                  for one in held: one.connect(sys.argv[1])\nprint(flush=True)\nsys.stdin.read()";
+    let mut other = Command::new("python3")
+        .args(["-c", script])
+        .arg(box_.data().join("run/keeper.sock"))
+        .uid(65534)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3");
+    let mut line = String::new();
+    let output = other.stdout.take().expect("its output");
+    BufReader::new(output)
+        .read_line(&mut line)
+        .expect("they are connected");
+    let asked = Instant::now();
+    let status = box_.run("status");
+    assert!(status.status.success(), "{}", text(&status));
+    assert!(
+        asked.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        asked.elapsed()
+    );
+    drop(other.stdin.take());
+    other.wait().expect("it ends");
 }
