@@ -73,6 +73,9 @@ pub enum BoxFileError {
     /// A restore was cut off after its point of no return.
     #[error("a restore was interrupted: run `strongroom ceremony restore --data {}` again, it goes on by itself", .0.display())]
     RestorePending(PathBuf),
+    /// Another keeper works on it.
+    #[error("another keeper still works on {}: end that `strongroom serve` first", .0.display())]
+    Keeper(PathBuf),
     /// Another process works on it.
     #[error("`strongroom serve` or a ceremony runs on {}; stop it first, then run this again (beside a ceremony only `strongroom serve --no-unlock` may run)", .0.display())]
     Running(PathBuf),
@@ -335,6 +338,14 @@ impl DataFolder {
     /// Keeps every other `serve` out.
     pub fn lock_serve(&self) -> Result<Flock<File>, BoxFileError> {
         self.lock("serve.lock")
+    }
+
+    /// Keeps every other keeper out, also where the locks below `run/` were removed with it, or where an old keeper still
+    /// waits for a disk.
+    pub fn lock_keeper(&self) -> Result<Flock<File>, BoxFileError> {
+        let folder = File::open(&self.0).map_err(durable::at("open", &self.0))?;
+        Flock::lock(folder, FlockArg::LockExclusiveNonblock)
+            .map_err(|_| BoxFileError::Keeper(self.0.clone()))
     }
 
     fn lock(&self, name: &str) -> Result<Flock<File>, BoxFileError> {

@@ -20,6 +20,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The tenant of mail that arrives while the policy cannot be read.
 const NO_POLICY: &str = "no-policy";
+/// Where mail comes in from this machine: LMTP and imports.
+const SOCKETS: [&str; 2] = ["lmtp.sock", "import.sock"];
 /// A spool that does not take mail is looked at again after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
 
@@ -111,11 +113,13 @@ fn take_mail_in(data: &DataFolder) -> Result<(), IntakeProcessError> {
             tracing::info!(%name, %address, "accepting mail");
         }
         let (spool, mut denied) = (bound.spool(), None);
+        let sockets = SOCKETS.map(|name| data.join(RUN).join(name));
         let stop = async {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
                 why = tell_troubles(&spool, &folders) => denied = Some(why),
+                () = socket_gone(&sockets) => tracing::error!("a socket was removed; intake begins anew"),
             }
         };
         bound.run(stop).await?;
@@ -147,6 +151,13 @@ async fn tell_troubles(spool: &Spool, folders: &Folders) -> NotSpooled {
         if trouble.changed().await.is_err() {
             std::future::pending().await
         }
+    }
+}
+
+/// Ends where nobody can reach one of these sockets any more. A new process, confined to the folder as it is then, makes it anew.
+async fn socket_gone(sockets: &[PathBuf]) {
+    while sockets.iter().all(|socket| socket.exists()) {
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
@@ -206,9 +217,9 @@ fn configuration(data: &DataFolder) -> Result<IntakeConfig, IntakeProcessError> 
             .into_iter()
             .chain(listener("smtps", config.listen.smtps, TlsMode::Implicit))
             .collect(),
-        lmtp_socket: Some(data.join(RUN).join("lmtp.sock")),
+        lmtp_socket: Some(data.join(RUN).join(SOCKETS[0])),
         lmtp_group: config.lmtp.group.as_deref().map(group).transpose()?,
-        import_socket: Some(data.join(RUN).join("import.sock")),
+        import_socket: Some(data.join(RUN).join(SOCKETS[1])),
         tenant: tenant.ok_or_else(|| io::Error::other("the policy names no tenant"))?,
         rules,
     })

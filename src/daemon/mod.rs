@@ -185,7 +185,8 @@ impl Parent {
     }
 
     fn do_what_is_due(&mut self) {
-        if self.unsaved {
+        // Whoever removes `run/` takes the box's word from it, and the sockets, which the children make anew.
+        if self.unsaved || !self.data.join(STATE).exists() {
             self.save();
         }
         if self.unlock_due.is_some_and(|due| due <= Instant::now()) {
@@ -305,10 +306,15 @@ impl Parent {
     /// Leaves word for `status`. On a full disk it cannot, and tries again.
     fn save(&mut self) {
         let path = self.data.join(STATE);
+        let run = self.data.join(RUN);
         let saved = serde_json::to_vec_pretty(&self.state)
             .map_err(io::Error::other)
             .map_err(durable::at("write", &path))
-            .and_then(|text| durable::replace(&path, &text));
+            .and_then(|text| {
+                durable::create_folder(&run)?;
+                durable::let_through(&run)?;
+                durable::replace(&path, &text)
+            });
         match &saved {
             Err(error) if !self.unsaved => {
                 tracing::error!(%error, "the state of the box is not noted; this is tried again");

@@ -144,9 +144,14 @@ impl EscrowStore {
             absent: Mutex::default(),
         };
         let entries = std::fs::read_dir(folder).map_err(durable::at("read", folder))?;
-        let names = entries.flatten().map(|entry| entry.file_name());
-        for id in names.filter_map(|name| name.to_str()?.parse().ok()) {
-            items.entry(id).or_default();
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let name = path.file_name().and_then(|name| name.to_str());
+            if let Some(id) = name.and_then(|name| name.parse().ok()) {
+                items.entry(id).or_default();
+            } else if path.extension().is_some_and(|end| end == "new") {
+                // Of a key that was being stored when the keeper died: nobody was told that it is in escrow.
+                let _ = std::fs::remove_file(&path);
+            }
         }
         *lock(&store.absent) = items;
         store.look_again();
@@ -431,6 +436,8 @@ mod tests {
         let store = EscrowStore::open(folder.path(), &archive, None).expect("new");
         let now = Timestamp::from_seconds(1);
         let id = store.store(key(), "one", now).expect("added").id;
+        let cut_off = folder.path().join(format!("{}.new", EscrowId::random()));
+        std::fs::write(&cut_off, "part of a key").expect("written");
         let (path, aside) = (
             folder.path().join(id.to_string()),
             folder.path().join("aside"),
@@ -439,6 +446,7 @@ mod tests {
 
         let store = EscrowStore::open(folder.path(), &archive, [id]).expect("opens all the same");
         assert!(!store.is_damaged(id) && store.commitment_of(id).is_none());
+        assert!(!cut_off.exists(), "it is no key");
         let said = store.missing().expect("it is told");
         assert!(
             said.starts_with("1 keys") && said.contains(&id.to_string()),

@@ -57,7 +57,8 @@ pub fn run(core: &Core, stop: &AtomicBool, new_keys: &Sender<NewKeys>) {
                 tracing::info!(tenant = %keys.0, "keys in escrow that were missing are back");
                 let _ = new_keys.send(keys);
             }
-            report(core, Work::Missing, core.look_again());
+            let found = core.unless_reachable().and_then(|()| core.look_again());
+            report(core, Work::Missing, found);
         }
         if last_checkpoint.elapsed() >= checkpoints {
             last_checkpoint = Instant::now();

@@ -1,5 +1,6 @@
 //! Files that were missing or damaged when the box opened, and are back: they count at once.
 
+use super::SOCKET;
 use super::core::{Core, CoreError, lock};
 use super::reopen::NewKeys;
 use std::sync::PoisonError;
@@ -14,6 +15,15 @@ impl Core {
             Some(public) => Ok(self.data.write_spool_key(&public).map(|()| true)?),
             None => Ok(false),
         }
+    }
+
+    /// Ends this keeper where nobody can ask it any more, for the next one makes its socket anew.
+    pub(super) fn unless_reachable(&self) -> Result<(), CoreError> {
+        if self.data.join(SOCKET).exists() {
+            return Ok(());
+        }
+        tracing::error!("{SOCKET} was removed; the keeper begins anew");
+        Self::begin_again()
     }
 
     /// Takes up the people file and the spool's public key where one was missing or damaged.

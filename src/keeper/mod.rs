@@ -49,7 +49,7 @@ pub use proof::ReleaseProof;
 pub use release::{Receipt, ReleasedMail, WithheldMail};
 
 use self::core::{Core, CoreError};
-use crate::boxfiles::{BoxConfig, DataFolder, RUN};
+use crate::boxfiles::{BoxConfig, DataFolder};
 use crate::durable;
 use crate::intake::spool::SpoolReader;
 use crate::sandbox;
@@ -77,6 +77,8 @@ pub const REFUSED: u8 = 3;
 pub const POLICY_REPLACED: u8 = 4;
 /// Why the keeper ended, below the data folder; absent while it has not failed.
 pub const FAILURE: &str = "run/failure";
+/// Where the keeper is asked, below the data folder.
+const SOCKET: &str = "run/keeper.sock";
 
 /// How long a stop waits for the last step of the TPM's counter. Behind that the step is as one that a power cut stopped.
 const LAST_STEP: Duration = Duration::from_secs(8);
@@ -101,6 +103,7 @@ pub fn run(data: &Path) -> Result<Ended, CoreError> {
     let mut parent = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let candidates = read_secrets(&mut parent)?;
     let data = DataFolder::open(data)?;
+    let _only_one = data.lock_keeper()?;
     let config = data.config()?;
     let core = Core::open(
         data,
@@ -114,7 +117,7 @@ pub fn run(data: &Path) -> Result<Ended, CoreError> {
     for keys in reopen::known_keys(&core)? {
         let _ = new_keys.send(keys);
     }
-    server::listen(&core, &core.data.join(RUN).join("keeper.sock"), &new_keys)?;
+    server::listen(&core, &core.data.join(SOCKET), &new_keys)?;
     let told = new_keys.clone();
     let archiving = spawn(&core, &stop, move |core, stop| {
         archive(core, &config, stop, new_keys)

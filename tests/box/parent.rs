@@ -357,3 +357,41 @@ fn one_user_cannot_take_all_connections_to_the_keeper() {
     drop(other.stdin.take());
     other.wait().expect("it ends");
 }
+
+// Whoever clears `run/` takes the locks in it too: no second keeper works on the archive all the same, and the box is there
+// again by itself.
+#[test]
+fn a_run_folder_that_is_removed_comes_back_and_lets_no_second_keeper_in() {
+    let mut box_ = TestBox::running();
+    box_.send(&numbered_mail(1));
+    box_.wait_for_records(1);
+    let run = box_.data().join("run");
+    let [keeper] = box_.processes("keeper")[..] else {
+        panic!("one keeper");
+    };
+    signal(keeper, Signal::SIGSTOP);
+    fs::remove_dir_all(&run).expect("removed");
+    let first = box_.serve.take();
+    box_.start_only();
+    box_.wait_until("it is told", || {
+        text(&box_.run("status")).contains("another keeper still works on")
+    });
+    box_.stop();
+    box_.serve = first;
+    signal(keeper, Signal::SIGCONT);
+    fs::remove_dir_all(&run).expect("removed");
+    box_.wait_until("the box is there again", || {
+        box_.run("status").status.success() && run.join("lmtp.sock").exists()
+    });
+    box_.send(&numbered_mail(2));
+    box_.wait_for_records(2);
+    for socket in ["keeper.sock", "lmtp.sock", "import.sock"] {
+        fs::remove_file(run.join(socket)).expect("removed");
+        box_.wait_until(socket, || run.join(socket).exists());
+    }
+    box_.wait_until("the box", || box_.run("status").status.success());
+    box_.ok("verify");
+    box_.stop();
+    assert_eq!(box_.arrivals().len(), 2);
+    box_.assert_no_panic();
+}

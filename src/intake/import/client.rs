@@ -202,7 +202,7 @@ fn hear(
                 place,
                 identity,
                 span,
-            } => match read_answer(&mut answers).map_err(ImportError::BrokenOff)? {
+            } => match read_answer(&mut answers).map_err(broken_off)? {
                 Answer::Queued(id) => Progress::Queued {
                     place,
                     identity,
@@ -219,6 +219,14 @@ fn hear(
         report(progress)?;
     }
     Ok(())
+}
+
+/// An answer that ends early is no more than the end of the intake.
+fn broken_off(error: io::Error) -> ImportError {
+    ImportError::BrokenOff(match error.kind() {
+        io::ErrorKind::UnexpectedEof => io::Error::other("it ended"),
+        _ => error,
+    })
 }
 
 fn read_answer(from: &mut impl Read) -> io::Result<Answer> {
