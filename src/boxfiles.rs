@@ -31,6 +31,9 @@ pub enum BoxFileError {
     /// There is no box.
     #[error("{} holds no box (no {}): `strongroom ceremony found` makes one, or give the right --data", .0.display(), CONFIG)]
     NoBox(PathBuf),
+    /// A restore from a backup was interrupted before the box was there.
+    #[error("{} holds no box yet: a restore into it was interrupted; run `strongroom ceremony restore` again", .0.display())]
+    RestoreBegun(PathBuf),
     /// Not the JSON that is expected.
     #[error("{}: {source}; put a copy from a backup in its place", path.display())]
     Json {
@@ -295,6 +298,14 @@ pub fn ledger_origin(founded: BoxId) -> String {
     format!("strongroom.box/{founded}")
 }
 
+/// `DATA.restoring`, where a backup becomes a data folder.
+#[must_use]
+pub fn restore_stage(data: &Path) -> PathBuf {
+    let mut name = data.file_name().unwrap_or_default().to_owned();
+    name.push(".restoring");
+    data.with_file_name(name)
+}
+
 /// A data folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataFolder(PathBuf);
@@ -309,7 +320,11 @@ impl DataFolder {
     /// The data folder of a box that is founded and not in the middle of a restore.
     pub fn open(path: &Path) -> Result<Self, BoxFileError> {
         if !path.join(CONFIG).is_file() {
-            return Err(BoxFileError::NoBox(path.to_owned()));
+            return Err(if restore_stage(path).exists() {
+                BoxFileError::RestoreBegun(path.to_owned())
+            } else {
+                BoxFileError::NoBox(path.to_owned())
+            });
         }
         if path.join(RESTORED).exists() {
             return Err(BoxFileError::RestorePending(path.to_owned()));
@@ -465,6 +480,10 @@ mod tests {
             DataFolder::open(folder.path()),
             Err(BoxFileError::NoBox(_))
         ));
+        let begun = folder.path().join("box");
+        std::fs::create_dir(restore_stage(&begun)).expect("folder");
+        let error = DataFolder::open(&begun).err().expect("no box");
+        assert!(error.to_string().contains("ceremony restore"), "{error}");
         std::fs::write(folder.path().join(CONFIG), "").expect("write");
         std::fs::create_dir(folder.path().join(RESTORED)).expect("folder");
         assert!(matches!(

@@ -85,7 +85,7 @@ pub fn restore(
     accept: &mut dyn FnMut(u64) -> Result<(), CeremonyCommandError>,
 ) -> Result<RestoreReport, CeremonyCommandError> {
     let data = DataFolder::at(&request.data);
-    let stage = DataFolder::at(&stage_of(&request.data));
+    let stage = DataFolder::at(&boxfiles::restore_stage(&request.data));
     let in_stage = journal::decided(stage.path());
     let decided = in_stage || journal::decided(data.path());
     // What was decided has the backup in it already.
@@ -390,13 +390,6 @@ fn prepare(
     }
     durable::replace(&folder.join(boxfiles::CONFIG), config.to_toml().as_bytes())?;
     Ok(())
-}
-
-/// `DATA.restoring`, where a backup becomes a data folder.
-fn stage_of(data: &Path) -> PathBuf {
-    let mut name = data.file_name().unwrap_or_default().to_owned();
-    name.push(".restoring");
-    data.with_file_name(name)
 }
 
 fn rename_stage(
