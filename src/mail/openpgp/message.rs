@@ -373,9 +373,10 @@ impl Level {
     }
 }
 
-/// Line ends after a message.
+/// Line ends after a message, the zeros that fill up blocks, and the mark that ends DOS files.
 fn is_filler(rest: &[u8]) -> bool {
-    rest.iter().all(u8::is_ascii_whitespace)
+    rest.iter()
+        .all(|octet| octet.is_ascii_whitespace() || matches!(octet, 0 | 0x1a))
 }
 
 /// Literal data (RFC 9580 §5.9): format, file name, date, then the data.
