@@ -139,21 +139,6 @@ fn clear_signed_text_is_judged() {
     }
 }
 
-/// Systems that keep files in blocks fill the last one up, and DOS marks the end. Anything else behind a message is not
-/// passed over.
-#[test]
-fn binary_messages_with_filling_behind_them_open() {
-    let inspect = Inspect::new();
-    let options = ["-r", "alice@example.org", "--encrypt"];
-    let message = inspect.gpg.run(&options, TEXT);
-    for filling in ["\r\n", "\0\0\0\0", "\r\n\u{1a}", "\u{1a}\0\0"] {
-        let filled = [&message, filling.as_bytes()].concat();
-        inspect.opens(&format!("{filling:?}"), &filled);
-    }
-    let more = [&message, b"\0more".as_slice()].concat();
-    assert_eq!(inspect.of(&more).0["outcome"], "damaged");
-}
-
 #[test]
 fn talk_about_armor_is_no_message() {
     let inspect = Inspect::new();

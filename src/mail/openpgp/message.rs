@@ -373,10 +373,9 @@ impl Level {
     }
 }
 
-/// Line ends after a message, the zeros that fill up blocks, and the mark that ends DOS files.
+/// Line ends after a message.
 fn is_filler(rest: &[u8]) -> bool {
-    rest.iter()
-        .all(|octet| octet.is_ascii_whitespace() || matches!(octet, 0 | 0x1a))
+    rest.iter().all(u8::is_ascii_whitespace)
 }
 
 /// Literal data (RFC 9580 §5.9): format, file name, date, then the data.
