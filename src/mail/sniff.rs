@@ -382,6 +382,8 @@ mod tests {
         );
         let content: Vec<u8> = (0..=255).collect();
         let long = [&cms[..], &content].concat();
+        let behind_a_blank_line = [b"\r\n", &long[..]].concat();
+        assert_eq!(cms_in(&behind_a_blank_line, "binary"), Some(long.clone()));
         let base64 = transfer::to_base64(&long, "\r\n");
         let quoted = base64
             .lines()

@@ -39,13 +39,13 @@ impl Object<'_> {
 /// The object that `bytes` are, if they are no mail, and no text with objects in it.
 pub(super) fn find(bytes: &[u8]) -> Option<Object<'_>> {
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-    if sniff::is_cms(bytes) {
-        return Some(Object::Cms(Cow::Borrowed(bytes)));
+    let start = bytes.trim_ascii_start();
+    if sniff::is_cms(start) {
+        return Some(Object::Cms(Cow::Borrowed(start)));
     }
     if sniff::is_entity(bytes) {
         return None;
     }
-    let start = bytes.trim_ascii_start();
     if is_base64_cms(start) {
         return sniff::cms_in(bytes, "").map(|ber| Object::Cms(Cow::Owned(ber)));
     }

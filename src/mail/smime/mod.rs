@@ -105,11 +105,13 @@ fn content(content_info: &[u8]) -> Result<(ObjectIdentifier, Element<'_>), Unope
     Ok((info.content_type, content))
 }
 
-/// The `ContentInfo` in `bytes`: binary, or in PEM armour ("-----BEGIN PKCS7-----"), or in bare base64.
+/// The `ContentInfo` in `bytes`: binary, perhaps behind blank lines, or in PEM armour ("-----BEGIN PKCS7-----"), or in bare
+/// base64.
 #[must_use]
 pub fn decode_container(bytes: &[u8]) -> Option<Vec<u8>> {
-    if is_content_info(bytes) {
-        return Some(bytes.to_vec());
+    let binary = bytes.trim_ascii_start();
+    if is_content_info(binary) {
+        return Some(binary.to_vec());
     }
     let text = std::str::from_utf8(bytes).ok()?;
     let inside = match text.split_once("-----BEGIN ") {
