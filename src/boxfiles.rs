@@ -482,7 +482,7 @@ mod tests {
         ));
         let begun = folder.path().join("box");
         std::fs::create_dir(restore_stage(&begun)).expect("folder");
-        let error = DataFolder::open(&begun).err().expect("no box");
+        let error = DataFolder::open(&begun).expect_err("no box");
         assert!(error.to_string().contains("ceremony restore"), "{error}");
         std::fs::write(folder.path().join(CONFIG), "").expect("write");
         std::fs::create_dir(folder.path().join(RESTORED)).expect("folder");

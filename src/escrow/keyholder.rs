@@ -148,6 +148,14 @@ impl KeyOps for Keyholder {
         *hint == KeyHint::Hidden || names_of(hint).iter().any(is_here)
     }
 
+    fn unwraps_of_all<'k>(
+        &'k self,
+        wrapped: &'k Wrapped,
+    ) -> Box<dyn Iterator<Item = Result<SessionKey, KeyRefusal>> + 'k> {
+        let candidates = self.candidates(&KeyHint::Hidden, wrapped).into_iter();
+        Box::new(candidates.map(|index| self.keys[index].unwrap_session_key(wrapped)))
+    }
+
     fn passphrases(&self) -> Vec<SecretBytes> {
         self.passphrases
             .iter()

@@ -187,6 +187,14 @@ pub trait KeyOps {
         true
     }
 
+    /// What each key makes of `wrapped`, whatever it is called. Nothing in the keeper: it has too many.
+    fn unwraps_of_all<'k>(
+        &'k self,
+        _wrapped: &'k Wrapped,
+    ) -> Box<dyn Iterator<Item = Result<SessionKey, KeyRefusal>> + 'k> {
+        Box::new(std::iter::empty())
+    }
+
     /// Passphrases to try on password-encrypted layers. Empty in the keeper; `inspect --passphrase-file` gives some.
     fn passphrases(&self) -> Vec<SecretBytes> {
         Vec::new()

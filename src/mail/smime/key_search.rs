@@ -13,8 +13,10 @@ use openssl::hash::MessageDigest;
 
 /// Most keys tried for one recipient: several keys may answer to one name.
 const ATTEMPTS: u32 = 8;
-/// Most recipients that keys of other names are tried on, and most of their attempts together, for one object.
-const OTHERS: u32 = 100;
+/// Most recipients of one object that keys of other names are tried on.
+const OTHERS: usize = 100;
+/// Most of these tries together: an RSA operation takes about half a millisecond.
+const MOST_TRIES: usize = 1000;
 /// Most PBKDF2 rounds; more is an attack on our time.
 const MAX_ITERATIONS: u32 = 10_000_000;
 
@@ -180,15 +182,15 @@ impl<'c> Search<'c> {
             Way::Key(hint, wraps) if !keys.has_named(hint) => Some(wraps),
             _ => None,
         });
-        let mut left = OTHERS;
-        for wrapped in unknown.flatten().take(OTHERS as usize) {
+        let mut left = MOST_TRIES;
+        for wrapped in unknown.flatten().take(OTHERS) {
             let belief = match wrapped {
                 Wrapped::RsaPkcs1 { .. } => Belief::Guessed,
                 _ => Belief::Checked,
             };
-            let nth_key = |nth| keys.unwrap_session_key(&KeyHint::Hidden, wrapped, nth).ok();
-            for session in (0..left).map_while(nth_key) {
+            for session in keys.unwraps_of_all(wrapped).take(left) {
                 left -= 1;
+                let Ok(session) = session else { continue };
                 if let Some(found) = attempt(&session.key, belief)? {
                     return Ok(Some((found, Some(session.opened_by))));
                 }
