@@ -22,7 +22,7 @@ pub fn run(scale: &Scale, rows: &mut Vec<Row>) {
     let rate = best_of(3, || send_all(scale, box_.smtps, &certificate));
     drop(intake);
     // Postfix takes mail as we do (queued, synced, 250) and holds it back, so that it delivers nothing meanwhile.
-    let port = super::support::free_port();
+    let port = hsm_sim::free_ports(1);
     let mut settings = "smtpd_tls_security_level = encrypt\n\
          smtpd_recipient_restrictions = check_recipient_access static:HOLD, permit_mynetworks, reject\n"
         .to_owned();

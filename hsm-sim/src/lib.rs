@@ -6,11 +6,13 @@
 //! a TCTI string.
 
 mod boot;
+mod ports;
 mod proxy;
 mod sim;
 mod wire;
 
 pub use boot::Firmware;
+pub use ports::free_ports;
 pub use proxy::{Exchange, Fault, Proxy};
 pub use sim::{Detached, Sim};
 

@@ -4,6 +4,7 @@
 //! or only those to one command code. Everything that passes is recorded as it was *before* the
 //! fault, for tests that no secret ever travels in the clear.
 
+use crate::ports::free_ports;
 use crate::wire::read_frame;
 use crate::{SimError, sim};
 use std::io::{Read, Write};
@@ -63,7 +64,7 @@ impl Proxy {
     /// Puts a proxy in front of the swtpm at port `tpm` (control channel at `tpm + 1`).
     pub(crate) fn start(tpm: u16) -> Result<Self, SimError> {
         let (commands, control, port) = loop {
-            let port = sim::free_port_pair();
+            let port = free_ports(2);
             let bind = |port| TcpListener::bind(("127.0.0.1", port));
             if let (Ok(commands), Ok(control)) = (bind(port), bind(port + 1)) {
                 break (commands, control, port);

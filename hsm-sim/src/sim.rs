@@ -3,12 +3,12 @@
 //! The folder holds `tpm/` (swtpm's state), `port`, `pid` and `swtpm.log`. The port stays the same
 //! from one start to the next, so that the TCTI string in a configuration stays true.
 
+use crate::ports::free_ports;
 use crate::wire::Wire;
 use crate::{Firmware, Proxy, SimError};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::hash::{BuildHasher, Hasher};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -51,7 +51,8 @@ impl Sim {
         let port = match read_number(&folder.join("port")) {
             Some(port) => port,
             None => {
-                let port = free_port_pair();
+                // The TCTI wants the control channel at port + 1.
+                let port = free_ports(2);
                 let path = folder.join("port");
                 std::fs::write(&path, port.to_string()).map_err(at(&path))?;
                 port
@@ -233,17 +234,4 @@ fn is_swtpm(pid: i32) -> bool {
 
 fn read_number<N: std::str::FromStr>(path: &Path) -> Option<N> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
-/// Two neighbouring free ports (the TCTI wants the control channel at port + 1), outside the range
-/// from which the system hands out ports by itself.
-pub(crate) fn free_port_pair() -> u16 {
-    loop {
-        let random = std::hash::RandomState::new().build_hasher().finish();
-        let port = 10_000 + u16::try_from(random % 10_000).unwrap_or(0) * 2;
-        let free = |port| TcpListener::bind(("127.0.0.1", port));
-        if let (Ok(_first), Ok(_second)) = (free(port), free(port + 1)) {
-            return port;
-        }
-    }
 }

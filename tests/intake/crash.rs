@@ -57,7 +57,7 @@ pub struct Killable {
 impl Killable {
     /// Starts one on free ports.
     pub fn start(folder: &Path) -> Self {
-        Self::start_on(folder, 0)
+        Self::start_on(folder, hsm_sim::free_ports(1))
     }
 
     /// Kills it and starts it again on the same SMTP port.

@@ -6,10 +6,9 @@ pub mod hostile;
 pub mod smtp;
 pub mod tasks;
 
-use hsm_sim::Sim;
+use hsm_sim::{Sim, free_ports};
 use serde_json::Value;
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -48,7 +47,7 @@ impl TestBox {
         let machine = Sim::start(&home.path().join("machine")).expect("a machine");
         let mut this = Self {
             machine,
-            smtps: free_port(),
+            smtps: free_ports(1),
             home,
             serve: None,
         };
@@ -110,7 +109,7 @@ impl TestBox {
         let machine = Sim::start(&home.path().join("machine")).expect("a machine");
         let mut this = Self {
             machine,
-            smtps: free_port(),
+            smtps: free_ports(1),
             home,
             serve: None,
         };
@@ -157,7 +156,7 @@ impl TestBox {
         let path = self.data().join("strongroom.toml");
         let text = fs::read_to_string(&path).expect("a configuration");
         let set = |line: &str| match line.split(" = ").next() {
-            Some("smtp") => format!("smtp = \"127.0.0.1:{}\"", free_port()),
+            Some("smtp") => format!("smtp = \"127.0.0.1:{}\"", free_ports(1)),
             Some("smtps") => format!("smtps = \"127.0.0.1:{}\"", self.smtps),
             _ => line.to_owned(),
         };
@@ -442,11 +441,6 @@ pub fn openssl(folder: &Path, arguments: &str) -> Vec<u8> {
 pub fn text(output: &Output) -> String {
     let out = String::from_utf8_lossy(&output.stdout);
     format!("{out}{}", String::from_utf8_lossy(&output.stderr))
-}
-
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
 }
 
 pub fn signal(pid: u32, signal: nix::sys::signal::Signal) {
