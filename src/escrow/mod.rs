@@ -131,9 +131,7 @@ pub fn load(bytes: &[u8], passphrases: &[SecretBytes], certificates: &Certificat
     if openpgp_key::is_agent_file(bytes) {
         let mut loaded = openpgp_key::load_agent_file(bytes, passphrases, &certificates.openpgp);
         if !certificates.x509.is_empty() {
-            let keys = openpgp_key::agent_pkeys(bytes, passphrases, &certificates.x509);
-            let named = smime_load::named(&keys, &certificates.x509);
-            loaded.keys.extend(named.into_iter().filter_map(Result::ok));
+            load_agent_smime(&mut loaded, bytes, passphrases, &certificates.x509);
         }
         return loaded;
     }
@@ -168,6 +166,25 @@ pub fn load(bytes: &[u8], passphrases: &[SecretBytes], certificates: &Certificat
         loaded.sealed = loaded.problems.contains(&KeyProblem::WrongPassphrase);
     }
     loaded
+}
+
+/// Adds gpgsm's keys from a file of GnuPG's agent: those that one of `certificates` names.
+fn load_agent_smime(
+    loaded: &mut Loaded,
+    bytes: &[u8],
+    passphrases: &[SecretBytes],
+    certificates: &[X509],
+) {
+    let pkeys = openpgp_key::agent_pkeys(bytes, passphrases, certificates);
+    let named = smime_load::named(&pkeys, certificates);
+    let keys: Vec<_> = named.into_iter().filter_map(Result::ok).collect();
+    let protected = openpgp_key::x509_naming_protected(bytes, certificates);
+    let infos = protected.iter().flat_map(smime_key::describe);
+    let fingerprint = |key: &dyn UserKey| key.info().fingerprint.clone();
+    let unlocked: Vec<_> = keys.iter().map(|key| fingerprint(key.as_ref())).collect();
+    let locked = infos.filter(|info| !unlocked.contains(&info.fingerprint));
+    loaded.locked.extend(locked);
+    loaded.keys.extend(keys);
 }
 
 /// OpenPGP armor, or a binary secret or public key packet.

@@ -174,6 +174,14 @@ pub fn x509_naming(bytes: &[u8], mut certificates: Vec<X509>) -> Vec<X509> {
     certificates
 }
 
+/// As [`x509_naming`], of the keys that are under a passphrase.
+pub(super) fn x509_naming_protected(bytes: &[u8], certificates: &[X509]) -> Vec<X509> {
+    let mut keys = agent::keys(bytes);
+    keys.retain(|key| key.state == State::Protected);
+    let named = |certificate: &&X509| pkey::names_any(certificate, &keys);
+    certificates.iter().filter(named).cloned().collect()
+}
+
 fn paired(bytes: &[u8], passphrases: &[SecretBytes], certificates: &[Vec<u8>]) -> Pairing {
     let rings = certificates.iter().flat_map(|bytes| ring::keys(bytes));
     pairing::pair(agent::keys(bytes), rings.collect(), passphrases)

@@ -79,16 +79,25 @@ fn its_home_is_all_that_inspect_needs() {
         let home = gpgsm.home();
         std::fs::write(home.join("passphrases"), "x\n").unwrap();
         // The keybox lies beside the folder of keys, where it is looked for.
-        let output = Command::new(env!("CARGO_BIN_EXE_strongroom"))
-            .args(["inspect", "--json", "--passphrase-file"])
-            .arg(home.join("passphrases"))
-            .arg("--keys")
-            .arg(home.join("private-keys-v1.d"))
-            .arg(folder.path().join("mail"))
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
+        let inspected = |passphrases: &[&str]| {
+            let output = Command::new(env!("CARGO_BIN_EXE_strongroom"))
+                .args(["inspect", "--json"])
+                .args(passphrases)
+                .arg("--keys")
+                .arg(home.join("private-keys-v1.d"))
+                .arg(folder.path().join("mail"))
+                .output()
+                .unwrap();
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let file = home.join("passphrases").display().to_string();
+        let said = inspected(&["--passphrase-file", &file]);
         assert!(said.contains("\"outcome\":\"opened\""), "{name}: {said}");
+        let said = inspected(&[]);
+        assert!(
+            said.contains("\"outcome\":\"locked-key\""),
+            "{name}: {said}"
+        );
     }
 }
 
