@@ -1,5 +1,6 @@
 //! Content-Transfer-Encodings: decoding what senders and gateways made of them, and encoding for the rendition.
 
+use base64_simd::Out;
 use memchr::memmem::Finder;
 use std::borrow::Cow;
 
@@ -194,7 +195,8 @@ fn decode_whole_line(line: &[u8], out: &mut Vec<u8>) -> bool {
 fn decode_groups(line: &[u8], out: &mut Vec<u8>) -> bool {
     let start = out.len();
     out.resize(start + line.len() / 4 * 3, 0);
-    let written = data_encoding::BASE64.decode_mut(line, &mut out[start..]);
+    let decoded = base64_simd::STANDARD.decode(line, Out::from_slice(&mut out[start..]));
+    let written = decoded.map(|bytes| bytes.len());
     out.truncate(start + written.as_ref().copied().unwrap_or(0));
     written.is_ok()
 }
