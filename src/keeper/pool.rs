@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -53,8 +53,8 @@ pub enum WorkerFailure {
 pub struct WorkerSetup {
     /// The program, usually this one.
     pub program: PathBuf,
-    /// Certificates for signatures.
-    pub trust: Trust,
+    /// Certificates for signatures, and how often they were replaced.
+    trust: RwLock<(u64, Arc<Trust>)>,
     /// Algorithms and bounds.
     pub policy: OpenPolicy,
 }
@@ -64,9 +64,20 @@ impl WorkerSetup {
     pub fn new(trust: Trust, policy: OpenPolicy) -> io::Result<Self> {
         Ok(Self {
             program: PathBuf::from("/proc/self/exe").canonicalize()?,
-            trust,
+            trust: RwLock::new((0, Arc::new(trust))),
             policy,
         })
+    }
+
+    /// Has signatures judged by these certificates in mail that comes from now on.
+    pub fn replace_trust(&self, trust: Trust) {
+        let mut current = self.trust.write().unwrap_or_else(PoisonError::into_inner);
+        *current = (current.0 + 1, Arc::new(trust));
+    }
+
+    fn trust(&self) -> (u64, Arc<Trust>) {
+        let current = self.trust.read().unwrap_or_else(PoisonError::into_inner);
+        current.clone()
     }
 }
 
@@ -92,6 +103,8 @@ struct Process {
     from: BufReader<FromChild>,
     patience: Patience,
     served: u32,
+    /// Which certificates it was given, by [`WorkerSetup::trust`].
+    trusts: u64,
 }
 
 impl Worker {
@@ -224,7 +237,9 @@ impl Worker {
         length: u64,
         exchange: impl FnOnce(&mut Process) -> Result<T, FrameError>,
     ) -> Result<T, WorkerFailure> {
-        let mut process = match self.process.take() {
+        let current = self.setup.trust().0;
+        let usable = |process: &Process| process.trusts == current;
+        let mut process = match self.process.take().filter(usable) {
             Some(process) => process,
             None => start(&self.setup)?,
         };
@@ -308,6 +323,7 @@ fn dialogue(
 }
 
 fn start(setup: &WorkerSetup) -> Result<Process, WorkerFailure> {
+    let (trusts, trust) = setup.trust();
     let mut program = Command::new(&setup.program);
     program.arg("worker").env_clear().stdin(Stdio::piped());
     program.stdout(Stdio::piped()).stderr(Stdio::inherit());
@@ -323,12 +339,13 @@ fn start(setup: &WorkerSetup) -> Result<Process, WorkerFailure> {
         child,
         patience,
         served: 0,
+        trusts,
     };
     process
         .patience
         .begin(Duration::from_secs(setup.policy.bounds.seconds.into()));
     let setup = ToWorker::Setup {
-        trust: Box::new(setup.trust.clone()),
+        trust: Box::new(Trust::clone(&trust)),
         policy: Box::new(setup.policy.clone()),
     };
     let ready = frame::write(&mut process.to, &setup, &[])
@@ -360,7 +377,7 @@ mod tests {
         let policy = ValidPolicy::parse(DEMO, "p.toml").expect("a policy");
         let setup = WorkerSetup {
             program: PathBuf::from("/bin/false"),
-            trust: Trust::default(),
+            trust: RwLock::default(),
             policy: policy.open().clone(),
         };
         let started = start(&setup);
