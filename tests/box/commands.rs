@@ -147,6 +147,8 @@ fn every_answer_has_a_form_for_machines_and_no_statement_has_a_password_hash() {
     assert!(!text(&set).contains("$argon2"), "{}", text(&set));
     let close = format!("user close ben --json {}", box_.officers(2));
     assert_eq!(box_.json(&close)["active"], false);
+    let again = text(&box_.run(&close));
+    assert!(again.contains("nobody has an account"), "{again}");
     assert_eq!(box_.json("logout --json")["signed_out"], true);
 }
 
