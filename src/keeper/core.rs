@@ -400,6 +400,11 @@ impl Core {
         Self::begin_again()
     }
 
+    /// Whether the next keeper makes catalog and search anew.
+    pub(super) fn is_to_rebuild(&self) -> bool {
+        self.data.join(REBUILD).exists()
+    }
+
     /// Ends this keeper in order; the parent starts the next one.
     pub(super) fn begin_again() -> Result<(), CoreError> {
         nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGTERM)
