@@ -115,10 +115,9 @@ impl Add {
         }
         let refused = all.iter().filter(|row| row.problem.is_some()).count();
         if !self.json {
-            println!(
-                "{} keys in escrow, {refused} not taken",
-                all.len() - refused
-            );
+            let known = all.iter().filter(|row| row.known).count();
+            let new = all.len() - refused - known;
+            println!("{new} new keys in escrow, {known} there already, {refused} not taken");
         }
         if refused > 0 {
             Err(Failure::Input(format!("{refused} keys were not taken")))
