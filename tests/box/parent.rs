@@ -3,7 +3,7 @@
 use crate::support::disk::Disk;
 use crate::support::tasks::Tasks;
 use crate::support::{TestBox, descendants, numbered_mail, signal, text};
-use hsm_sim::Fault;
+use hsm_sim::{Fault, Firmware};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -394,4 +394,30 @@ fn a_run_folder_that_is_removed_comes_back_and_lets_no_second_keeper_in() {
     box_.stop();
     assert_eq!(box_.arrivals().len(), 2);
     box_.assert_no_panic();
+}
+
+// The shipped policies have the first opening in a boot shut the way for the next: that is no tampering, and says what to do.
+#[test]
+fn a_second_start_in_one_boot_asks_for_a_reboot_and_speaks_of_no_tampering() {
+    let capping =
+        |policy: String| policy.replace("pcrs = [7, 11, 12]", "pcrs = [7, 11, 12]\ncap_pcr = 12");
+    let mut box_ = TestBox::running_with(&capping);
+    box_.stop();
+    box_.start_only();
+    let status = |box_: &TestBox| text(&box_.run("status"));
+    box_.wait_until("it is locked", || status(&box_).contains("it is locked"));
+    let said = status(&box_);
+    assert!(
+        said.contains("reboot the machine") && !said.contains("tampered"),
+        "{said}"
+    );
+    box_.send(&numbered_mail(1));
+    box_.stop();
+    box_.machine.boot(Firmware::Good).expect("a boot");
+    box_.start();
+    box_.wait_for_records(1);
+    box_.stop();
+    box_.machine.boot(Firmware::Altered).expect("a boot");
+    box_.start_only();
+    box_.wait_until("it is locked", || status(&box_).contains("tampered"));
 }
