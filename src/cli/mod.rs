@@ -128,6 +128,7 @@ pub fn run() -> ExitCode {
     let command = Arguments::parse().command;
     if command.is_child() {
         crate::sandbox::close_inherited();
+        crate::sandbox::take_name();
     }
     if let Err(error) = crate::sandbox::no_dumps() {
         return told(Err(error));

@@ -133,7 +133,7 @@ impl Core {
         }
         let trust_look = opening::look_at_trust(&data, &escrow);
         let (trust, warnings) = opening::trust(&data, &policy, &escrow)?;
-        let setup = Arc::new(WorkerSetup::new(trust, policy.open().clone())?);
+        let setup = Arc::new(WorkerSetup::new(trust, policy.open().clone()));
         let troubles = Troubles::default();
         troubles.set_all(Work::Trust, warnings);
         policy

@@ -11,7 +11,6 @@ use crate::mail::{Bounds, KeyOps};
 use crate::sandbox;
 use crate::time::Timestamp;
 use std::io::{self, BufReader, Read};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
@@ -52,7 +51,7 @@ pub enum WorkerFailure {
 /// How workers are started and set up. Shared by all threads; each thread that opens mail has its own [`Worker`].
 pub struct WorkerSetup {
     /// The program, usually this one.
-    pub program: PathBuf,
+    program: fn() -> Command,
     /// Certificates for signatures, and how often they were replaced.
     trust: RwLock<(u64, Arc<Trust>)>,
     /// Algorithms and bounds.
@@ -61,12 +60,13 @@ pub struct WorkerSetup {
 
 impl WorkerSetup {
     /// The running program as worker.
-    pub fn new(trust: Trust, policy: OpenPolicy) -> io::Result<Self> {
-        Ok(Self {
-            program: PathBuf::from("/proc/self/exe").canonicalize()?,
+    #[must_use]
+    pub fn new(trust: Trust, policy: OpenPolicy) -> Self {
+        Self {
+            program: sandbox::own_program,
             trust: RwLock::new((0, Arc::new(trust))),
             policy,
-        })
+        }
     }
 
     /// Has signatures judged by these certificates in mail that comes from now on.
@@ -324,7 +324,7 @@ fn dialogue(
 
 fn start(setup: &WorkerSetup) -> Result<Process, WorkerFailure> {
     let (trusts, trust) = setup.trust();
-    let mut program = Command::new(&setup.program);
+    let mut program = (setup.program)();
     program.arg("worker").env_clear().stdin(Stdio::piped());
     program.stdout(Stdio::piped()).stderr(Stdio::inherit());
     sandbox::name_parent(&mut program);
@@ -376,7 +376,7 @@ mod tests {
     fn a_process_that_ends_before_it_is_ready_is_no_mails_doing() {
         let policy = ValidPolicy::parse(DEMO, "p.toml").expect("a policy");
         let setup = WorkerSetup {
-            program: PathBuf::from("/bin/false"),
+            program: || Command::new("/bin/false"),
             trust: RwLock::default(),
             policy: policy.open().clone(),
         };

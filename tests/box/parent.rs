@@ -396,6 +396,36 @@ fn a_run_folder_that_is_removed_comes_back_and_lets_no_second_keeper_in() {
     box_.assert_no_panic();
 }
 
+// As a package's update does, which asks nobody to start the box anew: the children that follow are still the parent's own.
+#[test]
+fn a_program_that_was_replaced_while_it_runs_still_starts_its_children() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let program = box_.file("program");
+    fs::copy(env!("CARGO_BIN_EXE_strongroom"), &program).expect("a copy");
+    let serve = Command::new(&program)
+        .arg("serve")
+        .env("STRONGROOM_DATA", box_.data())
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    box_.serve = Some(serve.expect("it runs"));
+    let is_open = |box_: &TestBox| box_.run("status").status.success();
+    box_.wait_until("it is open", || is_open(&box_));
+    fs::remove_file(&program).expect("removed");
+    fs::write(&program, "#!/bin/sh\nexit 1\n").expect("another program");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it can run");
+    for role in ["keeper", "intake"] {
+        assert!(box_.kill(role));
+        box_.wait_until("it is back", || {
+            !box_.processes(role).is_empty() && is_open(&box_)
+        });
+    }
+    box_.send(&numbered_mail(1));
+    box_.wait_for_records(1);
+    assert!(!box_.processes("worker").is_empty());
+}
+
 // The shipped policies have the first opening in a boot shut the way for the next: that is no tampering, and says what to do.
 #[test]
 fn a_second_start_in_one_boot_asks_for_a_reboot_and_speaks_of_no_tampering() {
