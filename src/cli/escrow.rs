@@ -50,7 +50,7 @@ pub struct Add {
 pub struct List {
     #[command(flatten)]
     data: super::Data,
-    /// Show the addresses of your own keys too (needs a session)
+    /// Show whose your own keys are and where they came from, too; to an officer those of all (needs a session)
     #[arg(long)]
     mine: bool,
     /// One JSON array
@@ -226,13 +226,13 @@ impl List {
                 "" => String::new(),
                 file => format!(", taken from {file}"),
             };
+            let whose = match row.addresses.join(" ") {
+                whose if whose.is_empty() => whose,
+                whose => format!(", of {whose}"),
+            };
             println!(
-                "{}  {} {}{dual}, valid from {from} until {until}{source}, opened {} mails {}",
-                row.fingerprint,
-                row.format,
-                row.algorithm,
-                row.opened,
-                row.addresses.join(" ")
+                "{}  {} {}{dual}, valid from {from} until {until}{source}, opened {} mails{whose}",
+                row.fingerprint, row.format, row.algorithm, row.opened,
             );
         }
         println!("{} keys", rows.len());
