@@ -23,6 +23,15 @@ fn bad(text: &str, kind: &'static str, expected: &'static str) -> BadId {
     }
 }
 
+/// Whether this can be the address of a mailbox: something, an at sign, a domain, without blanks.
+#[must_use]
+pub fn is_mail_address(text: &str) -> bool {
+    let unfit = |c: char| c.is_whitespace() || c.is_control();
+    let halves = text.rsplit_once('@');
+    let whole = halves.is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
+    whole && text.len() <= 320 && !text.chars().any(unfit)
+}
+
 /// A customer of the box. One to 32 of `a-z 0-9 -`, beginning with a letter; it is a folder name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

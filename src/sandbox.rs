@@ -20,6 +20,7 @@ use seccompiler::{
     SeccompRule,
 };
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -80,8 +81,21 @@ pub fn close_inherited() {
     }
 }
 
+/// For every child, whose file is no more than `exe`: what the system's lists call it.
+pub fn take_name() {
+    let _ = prctl::set_name(c"strongroom");
+}
+
 /// In a child's environment: the process id of the parent that it is to die with.
 const PARENT: &str = "STRONGROOM_PARENT";
+
+/// This very program, also where an update has put another file in its place, which would not understand its parent.
+#[must_use]
+pub fn own_program() -> Command {
+    let mut program = Command::new("/proc/self/exe");
+    program.arg0("strongroom");
+    program
+}
 
 /// For every parent: the child that `command` starts knows whose it is.
 pub fn name_parent(command: &mut Command) {

@@ -36,7 +36,7 @@ pub struct Access {
     /// Last day, YYYY-MM-DD
     #[arg(long, value_name = "DAY", value_parser = last_moment)]
     until: Option<Timestamp>,
-    /// At most so many entries
+    /// At most so many entries, and at most 500
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Skip so many entries

@@ -50,7 +50,7 @@ pub struct RequestCase {
     #[command(flatten)]
     data: super::Data,
     /// Whose mail: an address
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = super::mailbox)]
     mailbox: String,
     /// The tenant
     #[arg(long, default_value = "main")]

@@ -50,7 +50,7 @@ pub struct Add {
 pub struct List {
     #[command(flatten)]
     data: super::Data,
-    /// Show the addresses of your own keys too (needs a session)
+    /// Show whose your own keys are and where they came from, too; to an officer those of all (needs a session)
     #[arg(long)]
     mine: bool,
     /// One JSON array
@@ -115,10 +115,9 @@ impl Add {
         }
         let refused = all.iter().filter(|row| row.problem.is_some()).count();
         if !self.json {
-            println!(
-                "{} keys in escrow, {refused} not taken",
-                all.len() - refused
-            );
+            let known = all.iter().filter(|row| row.known).count();
+            let new = all.len() - refused - known;
+            println!("{new} new keys in escrow, {known} there already, {refused} not taken");
         }
         if refused > 0 {
             Err(Failure::Input(format!("{refused} keys were not taken")))
@@ -227,13 +226,13 @@ impl List {
                 "" => String::new(),
                 file => format!(", taken from {file}"),
             };
+            let whose = match row.addresses.join(" ") {
+                whose if whose.is_empty() => whose,
+                whose => format!(", of {whose}"),
+            };
             println!(
-                "{}  {} {}{dual}, valid from {from} until {until}{source}, opened {} mails {}",
-                row.fingerprint,
-                row.format,
-                row.algorithm,
-                row.opened,
-                row.addresses.join(" ")
+                "{}  {} {}{dual}, valid from {from} until {until}{source}, opened {} mails{whose}",
+                row.fingerprint, row.format, row.algorithm, row.opened,
             );
         }
         println!("{} keys", rows.len());

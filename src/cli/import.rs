@@ -15,8 +15,8 @@ use std::process::ExitCode;
 
 /// Arguments of `strongroom import`.
 ///
-/// What was imported is remembered in a state file, so that the same command can be run again after
-/// an interruption, or when there is more: nothing is imported twice.
+/// What was imported, and for which mailbox, is remembered in a state file, so that the same command can be run again
+/// after an interruption, or when there is more: nothing is imported twice.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit status: 0 if everything was imported, 1 if some was not, 2 if the import broke off."
@@ -26,7 +26,7 @@ pub struct Import {
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// The address whose mail this is
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = super::mailbox)]
     mailbox: String,
     /// Whose archive; without it the mailbox's domain decides
     #[arg(long)]
@@ -68,7 +68,7 @@ impl Import {
         self.tell_sum(&sum);
         match outcome {
             Err(trouble) => {
-                eprintln!("strongroom import: {trouble}");
+                eprintln!("strongroom: {trouble}");
                 ExitCode::from(2)
             }
             Ok(()) if sum.failed > 0 => ExitCode::from(1),

@@ -27,6 +27,7 @@ mod receipt;
 mod session;
 mod state;
 
+use crate::id::is_mail_address;
 use clap::{Args, Parser, Subcommand};
 use failure::Failure;
 use std::path::PathBuf;
@@ -127,6 +128,7 @@ pub fn run() -> ExitCode {
     let command = Arguments::parse().command;
     if command.is_child() {
         crate::sandbox::close_inherited();
+        crate::sandbox::take_name();
     }
     if let Err(error) = crate::sandbox::no_dumps() {
         return told(Err(error));
@@ -176,6 +178,15 @@ fn told<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
             eprintln!("strongroom: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The address of a mailbox, as an argument: a slip would file or ask for mail where nobody looks.
+fn mailbox(text: &str) -> Result<String, String> {
+    if is_mail_address(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("not an address such as anna@example.org".to_owned())
     }
 }
 

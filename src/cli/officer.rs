@@ -37,6 +37,9 @@ pub enum OfficerCommand {
         /// Take the passphrase from the first line of this file instead of asking
         #[arg(long, value_name = "FILE")]
         passphrase_file: Option<PathBuf>,
+        /// Print the public part as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Show the public part and its fingerprint
     Show {
@@ -63,25 +66,22 @@ pub fn run(command: &OfficerCommand, to: &mut dyn Write) -> Result<(), OfficerCo
             name,
             out,
             passphrase_file,
+            json,
         } => {
             let source = Source::of(passphrase_file.as_deref());
             let passphrase = source.read_new(&format!("{name}'s new officer file"))?;
             let file = OfficerFile::create(name.clone(), &passphrase, Cost::default())?;
             durable::create_new(out, &file.to_json())?;
-            writeln!(
-                to,
-                "Wrote {}. Keep it, and its passphrase, where nobody else gets both.",
-                out.display()
-            )?;
-            describe(file.public(), to)?;
+            if !json {
+                writeln!(
+                    to,
+                    "Wrote {}. Keep it, and its passphrase, where nobody else gets both.",
+                    out.display()
+                )?;
+            }
+            show(file.public(), *json, to)?;
         }
-        OfficerCommand::Show { file, json: false } => describe(&public_part(file)?, to)?,
-        OfficerCommand::Show { file, json: true } => {
-            let public = public_part(file)?;
-            let shown =
-                serde_json::json!({ "fingerprint": public.fingerprint(), "officer": public });
-            to.write_all(&pretty(&shown))?;
-        }
+        OfficerCommand::Show { file, json } => show(&public_part(file)?, *json, to)?,
         OfficerCommand::Public { file, out } => {
             let json = pretty(&public_part(file)?);
             match out {
@@ -98,6 +98,14 @@ fn public_part(path: &Path) -> Result<OfficerPublic, OfficerCommandError> {
         path,
         officer::LARGEST,
     )?)?)
+}
+
+fn show(officer: &OfficerPublic, json: bool, to: &mut dyn Write) -> io::Result<()> {
+    if json {
+        let shown = serde_json::json!({ "fingerprint": officer.fingerprint(), "officer": officer });
+        return to.write_all(&pretty(&shown));
+    }
+    describe(officer, to)
 }
 
 fn describe(officer: &OfficerPublic, to: &mut dyn Write) -> io::Result<()> {
@@ -128,6 +136,7 @@ mod tests {
             name,
             out: out.clone(),
             passphrase_file: Some(pass.clone()),
+            json: false,
         };
         let said = output(&new);
         assert_eq!(

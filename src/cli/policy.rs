@@ -162,6 +162,10 @@ fn check(file: &Path, json: bool, to: &mut dyn Write) -> Result<(), PolicyComman
     if json {
         let said = serde_json::json!({
             "valid": true, "digest": policy.digest(), "officers": quorum.officers, "required": quorum.required,
+            "thresholds": {
+                "case_mail": policy.threshold(Action::CaseMail), "case_key": policy.threshold(Action::CaseKey),
+                "people": policy.threshold(Action::People), "policy_change": policy.threshold(Action::PolicyChange),
+            },
             "tenants": policy.tenants(), "anchors": listed(&policy.trust().anchors),
             "openpgp": listed(&policy.trust().openpgp), "journals": policy.journal().recipients(), "warnings": warnings,
         });
@@ -287,6 +291,15 @@ mod tests {
             let policy = ValidPolicy::parse(&text, "p.toml").expect("valid");
             assert_eq!(policy.warnings().len(), usize::from(warns), "{text}");
         }
+        std::fs::write(&file, DEFAULT.replace("people = 3", "people = 4")).expect("write");
+        let (mut out, json) = (Vec::new(), true);
+        let check = PolicyCommand::Check {
+            file: file.clone(),
+            json,
+        };
+        run(&check, &mut out).expect("valid");
+        let said: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+        assert_eq!(said["thresholds"]["people"], 4);
         std::fs::write(&file, DEFAULT.replace("\"online\"", "\"sealed\"")).expect("write");
         let error = run(&PolicyCommand::Check { file, json: true }, &mut Vec::new())
             .expect_err("not valid");

@@ -2,9 +2,10 @@
 
 use super::failure::Failure;
 use crate::daemon::{self, Extent, intake};
-use crate::keeper::{self, Ended, FAILURE, POLICY_REPLACED, REFUSED};
+use crate::keeper::{self, Ended, FAILURE, POLICY_REPLACED, REBUILDING, REFUSED};
 use crate::{durable, worker};
 use clap::Args;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 /// Run the box: parent, intake, keeper and workers
@@ -45,6 +46,7 @@ impl Part {
         log();
         match keeper::run(&self.data.data) {
             Ok(Ended::Stopped) => ExitCode::SUCCESS,
+            Ok(Ended::Rebuilding) => ExitCode::from(REBUILDING),
             Ok(Ended::PolicyReplaced) => ExitCode::from(POLICY_REPLACED),
             Err(error) => {
                 tracing::error!(%error, "the keeper ends");
@@ -77,13 +79,14 @@ pub fn work() -> ExitCode {
     }
 }
 
-/// Logs go to standard error; `STRONGROOM_LOG` sets what (default `info`).
+/// Logs go to standard error, in colours on a terminal only; `STRONGROOM_LOG` sets what (default `info`).
 fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("STRONGROOM_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,tantivy=warn,tss_esapi=off"));
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .try_init();
 }

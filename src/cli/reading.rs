@@ -30,6 +30,7 @@ pub struct Search {
     #[command(flatten)]
     under: Under,
     /// At most so many hits
+    /// At most so many hits, and at most 500
     #[arg(long, default_value_t = 50)]
     limit: u32,
     /// Skip so many hits

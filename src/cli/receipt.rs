@@ -14,6 +14,7 @@ use crate::keeper::{Receipt, ReleaseProof};
 use crate::ledger::{CaseStep, Event};
 use crate::time::Timestamp;
 use clap::Args;
+use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -52,13 +53,23 @@ struct Vouched {
     ledger_keys: Vec<VerifyingKey>,
 }
 
+/// A JSON file of the release or of the box.
+fn parsed<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(text).map_err(|error| {
+        let path = path.display();
+        Failure::Input(format!(
+            "{path} is altered, or another file than is wanted here: {error}"
+        ))
+    })
+}
+
 impl CheckReceipt {
     /// Checks approvals, ledger and files.
     pub fn run(&self) -> Result<(), Failure> {
         let text = durable::read(&self.folder.join(RECEIPT), LARGEST_RECEIPT)?;
-        let receipt: Receipt = serde_json::from_slice(&text)?;
-        let officers: OfficersFile =
-            serde_json::from_slice(&durable::read(&self.officers, LARGEST_OFFICERS)?)?;
+        let receipt: Receipt = parsed(&self.folder.join(RECEIPT), &text)?;
+        let officers = durable::read(&self.officers, LARGEST_OFFICERS)?;
+        let officers: OfficersFile = parsed(&self.officers, &officers)?;
         let vouched = self.vouched(&officers)?;
         let released = self.recorded(&receipt, &text, &vouched)?;
         let signed = approved_by(&receipt, &officers, &vouched, released)?;
@@ -124,8 +135,8 @@ impl CheckReceipt {
         text: &[u8],
         vouched: &Vouched,
     ) -> Result<Timestamp, Failure> {
-        let proof: ReleaseProof =
-            serde_json::from_slice(&durable::read(&self.folder.join(PROOF), LARGEST_PROOF)?)?;
+        let proof = self.folder.join(PROOF);
+        let proof: ReleaseProof = parsed(&proof, &durable::read(&proof, LARGEST_PROOF)?)?;
         let mut keys = Vec::new();
         for origin in &vouched.origins {
             let key = |key| NoteVerifier::ecdsa(origin, key).ok();
@@ -215,6 +226,12 @@ mod tests {
     use crate::officer::OfficerPublic;
 
     const EXPIRES: Timestamp = Timestamp(1000);
+
+    #[test]
+    fn a_file_that_is_another_one_is_named() {
+        let other = parsed::<OfficersFile>(Path::new("box/policy.toml"), b"escrow = 1");
+        assert!(other.is_err_and(|error| error.to_string().starts_with("box/policy.toml is ")));
+    }
 
     struct Room {
         keys: BTreeMap<String, SigningKey>,

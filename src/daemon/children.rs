@@ -48,7 +48,7 @@ impl Child {
     /// Intake says over its standard input that it takes mail in, or why it cannot.
     pub(super) fn intake(data: &Path, events: &Sender<Event>) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
-        let mut command = program("intake", data)?;
+        let mut command = program("intake", data);
         command.stdin(Stdio::from(OwnedFd::from(theirs)));
         let said = events.clone();
         Self::start(Role::Intake, command, events, move |pid| {
@@ -68,7 +68,7 @@ impl Child {
         events: &Sender<Event>,
     ) -> io::Result<Self> {
         let (mut ours, theirs) = UnixStream::pair()?;
-        let mut command = program("keeper", data)?;
+        let mut command = program("keeper", data);
         command.stdin(Stdio::from(OwnedFd::from(theirs)));
         let child = Self::start(Role::Keeper, command, events, |_| None)?;
         let given = ours.write_all(unlocked.secrets().as_slice());
@@ -156,12 +156,12 @@ fn word(from: &mut impl BufRead) -> Option<String> {
     }
 }
 
-fn program(command: &str, data: &Path) -> io::Result<Command> {
-    let mut program = Command::new(Path::new("/proc/self/exe").canonicalize()?);
+fn program(command: &str, data: &Path) -> Command {
+    let mut program = sandbox::own_program();
     program.arg(command).arg("--data").arg(data);
     sandbox::name_parent(&mut program);
     // glibc keeps freed memory apart for each of up to eight times as many threads as there are cores, which makes the
     // keeper twice as large under load.
     program.env("MALLOC_ARENA_MAX", "2");
-    Ok(program)
+    program
 }

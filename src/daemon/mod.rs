@@ -8,7 +8,7 @@ mod unlock;
 
 use crate::boxfiles::{BoxFileError, DataFolder, RUN, STATE, State};
 use crate::durable::{self, FileError};
-use crate::keeper::{FAILURE, POLICY_REPLACED, REFUSED};
+use crate::keeper::{FAILURE, POLICY_REPLACED, REBUILDING, REFUSED};
 use crate::sandbox::{self, SandboxError};
 use crate::time::{Clock, SystemClock};
 use children::{Child, End, Role};
@@ -236,7 +236,7 @@ impl Parent {
                 self.keeper.open();
             }
             Err(error) => {
-                tracing::error!(%error, "the box stays locked; mail is accepted all the same");
+                tracing::error!(%error, "the box stays locked");
                 self.note("locked", Some(error.to_string()));
                 self.unlock_due = Some(Instant::now() + RETRY);
             }
@@ -254,6 +254,10 @@ impl Parent {
         match (end.role, end.code) {
             (Role::Keeper, Some(REFUSED)) => return self.note_refused(),
             (Role::Keeper, Some(POLICY_REPLACED)) => return self.begin_anew(),
+            (Role::Keeper, Some(REBUILDING)) => {
+                tracing::info!("catalog and search are made anew");
+                return post.open();
+            }
             _ => {}
         }
         post.reopen();

@@ -17,6 +17,12 @@ pub(super) enum LockedError {
     /// The TPM does not give the secret.
     #[error(transparent)]
     Tpm(#[from] TpmError),
+    /// It was opened before, in this boot.
+    #[error(
+        "the box was opened since the machine was switched on, which shuts the way to its secret (PCR {0}) until the next \
+         boot. The box stays locked, mail is still taken in. Remedy: reboot the machine"
+    )]
+    Capped(u8),
     /// A file of the box.
     #[error(transparent)]
     File(#[from] BoxFileError),
@@ -55,7 +61,13 @@ impl Unlocked {
         let file = data.tpm()?;
         let mut tpm = Tpm::open(&data.config()?.tpm.tcti)?;
         tpm.pin(&file.storage_root_key)?;
-        let sealed = tpm.unseal(&file.sealed_secret)?;
+        let cap = data.policy()?.cap_pcr();
+        let sealed = match tpm.unseal(&file.sealed_secret) {
+            Err(TpmError::PcrMismatch { differing }) => {
+                return Err(why_locked(&mut tpm, &file, cap, differing));
+            }
+            result => result?,
+        };
         let anchor_auth = nv_auth(&sealed, NvAuth::Anchor);
         let mut candidates = Vec::new();
         for slot in [Slot::A, Slot::B] {
@@ -63,7 +75,7 @@ impl Unlocked {
                 candidates.push(box_secret(&sealed, &anchor));
             }
         }
-        if let Some(pcr) = data.policy()?.cap_pcr() {
+        if let Some(pcr) = cap {
             tpm.cap_pcr(pcr)?;
         }
         let service = Service {
@@ -118,6 +130,18 @@ impl Unlocked {
         let Service { mut tpm, .. } = service.into_inner().unwrap_or_else(PoisonError::into_inner);
         tpm.set_deadline(SHORT);
         tpm.shutdown()
+    }
+}
+
+/// Where nothing but the cap differs, the machine booted what it should have.
+fn why_locked(tpm: &mut Tpm, file: &TpmFile, cap: Option<u8>, differing: Vec<u8>) -> LockedError {
+    match cap {
+        Some(pcr)
+            if differing == [pcr] && tpm.is_capped(&file.sealed_secret, pcr).unwrap_or(false) =>
+        {
+            LockedError::Capped(pcr)
+        }
+        _ => TpmError::PcrMismatch { differing }.into(),
     }
 }
 

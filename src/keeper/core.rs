@@ -10,7 +10,7 @@ use super::pool::{Worker, WorkerSetup};
 use super::rollback;
 use super::store::{Store, StoreReader};
 use super::transcripts::Transcripts;
-use super::troubles::Troubles;
+use super::troubles::{Troubles, Work};
 use super::{archiving, escrowing, opening, policy_change, replay};
 use crate::boxfiles::{DataFolder, LEDGER, TpmFile};
 use crate::catalog::{Catalog, RecordMeta};
@@ -56,6 +56,7 @@ pub struct Core {
     pub(super) people: Mutex<People>,
     pub(super) cases: Mutex<Cases>,
     pub(super) setup: Arc<WorkerSetup>,
+    pub(super) trust_look: Mutex<opening::TrustLook>,
     stores: BTreeMap<TenantId, Mutex<Store>>,
     readers: BTreeMap<TenantId, StoreReader>,
     pub(super) escrow: BTreeMap<TenantId, Arc<EscrowStore>>,
@@ -130,12 +131,15 @@ impl Core {
         if let Some(warning) = people.warning() {
             tracing::error!("{warning}");
         }
+        let trust_look = opening::look_at_trust(&data, &escrow);
         let (trust, warnings) = opening::trust(&data, &policy, &escrow)?;
-        let setup = Arc::new(WorkerSetup::new(trust, policy.open().clone())?);
+        let setup = Arc::new(WorkerSetup::new(trust, policy.open().clone()));
         let troubles = Troubles::default();
-        let unapplied = policy.unapplied();
-        let warnings = warnings.into_iter().chain(unapplied);
-        warnings.for_each(|one| troubles.keep(one));
+        troubles.set_all(Work::Trust, warnings);
+        policy
+            .unapplied()
+            .into_iter()
+            .for_each(|one| troubles.keep(one));
         let search = Arc::new(search);
         let core = Arc::new(Self {
             policy,
@@ -159,6 +163,7 @@ impl Core {
             records: AtomicU64::new(committed.records),
             reading: Mutex::new(Worker::new(Arc::clone(&setup))),
             setup,
+            trust_look: Mutex::new(trust_look),
             data,
         });
         core.rotate_spool_key()?;
@@ -393,6 +398,11 @@ impl Core {
     pub fn rebuild(&self) -> Result<(), CoreError> {
         durable::replace(&self.data.join(REBUILD), b"")?;
         Self::begin_again()
+    }
+
+    /// Whether the next keeper makes catalog and search anew.
+    pub(super) fn is_to_rebuild(&self) -> bool {
+        self.data.join(REBUILD).exists()
     }
 
     /// Ends this keeper in order; the parent starts the next one.

@@ -1,6 +1,6 @@
 //! Taking private keys into escrow: read, proven, reduced, stored, recorded; and the list of what is there.
 
-use super::core::{Core, CoreError};
+use super::core::{Core, CoreError, lock};
 use super::people::Person;
 use super::protocol::{EscrowRow, Token};
 use super::reopen::NewKeys;
@@ -114,9 +114,11 @@ pub fn record_missing(
     Ok(())
 }
 
-/// All keys of the box, or those of the person's tenant. Addresses only where they are the person's own.
+/// All keys of the box, or those of the person's tenant. Whose they are and where they came
+/// from is told where they are the person's own, and to officers.
 pub fn list(core: &Core, person: Option<&Person>) -> Result<Vec<EscrowRow>, CoreError> {
     let mut rows = Vec::new();
+    let is_officer = person.is_some_and(|person| lock(&core.cases).is_officer(person));
     for tenant in core.tenants() {
         if person.is_some_and(|person| person.tenant != *tenant) {
             continue;
@@ -132,7 +134,7 @@ pub fn list(core: &Core, person: Option<&Person>) -> Result<Vec<EscrowRow>, Core
             let mut row = row(&listed.info, &listed.source);
             row.opened = core.catalog().opened(&listed.info.fingerprint)?;
             row.added = Some(listed.added);
-            if !mine {
+            if !mine && !is_officer {
                 row.addresses.clear();
                 row.source.clear();
             }

@@ -59,6 +59,7 @@ pub fn run(core: &Core, stop: &AtomicBool, new_keys: &Sender<NewKeys>) {
             }
             let found = core.unless_reachable().and_then(|()| core.look_again());
             report(core, Work::Missing, found);
+            core.take_up_trust();
         }
         if last_checkpoint.elapsed() >= checkpoints {
             last_checkpoint = Instant::now();

@@ -75,6 +75,8 @@ use zeroize::Zeroizing;
 pub const REFUSED: u8 = 3;
 /// Exit status where another policy came into force: whatever works by the old one begins anew.
 pub const POLICY_REPLACED: u8 = 4;
+/// Exit status where the next keeper makes catalog and search anew.
+pub const REBUILDING: u8 = 5;
 /// Why the keeper ended, below the data folder; absent while it has not failed.
 pub const FAILURE: &str = "run/failure";
 /// Where the keeper is asked, below the data folder.
@@ -90,6 +92,8 @@ pub enum Ended {
     Stopped,
     /// Another policy came into force.
     PolicyReplaced,
+    /// Catalog and search are to be made anew.
+    Rebuilding,
 }
 
 /// Runs the keeper until SIGTERM. Standard input is the socket pair to the parent.
@@ -142,6 +146,8 @@ pub fn run(data: &Path) -> Result<Ended, CoreError> {
     core.catalog().flush()?;
     Ok(if core.is_policy_replaced() {
         Ended::PolicyReplaced
+    } else if core.is_to_rebuild() {
+        Ended::Rebuilding
     } else {
         Ended::Stopped
     })

@@ -163,6 +163,18 @@ pub(super) fn open_derived(
     Ok((catalog, search))
 }
 
+/// What tells whether those have changed: how the folder looks, and how many keys came into escrow.
+pub(super) type TrustLook = (super::trust::Look, Vec<u64>);
+
+/// See [`TrustLook`].
+pub(super) fn look_at_trust(
+    data: &DataFolder,
+    escrow: &BTreeMap<TenantId, Arc<EscrowStore>>,
+) -> TrustLook {
+    let came = escrow.values().map(|store| store.generation()).collect();
+    (super::trust::look(&data.join("trust")), came)
+}
+
 /// Certificates to judge signatures with: the operator's folder `trust/` (anchors, certificates, CRLs, OpenPGP) and
 /// the certificates in escrow. With it come warnings about what policy names and the folder does not have.
 pub(super) fn trust(

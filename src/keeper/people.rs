@@ -6,7 +6,7 @@
 use crate::crypto::kdf::{Label, derive};
 use crate::crypto::{random, wrap};
 use crate::durable::{self, FileError};
-use crate::id::{Digest, TenantId};
+use crate::id::{Digest, TenantId, is_mail_address};
 use crate::secret::{Key, SecretBytes};
 use crate::time::Timestamp;
 use argon2::Argon2;
@@ -50,6 +50,17 @@ pub enum PeopleError {
     /// The password cannot be hashed.
     #[error("a password has 8 to 1024 bytes")]
     UnfitPassword,
+    /// Nobody could sign in under the name, or it would write more than itself into the access log.
+    #[error("{0:?} is not a sign-in name: 1 to 64 printable characters, no blank at either end")]
+    UnfitName(String),
+    /// No mail can be for it.
+    #[error(
+        "{0:?} is not a mailbox: one whole address, such as anna@example.org; there are no wildcards"
+    )]
+    UnfitMailbox(String),
+    /// Mostly a misspelt name, whose right one stays open.
+    #[error("nobody has an account under the name {0:?}, so none was closed; see how it is spelt")]
+    NoAccount(String),
 }
 
 /// A password's Argon2id hash with its salt, as a PHC string; empty for a closed account. It is never printed, for a
@@ -251,12 +262,31 @@ impl People {
         }
     }
 
+    /// Whether a person can be entered so or, where they are not `active`, has an account to close.
+    pub fn check(&self, name: &str, mailboxes: &[String], active: bool) -> Result<(), PeopleError> {
+        let open = self.persons.get(name).is_some_and(|person| person.active);
+        if !active && !open {
+            return Err(PeopleError::NoAccount(name.to_owned()));
+        }
+        let plain = !name.chars().any(char::is_control) && name.trim() == name;
+        if active && !(plain && (1..=64).contains(&name.chars().count())) {
+            return Err(PeopleError::UnfitName(name.chars().take(80).collect()));
+        }
+        let unfit = |mailbox: &&String| !is_mail_address(mailbox) || mailbox.contains('*');
+        mailboxes.iter().find(unfit).map_or(Ok(()), |mailbox| {
+            Err(PeopleError::UnfitMailbox(
+                mailbox.chars().take(80).collect(),
+            ))
+        })
+    }
+
     /// Prepares to add or replace a person by a statement whose signatures the caller has checked. It counts from
     /// [`People::take`] on, once the ledger has it.
     pub fn prepare(&self, person: Person, statement: Digest) -> Result<Change, PeopleError> {
         if self.used.contains(&statement) {
             return Err(PeopleError::Used);
         }
+        self.check(&person.name, &person.mailboxes, person.active)?;
         let (mut persons, name) = (self.persons.clone(), person.name.clone());
         persons.insert(name.clone(), person);
         let mut plain = Vec::new();

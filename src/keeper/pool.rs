@@ -11,9 +11,8 @@ use crate::mail::{Bounds, KeyOps};
 use crate::sandbox;
 use crate::time::Timestamp;
 use std::io::{self, BufReader, Read};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -52,21 +51,33 @@ pub enum WorkerFailure {
 /// How workers are started and set up. Shared by all threads; each thread that opens mail has its own [`Worker`].
 pub struct WorkerSetup {
     /// The program, usually this one.
-    pub program: PathBuf,
-    /// Certificates for signatures.
-    pub trust: Trust,
+    program: fn() -> Command,
+    /// Certificates for signatures, and how often they were replaced.
+    trust: RwLock<(u64, Arc<Trust>)>,
     /// Algorithms and bounds.
     pub policy: OpenPolicy,
 }
 
 impl WorkerSetup {
     /// The running program as worker.
-    pub fn new(trust: Trust, policy: OpenPolicy) -> io::Result<Self> {
-        Ok(Self {
-            program: PathBuf::from("/proc/self/exe").canonicalize()?,
-            trust,
+    #[must_use]
+    pub fn new(trust: Trust, policy: OpenPolicy) -> Self {
+        Self {
+            program: sandbox::own_program,
+            trust: RwLock::new((0, Arc::new(trust))),
             policy,
-        })
+        }
+    }
+
+    /// Has signatures judged by these certificates in mail that comes from now on.
+    pub fn replace_trust(&self, trust: Trust) {
+        let mut current = self.trust.write().unwrap_or_else(PoisonError::into_inner);
+        *current = (current.0 + 1, Arc::new(trust));
+    }
+
+    fn trust(&self) -> (u64, Arc<Trust>) {
+        let current = self.trust.read().unwrap_or_else(PoisonError::into_inner);
+        current.clone()
     }
 }
 
@@ -92,6 +103,8 @@ struct Process {
     from: BufReader<FromChild>,
     patience: Patience,
     served: u32,
+    /// Which certificates it was given, by [`WorkerSetup::trust`].
+    trusts: u64,
 }
 
 impl Worker {
@@ -224,7 +237,9 @@ impl Worker {
         length: u64,
         exchange: impl FnOnce(&mut Process) -> Result<T, FrameError>,
     ) -> Result<T, WorkerFailure> {
-        let mut process = match self.process.take() {
+        let current = self.setup.trust().0;
+        let usable = |process: &Process| process.trusts == current;
+        let mut process = match self.process.take().filter(usable) {
             Some(process) => process,
             None => start(&self.setup)?,
         };
@@ -308,7 +323,8 @@ fn dialogue(
 }
 
 fn start(setup: &WorkerSetup) -> Result<Process, WorkerFailure> {
-    let mut program = Command::new(&setup.program);
+    let (trusts, trust) = setup.trust();
+    let mut program = (setup.program)();
     program.arg("worker").env_clear().stdin(Stdio::piped());
     program.stdout(Stdio::piped()).stderr(Stdio::inherit());
     sandbox::name_parent(&mut program);
@@ -323,12 +339,13 @@ fn start(setup: &WorkerSetup) -> Result<Process, WorkerFailure> {
         child,
         patience,
         served: 0,
+        trusts,
     };
     process
         .patience
         .begin(Duration::from_secs(setup.policy.bounds.seconds.into()));
     let setup = ToWorker::Setup {
-        trust: Box::new(setup.trust.clone()),
+        trust: Box::new(Trust::clone(&trust)),
         policy: Box::new(setup.policy.clone()),
     };
     let ready = frame::write(&mut process.to, &setup, &[])
@@ -359,8 +376,8 @@ mod tests {
     fn a_process_that_ends_before_it_is_ready_is_no_mails_doing() {
         let policy = ValidPolicy::parse(DEMO, "p.toml").expect("a policy");
         let setup = WorkerSetup {
-            program: PathBuf::from("/bin/false"),
-            trust: Trust::default(),
+            program: || Command::new("/bin/false"),
+            trust: RwLock::default(),
             policy: policy.open().clone(),
         };
         let started = start(&setup);

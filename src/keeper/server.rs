@@ -372,6 +372,7 @@ impl Connection<'_> {
                 "{officer:?} is not an officer of this box"
             )));
         }
+        lock(&self.core.people).check(&person.name, &person.mailboxes, person.active)?;
         let expires = self.core.now().plus_seconds(STATEMENT_SECONDS);
         let statement = Statement::new("people.set", self.core.box_id(), expires, person);
         if statement.0.len() > LONGEST_CHANGE {

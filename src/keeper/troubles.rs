@@ -26,6 +26,8 @@ pub enum Work {
     Missing,
     /// Renewing the spool key.
     SpoolKey,
+    /// Reading the certificates that signatures are judged by.
+    Trust,
 }
 
 /// What somebody should look at.
@@ -43,6 +45,11 @@ impl Troubles {
             Some(trouble) => now.insert(work, trouble),
             None => now.remove(&work),
         };
+    }
+
+    /// As [`Troubles::set`], where there can be several.
+    pub fn set_all(&self, work: Work, troubles: Vec<String>) {
+        self.set(work, (!troubles.is_empty()).then(|| troubles.join("; ")));
     }
 
     /// Damage that stays, told as long as the keeper runs.

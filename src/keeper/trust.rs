@@ -11,20 +11,48 @@ use openssl::x509::{X509, X509Crl};
 use sequoia_openpgp::cert::{Cert, CertParser};
 use sequoia_openpgp::parse::Parse;
 use sequoia_openpgp::serialize::SerializeInto;
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 const LARGEST: u64 = 64 << 20;
 
+/// A file of the folder with its bytes.
+type File = (PathBuf, Vec<u8>);
+
+/// The parts of the folder.
+const PARTS: [&str; 4] = ["anchors", "certificates", "crls", "openpgp"];
+
+/// How the folder's files look from outside (inode, length, time): where that changed, it is to be read again.
+pub type Look = BTreeMap<PathBuf, (u64, u64, i64, i64)>;
+
+/// See [`Look`].
+pub fn look(folder: &Path) -> Look {
+    let parts = PARTS
+        .iter()
+        .map(|part| std::fs::read_dir(folder.join(part)));
+    let paths = parts
+        .flatten()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    let about = |path: PathBuf| {
+        let about = std::fs::metadata(&path).ok()?;
+        Some((
+            path,
+            (about.ino(), about.len(), about.mtime(), about.mtime_nsec()),
+        ))
+    };
+    paths.filter_map(about).collect()
+}
+
 /// Reads the folder, of which that counts that policy trusts; what is absent is empty. With it come warnings about what
-/// policy names and is not there.
+/// policy names and is not there, and about files that cannot be read.
 pub fn load(folder: &Path, policy: &Trusted) -> Result<(Trust, Vec<String>), FileError> {
     let mut trust = Trust::default();
-    let mut found = BTreeSet::new();
-    for certificate in files(&folder.join("anchors"))?
-        .iter()
-        .flat_map(|file| certificates(file))
-    {
+    let (mut found, mut unreadable) = (BTreeSet::new(), Vec::new());
+    let mut files = |part: &str| files(&folder.join(part), &mut unreadable);
+    for certificate in files("anchors")?.iter().flat_map(certificates) {
         let fingerprint = Digest::of(&certificate).to_string();
         if policy.anchors.counts(&fingerprint) {
             trust.anchors.push(certificate);
@@ -34,19 +62,20 @@ pub fn load(folder: &Path, policy: &Trusted) -> Result<(Trust, Vec<String>), Fil
         found.insert(fingerprint);
     }
     let mut warnings = missing(&policy.anchors, &found, "anchors");
-    for file in files(&folder.join("certificates"))? {
+    for file in files("certificates")? {
         trust.certificates.extend(certificates(&file));
     }
-    for file in files(&folder.join("crls"))? {
-        if OcspResponse::from_der(&file).is_ok() {
-            trust.ocsp.push(file.into());
+    for file in files("crls")? {
+        if OcspResponse::from_der(&file.1).is_ok() {
+            trust.ocsp.push(file.1.into());
         } else {
             trust.crls.extend(crls(&file));
         }
     }
-    let (vouched, found) = openpgp(&files(&folder.join("openpgp"))?, &policy.openpgp);
+    let (vouched, found) = openpgp(&files("openpgp")?, &policy.openpgp);
     trust.openpgp = vouched;
     warnings.extend(missing(&policy.openpgp, &found, "openpgp"));
+    warnings.append(&mut unreadable);
     Ok((trust, warnings))
 }
 
@@ -61,19 +90,19 @@ fn missing(policy: &Vouched, found: &BTreeSet<String>, kind: &str) -> Vec<String
 
 /// The OpenPGP certificates that count, and the fingerprints of those that are there, where policy names some. One that is
 /// not named is left out: unlike an intermediate certificate it is of no use without being trusted.
-fn openpgp(files: &[Vec<u8>], policy: &Vouched) -> (Vec<OpenPgpCertificate>, BTreeSet<String>) {
+fn openpgp(files: &[File], policy: &Vouched) -> (Vec<OpenPgpCertificate>, BTreeSet<String>) {
     let vouched = |bytes| OpenPgpCertificate {
         bytes,
         source: "directory".to_owned(),
     };
     if *policy == Vouched::Folder {
-        let all = files.iter().map(|file| vouched(dearmored(file)));
+        let all = files.iter().map(|(_, file)| vouched(dearmored(file)));
         return (all.collect(), BTreeSet::new());
     }
     let (mut counting, mut found) = (Vec::new(), BTreeSet::new());
     let certs = files
         .iter()
-        .filter_map(|file| CertParser::from_bytes(file).ok());
+        .filter_map(|(_, file)| CertParser::from_bytes(file).ok());
     for cert in certs.flatten().flatten() {
         let fingerprint = cert.fingerprint().to_hex().to_lowercase();
         if policy.counts(&fingerprint)
@@ -86,7 +115,8 @@ fn openpgp(files: &[Vec<u8>], policy: &Vouched) -> (Vec<OpenPgpCertificate>, BTr
     (counting, found)
 }
 
-fn files(folder: &Path) -> Result<Vec<Vec<u8>>, FileError> {
+/// A file that cannot be read keeps nobody from reading the others.
+fn files(folder: &Path, unreadable: &mut Vec<String>) -> Result<Vec<File>, FileError> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -98,19 +128,23 @@ fn files(folder: &Path) -> Result<Vec<Vec<u8>>, FileError> {
         .filter(|path| path.is_file())
         .collect();
     paths.sort();
-    paths
-        .iter()
-        .map(|path| durable::read(path, LARGEST))
-        .collect()
+    let mut files = Vec::new();
+    for path in paths {
+        match durable::read(&path, LARGEST) {
+            Ok(bytes) => files.push((path, bytes)),
+            Err(error) => unreadable.push(format!("{error}; it is left out")),
+        }
+    }
+    Ok(files)
 }
 
-fn certificates(file: &[u8]) -> Vec<serde_bytes::ByteBuf> {
+fn certificates((path, file): &File) -> Vec<serde_bytes::ByteBuf> {
     let parsed = X509::stack_from_pem(file)
         .ok()
         .filter(|found| !found.is_empty())
         .or_else(|| X509::from_der(file).ok().map(|one| vec![one]));
     if parsed.is_none() {
-        tracing::warn!("a file in the trust folder holds no certificate and is left out");
+        tracing::warn!(file = %path.display(), "it holds no certificate and is left out");
     }
     parsed
         .unwrap_or_default()
@@ -120,10 +154,10 @@ fn certificates(file: &[u8]) -> Vec<serde_bytes::ByteBuf> {
         .collect()
 }
 
-fn crls(file: &[u8]) -> Option<serde_bytes::ByteBuf> {
+fn crls((path, file): &File) -> Option<serde_bytes::ByteBuf> {
     let parsed = X509Crl::from_pem(file).or_else(|_| X509Crl::from_der(file));
     if parsed.is_err() {
-        tracing::warn!("a file in the trust folder holds no revocation list and is left out");
+        tracing::warn!(file = %path.display(), "it holds no revocation list and is left out");
     }
     parsed.ok()?.to_der().ok().map(Into::into)
 }
@@ -237,7 +271,10 @@ mod tests {
             built.expect("a certificate").0
         };
         let (own, other) = (cert("own@example.org"), cert("other@example.org"));
-        let ring = [own.to_vec().expect("bytes"), other.to_vec().expect("bytes")].concat();
+        let ring = (
+            PathBuf::from("ring"),
+            [own.to_vec().expect("bytes"), other.to_vec().expect("bytes")].concat(),
+        );
         let (all, _) = openpgp(std::slice::from_ref(&ring), &Vouched::Folder);
         assert_eq!(all.len(), 1, "the ring as it is");
         let policy = listed(&[&own.fingerprint().to_hex().to_lowercase()]);

@@ -3,6 +3,7 @@
 
 use super::PolicyError;
 use super::names::nearest;
+use crate::id::is_mail_address;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use toml::Spanned;
@@ -62,13 +63,7 @@ impl Item<'_> {
     /// A mail address, in lower case.
     pub(super) fn mail_address(&self, allowed: &str) -> Result<String, PolicyError> {
         let address = self.text(allowed)?;
-        let halves = address
-            .rsplit_once('@')
-            .filter(|(local, domain)| !local.is_empty() && !domain.is_empty());
-        if halves.is_none()
-            || address.len() > 320
-            || address.chars().any(|c| c.is_whitespace() || c.is_control())
-        {
+        if !is_mail_address(address) {
             return Err(self.refuse(format!("is {:?}", shortened(address)), allowed));
         }
         Ok(address.to_lowercase())

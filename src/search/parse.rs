@@ -176,7 +176,7 @@ impl<'a> Parser<'a> {
             }),
             "signed" => self.value(
                 "signed",
-                "any, no, valid, valid-but, unknown-signer or invalid",
+                "yes, no, valid, valid-but, unknown-signer or invalid",
                 |text| one_of(&SIGNED, text).map(Query::Signed),
             ),
             "id" => self.value("id", "a record id or a Message-ID", id),

@@ -117,8 +117,9 @@ pub(super) const ENCRYPTED: [(&str, EncryptedIs); 4] = [
     ("openpgp", EncryptedIs::By(Encryption::OpenPgp)),
 ];
 /// What `signed:` takes.
-pub(super) const SIGNED: [(&str, SignedIs); 6] = [
+pub(super) const SIGNED: [(&str, SignedIs); 7] = [
     ("any", SignedIs::Any),
+    ("yes", SignedIs::Any),
     ("no", SignedIs::No),
     ("valid", SignedIs::Judged(Judgement::Valid)),
     ("valid-but", SignedIs::Judged(Judgement::ValidBut)),

@@ -96,7 +96,7 @@ fn errors_name_the_place_and_what_is_allowed() {
         ),
         (
             "signed:",
-            "at character 8 of the query: signed: takes any, no, valid",
+            "at character 8 of the query: signed: takes yes, no, valid",
         ),
         ("id:", "at character 4 of the query: id: takes a record id"),
     ] {

@@ -41,8 +41,18 @@ fn old_mail_of_every_kind_is_imported_once_and_found_also_after_a_rebuild() {
     );
     box_.wait_for_records(5);
     box_.wait_for_hits(5, "hippopotamus");
+    // The same files for another mailbox are another import.
+    let others = import.replace("anna@", "bert@");
+    let sum = box_.ok(&others);
+    let sum: Value = serde_json::from_str(sum.lines().last().expect("a sum")).expect("JSON");
+    assert_eq!(sum["imported"], 5);
+    box_.wait_until("they are archived", || box_.status("spooled") == 0);
+    let nobodys = box_.run(&import.replace("anna@example.org", "anna"));
+    assert!(text(&nobodys).contains("not an address"));
 
     assert_eq!(box_.json("rebuild --json")["records"], 5);
+    let log = box_.log();
+    assert!(!log.contains("ERROR") && !log.contains('\u{1b}'), "{log}");
     box_.login();
     box_.wait_for_hits(5, "hippopotamus");
     assert_eq!(box_.json("search --json subject:crocodile")["total"], 5);
@@ -147,6 +157,8 @@ fn every_answer_has_a_form_for_machines_and_no_statement_has_a_password_hash() {
     assert!(!text(&set).contains("$argon2"), "{}", text(&set));
     let close = format!("user close ben --json {}", box_.officers(2));
     assert_eq!(box_.json(&close)["active"], false);
+    let again = text(&box_.run(&close));
+    assert!(again.contains("nobody has an account"), "{again}");
     assert_eq!(box_.json("logout --json")["signed_out"], true);
 }
 

@@ -1,8 +1,10 @@
-//! Mail whose evidence, what opening it yields beside its content, would be too large to keep.
+//! Evidence, what opening a mail yields beside its content: where it would be too large to keep, and what it rests on.
 
+use crate::people::certificate;
 use crate::reading::{enter, sign_in};
-use crate::support::{TestBox, hostile, numbered_mail, smtp, text};
+use crate::support::{TestBox, hostile, numbered_mail, openssl, smtp, text};
 use serde_json::Value;
+use std::fs;
 
 fn send(box_: &TestBox, recipient: &str, mail: &[u8]) {
     let mut client = box_.smtp().expect("a connection");
@@ -62,4 +64,38 @@ fn a_mail_with_oversized_evidence_is_kept_as_received_and_its_second_copy_joins_
     assert_eq!(numbers.iter().filter(|number| **number == 0).count(), 3);
     assert_eq!(numbers.len(), 5, "{numbers:?}");
     box_.assert_no_panic();
+}
+
+// What the operator puts into trust/ counts for mail that comes from then on, without a new start of the box.
+#[test]
+fn an_anchor_that_comes_while_the_box_runs_vouches_for_signatures_from_then_on() {
+    let box_ = TestBox::running();
+    let folder = box_.file("certificates");
+    certificate(&box_, "signer");
+    fs::write(
+        folder.join("text"),
+        "Content-Type: text/plain\r\n\r\nText.\r\n",
+    )
+    .expect("a text");
+    let sign =
+        "cms -sign -binary -nodetach -outform SMIME -in text -signer signer.crt -inkey signer.key";
+    let send = |subject: &str| {
+        let head = format!("From: signer@example.org\nTo: anna@example.org\nSubject: {subject}\n");
+        let mail = head + &String::from_utf8_lossy(&openssl(&folder, sign));
+        box_.send(mail.replace('\r', "").replace('\n', "\r\n").as_bytes());
+    };
+    send("before");
+    box_.wait_for_hits(1, "subject:before signed:unknown-signer");
+    let anchors = box_.data().join("trust/anchors");
+    fs::create_dir_all(&anchors).expect("a folder");
+    fs::copy(folder.join("signer.crt"), anchors.join("signer.crt")).expect("an anchor");
+    box_.wait_until("it is read", || box_.log().contains("are read anew"));
+    send("after");
+    box_.wait_for_hits(1, "subject:after signed:valid");
+    fs::remove_file(anchors.join("signer.crt")).expect("removed");
+    box_.wait_until("it is gone", || {
+        box_.log().matches("are read anew").count() == 2
+    });
+    send("later");
+    box_.wait_for_hits(1, "subject:later signed:unknown-signer");
 }

@@ -3,7 +3,7 @@
 use crate::support::disk::Disk;
 use crate::support::tasks::Tasks;
 use crate::support::{TestBox, descendants, numbered_mail, signal, text};
-use hsm_sim::Fault;
+use hsm_sim::{Fault, Firmware};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -394,4 +394,60 @@ fn a_run_folder_that_is_removed_comes_back_and_lets_no_second_keeper_in() {
     box_.stop();
     assert_eq!(box_.arrivals().len(), 2);
     box_.assert_no_panic();
+}
+
+// As a package's update does, which asks nobody to start the box anew: the children that follow are still the parent's own.
+#[test]
+fn a_program_that_was_replaced_while_it_runs_still_starts_its_children() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let program = box_.file("program");
+    fs::copy(env!("CARGO_BIN_EXE_strongroom"), &program).expect("a copy");
+    let serve = Command::new(&program)
+        .arg("serve")
+        .env("STRONGROOM_DATA", box_.data())
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    box_.serve = Some(serve.expect("it runs"));
+    let is_open = |box_: &TestBox| box_.run("status").status.success();
+    box_.wait_until("it is open", || is_open(&box_));
+    fs::remove_file(&program).expect("removed");
+    fs::write(&program, "#!/bin/sh\nexit 1\n").expect("another program");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it can run");
+    for role in ["keeper", "intake"] {
+        assert!(box_.kill(role));
+        box_.wait_until("it is back", || {
+            !box_.processes(role).is_empty() && is_open(&box_)
+        });
+    }
+    box_.send(&numbered_mail(1));
+    box_.wait_for_records(1);
+    assert!(!box_.processes("worker").is_empty());
+}
+
+// The shipped policies have the first opening in a boot shut the way for the next: that is no tampering, and says what to do.
+#[test]
+fn a_second_start_in_one_boot_asks_for_a_reboot_and_speaks_of_no_tampering() {
+    let capping =
+        |policy: String| policy.replace("pcrs = [7, 11, 12]", "pcrs = [7, 11, 12]\ncap_pcr = 12");
+    let mut box_ = TestBox::running_with(&capping);
+    box_.stop();
+    box_.start_only();
+    let status = |box_: &TestBox| text(&box_.run("status"));
+    box_.wait_until("it is locked", || status(&box_).contains("it is locked"));
+    let said = status(&box_);
+    assert!(
+        said.contains("reboot the machine") && !said.contains("tampered"),
+        "{said}"
+    );
+    box_.send(&numbered_mail(1));
+    box_.stop();
+    box_.machine.boot(Firmware::Good).expect("a boot");
+    box_.start();
+    box_.wait_for_records(1);
+    box_.stop();
+    box_.machine.boot(Firmware::Altered).expect("a boot");
+    box_.start_only();
+    box_.wait_until("it is locked", || status(&box_).contains("tampered"));
 }

@@ -140,7 +140,7 @@ fn a_key_is_taken_once_the_ledgers_disk_has_room_again() {
     let said = text(&box_.run(&add));
     assert!(said.contains("No space left"), "{said}");
     disk.clear();
-    assert!(box_.ok(&add).contains("1 keys in escrow"));
+    assert!(box_.ok(&add).contains("1 new keys in escrow"));
     box_.wait_until("the mail is opened", || {
         box_.json("worklist --json")
             .as_array()
@@ -168,7 +168,7 @@ fn a_key_that_the_disk_has_no_room_for_is_no_damage() {
     box_.start();
     box_.ok("verify");
     assert!(!text(&box_.run("status")).contains("the escrowed key"));
-    assert!(box_.ok(&add).contains("1 keys in escrow"));
+    assert!(box_.ok(&add).contains("1 new keys in escrow"));
     box_.ok("verify");
 }
 

@@ -1,5 +1,6 @@
 //! Who may see and fetch what: people, officers, whoever has only the socket.
 
+use crate::reading::{enter, sign_in};
 use crate::support::{TestBox, openssl, text};
 use serde_json::Value;
 use std::fs;
@@ -239,4 +240,29 @@ fn blind_copies_stay_blind_and_everybody_gets_the_own_copy() {
     assert!(!box_.run(&login).status.success());
     assert!(box_.ok("status").contains("people file"));
     box_.assert_no_panic();
+}
+
+#[test]
+fn whose_keys_are_in_escrow_is_told_to_officers_and_of_the_own() {
+    let box_ = TestBox::running();
+    escrow_old_key(&box_);
+    enter(
+        &box_,
+        "clara",
+        "--mailbox clara@example.org --is-officer carol",
+    );
+    enter(&box_, "old", "--mailbox old@example.org");
+    let tells = |list: &str| {
+        let said = box_.ok(list);
+        (
+            said.contains("of old@example.org"),
+            said.contains("old.pem"),
+        )
+    };
+    assert_eq!(tells("escrow list"), (false, false), "to root");
+    assert_eq!(tells("escrow list --mine"), (false, false), "to anna");
+    for name in ["clara", "old"] {
+        sign_in(&box_, name);
+        assert_eq!(tells("escrow list --mine"), (true, true), "to {name}");
+    }
 }

@@ -55,7 +55,7 @@ pub enum CeremonyCommand {
         #[arg(long = "passphrase-file", value_name = "NAME=FILE")]
         passphrase_files: Vec<Chair>,
         /// The name mail servers know this box by
-        #[arg(long, default_value = "localhost")]
+        #[arg(long, default_value = "localhost", value_parser = hostname)]
         hostname: String,
         /// Print the result as JSON; the narration goes to standard error
         #[arg(long)]
@@ -90,6 +90,16 @@ pub enum CeremonyCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// A name as greetings and certificates carry it.
+fn hostname(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+    if (1..=64).contains(&text.len()) && text.chars().all(fits) {
+        Ok(text.to_owned())
+    } else {
+        Err("not a host name such as archive.example.org, or an IP address".to_owned())
+    }
 }
 
 /// Why a ceremony command failed. Nothing is half done: it can be run again.
@@ -147,7 +157,10 @@ pub enum CeremonyCommandError {
         source: openssl::error::ErrorStack,
     },
     /// There is a box already.
-    #[error("{} holds a box already; found a new one in another folder", .0.display())]
+    #[error(
+        "{} holds a box already; name another folder with --data (a box is sealed anew in its place by `ceremony restore` without --from)",
+        .0.display()
+    )]
     AlreadyFounded(PathBuf),
     /// Something else lies there.
     #[error("{} is not empty; give a folder that does not exist yet", .0.display())]

@@ -82,6 +82,15 @@ pub struct Destination {
     pub mailbox: String,
 }
 
+impl Destination {
+    /// What is remembered of a mail that went here: the same file may hold mail of another mailbox too.
+    fn mark(&self, identity: Digest) -> Digest {
+        let tenant = self.tenant.as_ref().map_or("", TenantId::as_str);
+        let text = format!("{identity} {tenant} {}", self.mailbox.to_lowercase());
+        Digest::of(text.as_bytes())
+    }
+}
+
 enum Sent {
     Offered {
         place: String,
@@ -133,11 +142,12 @@ fn send_mails(
     for mail in mails {
         let told = match mail {
             Err(error) => Sent::Told(Progress::Unreadable(error)),
-            Ok(found) if known.contains(&found.identity) || known.contains(&found.former) => {
+            Ok(found) if is_known(known, destination, &found) => {
                 Sent::Told(Progress::Known { span: found.span })
             }
             Ok(found) => {
-                let (place, identity, span) = (found.place.clone(), found.identity, found.span);
+                let identity = destination.mark(found.identity);
+                let (place, span) = (found.place.clone(), found.span);
                 match send_mail(&mut to, destination, found) {
                     Ok(()) => Sent::Offered {
                         place,
@@ -155,6 +165,16 @@ fn send_mails(
     if let Err(error) = to.flush().and_then(|()| stream.shutdown(Shutdown::Write)) {
         let _ = queue.send(Sent::Broken(ImportError::BrokenOff(error)));
     }
+}
+
+/// State files of earlier versions do not say where a mail went.
+fn is_known(known: &HashSet<Digest>, destination: &Destination, found: &Found) -> bool {
+    let marks = [
+        destination.mark(found.identity),
+        found.identity,
+        found.former,
+    ];
+    marks.iter().any(|mark| known.contains(mark))
 }
 
 fn send_mail(

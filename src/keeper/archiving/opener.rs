@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_batch_with_a_lost_mail_is_not_finished() {
-        let setup = WorkerSetup::new(Trust::default(), OpenPolicy::default()).expect("a setup");
+        let setup = WorkerSetup::new(Trust::default(), OpenPolicy::default());
         let keys: Arc<dyn TenantKeys> = Arc::new(Breaking);
         let openers = Openers::start(2, &Arc::new(setup), &keys, Path::new("."));
         assert!(openers.batch().finish().is_ok_and(|batch| batch.is_empty()));

@@ -176,3 +176,48 @@ fn set(people: &mut People, person: Person, statement: &str) -> Digest {
     people.take(change).expect("set");
     file
 }
+
+#[test]
+fn what_is_no_name_and_no_mailbox_is_not_entered_and_only_an_open_account_is_closed() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("people");
+    let mut people = People::open(&path, &random::key(), Recorded::default()).expect("new");
+    let enter = |name: &str, mailbox: &str| {
+        people
+            .check(name, &[mailbox.to_owned()], true)
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(enter("Anna Bäcker", "anna@example.org"), Ok(()));
+    for name in [
+        "",
+        " anna",
+        "anna\n2026-01-01 bert",
+        "a\u{1b}[2K",
+        &"a".repeat(65),
+    ] {
+        assert!(enter(name, "anna@example.org").is_err_and(|why| why.contains("sign-in name")));
+    }
+    for mailbox in [
+        "",
+        "anna",
+        "@example.org",
+        "anna@",
+        "an na@example.org",
+        "*@example.org",
+    ] {
+        assert!(enter("anna", mailbox).is_err_and(|why| why.contains("not a mailbox")));
+    }
+    let closed = |people: &People| people.check("anna", &[], false);
+    assert!(matches!(closed(&people), Err(PeopleError::NoAccount(_))));
+    set(&mut people, anna(), "1");
+    assert!(closed(&people).is_ok());
+    set(
+        &mut people,
+        Person {
+            active: false,
+            ..anna()
+        },
+        "2",
+    );
+    assert!(matches!(closed(&people), Err(PeopleError::NoAccount(_))));
+}
