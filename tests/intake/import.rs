@@ -193,6 +193,28 @@ async fn mail_for_a_tenant_that_does_not_exist_is_refused() {
     assert_eq!(server.stop().await.mails.len(), 1);
 }
 
+// The same mail may be in two people's mailboxes; what is remembered of one says nothing of the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_went_to_one_mailbox_still_goes_to_another() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().expect("folder");
+    some_mail(folder.path());
+    let paths = vec![folder.path().join("one.eml")];
+    let socket = || server.socket("import.sock");
+    let first = import_for(Some("main"), socket(), paths.clone(), HashSet::new()).await;
+    let mut known: HashSet<_> = first.0.into_iter().collect();
+    for expected in [1, 0] {
+        let (queued, _) = import_for(Some("acme"), socket(), paths.clone(), known.clone()).await;
+        assert_eq!(queued.len(), expected);
+        known.extend(queued);
+    }
+    let former = |path: &PathBuf| mails_of(path).map(|mail| mail.expect("a mail").identity);
+    let former = paths.iter().flat_map(former).collect();
+    let (again, _) = import_for(Some("main"), socket(), paths.clone(), former).await;
+    assert!(again.is_empty(), "earlier versions remembered no mailbox");
+    assert_eq!(server.stop().await.mails.len(), 2);
+}
+
 #[test]
 fn links_are_named_and_odd_beginnings_accepted() {
     let folder = tempfile::tempdir().expect("folder");

@@ -82,6 +82,21 @@ pub struct Destination {
     pub mailbox: String,
 }
 
+impl Destination {
+    /// What is remembered of a mail that came here: the same mail may come to another mailbox too.
+    fn of(&self, identity: Digest) -> Digest {
+        let tenant = self.tenant.as_ref().map_or("", TenantId::as_str);
+        let mailbox = self.mailbox.to_lowercase();
+        Digest::of(&[&identity.0, tenant.as_bytes(), b"\n", mailbox.as_bytes()].concat())
+    }
+
+    /// Earlier versions remembered mails without their mailbox.
+    fn has(&self, found: &Found, known: &HashSet<Digest>) -> bool {
+        let remembered = [self.of(found.identity), found.identity, found.former];
+        remembered.iter().any(|one| known.contains(one))
+    }
+}
+
 enum Sent {
     Offered {
         place: String,
@@ -133,11 +148,12 @@ fn send_mails(
     for mail in mails {
         let told = match mail {
             Err(error) => Sent::Told(Progress::Unreadable(error)),
-            Ok(found) if known.contains(&found.identity) || known.contains(&found.former) => {
+            Ok(found) if destination.has(&found, known) => {
                 Sent::Told(Progress::Known { span: found.span })
             }
             Ok(found) => {
-                let (place, identity, span) = (found.place.clone(), found.identity, found.span);
+                let (place, span) = (found.place.clone(), found.span);
+                let identity = destination.of(found.identity);
                 match send_mail(&mut to, destination, found) {
                     Ok(()) => Sent::Offered {
                         place,
