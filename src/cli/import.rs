@@ -9,7 +9,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -49,6 +49,8 @@ enum Trouble {
     File(#[from] FileError),
     #[error("{}: {source}; give a writable place with --state", .source.path.display())]
     State { source: FileError },
+    #[error("another import is running that remembers in {}; let it end first", .0.display())]
+    Running(PathBuf),
     #[error(transparent)]
     Import(#[from] ImportError),
 }
@@ -128,10 +130,13 @@ impl Import {
     }
 
     /// What was imported before, and the file that remembers it. A torn last line, or a damaged one, is no digest and counts
-    /// as nothing.
+    /// as nothing. One import at a time has it: two would both send what neither remembers.
     fn open_state(&self) -> Result<(HashSet<Digest>, File), Trouble> {
         let path = self.state_path();
         let mut file = open_to_append(&path).map_err(|source| Trouble::State { source })?;
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Err(Trouble::Running(path));
+        }
         let known = read_state(&mut file, &path).map_err(|source| Trouble::State { source })?;
         Ok((known, file))
     }
