@@ -1,6 +1,7 @@
 //! The intake process: binds everything, accepts until told to stop, and leaves in good order.
 
 use super::config::{IntakeConfig, ListenerConfig, Shared};
+use super::import::recent::Recent;
 use super::import::server::serve_import;
 use super::places::Places;
 use super::smtp::listener::{send_away, serve_lmtp, serve_smtp};
@@ -116,6 +117,7 @@ impl Intake {
             config,
             spool: writer.spool(),
             clock,
+            imported: Recent::default(),
         });
         let stop = Stopper::new();
         Ok(Self {

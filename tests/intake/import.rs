@@ -193,6 +193,24 @@ async fn mail_for_a_tenant_that_does_not_exist_is_refused() {
     assert_eq!(server.stop().await.mails.len(), 1);
 }
 
+// A client that was killed has not noted its last answers: what it then offers again is not taken again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_forgot_its_last_answers_brings_nothing_in_twice() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().expect("folder");
+    some_mail(folder.path());
+    let paths = vec![
+        folder.path().join("maildir"),
+        folder.path().join("box.mbox"),
+    ];
+    let socket = || server.socket("import.sock");
+    let (first, _) = import(socket(), paths.clone(), HashSet::new()).await;
+    let noted = first[..2].iter().copied().collect();
+    let (second, known) = import(socket(), paths.clone(), noted).await;
+    assert_eq!((second.as_slice(), known.len()), (&first[2..], 2));
+    assert_eq!(server.stop().await.mails.len(), first.len());
+}
+
 // The same mail may be in two people's mailboxes; what is remembered of one says nothing of the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_that_went_to_one_mailbox_still_goes_to_another() {

@@ -182,6 +182,7 @@ fn send_mail(
         tenant: destination.tenant.clone(),
         mailbox: destination.mailbox.clone(),
         origin: found.origin,
+        identity: Some(destination.of(found.identity)),
         length: found.length,
     };
     let offered = encode(&offer).and_then(|offer| to.write_all(&offer));

@@ -7,5 +7,6 @@ pub mod client;
 mod pace;
 pub mod packed;
 pub mod protocol;
+pub mod recent;
 pub mod server;
 pub mod sources;
