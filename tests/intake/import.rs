@@ -282,6 +282,27 @@ fn what_mail_programs_keep_beside_mails_is_left_out() {
     }
 }
 
+// A mailbox file that mail is delivered to meanwhile: what was there is taken, half a mail is not.
+#[test]
+fn mail_that_another_program_adds_is_left_for_the_next_time() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("inbox");
+    let mail = |number: usize| format!("{LINE}A: {number}\n\nx\n\n");
+    let before = mail(1) + &mail(2);
+    fs::write(&path, &before).expect("write");
+    let mut mails = mails_of(&path);
+    assert!(mails.next().expect("a mail").is_ok());
+    fs::write(&path, before.clone() + &mail(3) + LINE + "A: 4").expect("write");
+    let rest: Vec<_> = mails.collect();
+    let said = rest.last().and_then(|last| last.as_ref().err());
+    assert!(said.is_some_and(|error| error.to_string().starts_with("the rest of ")));
+    assert_eq!(rest.len(), 2);
+    let mut mails = mails_of(&path);
+    assert!(mails.next().expect("a mail").is_ok());
+    fs::write(&path, mail(2)).expect("write");
+    assert!(mails.next().expect("an error").is_err() && mails.next().is_none());
+}
+
 // A folder that cannot be listed keeps nothing else from being imported.
 #[test]
 fn what_cannot_be_listed_is_named_and_the_rest_is_found() {

@@ -31,6 +31,9 @@ pub enum SourceError {
     /// Apple Mail keeps what is missing in files of their own, or has not fetched it. The mail itself is not left out.
     #[error("the attachments of {}, which Apple Mail does not keep in that file", .0.display())]
     Attachments(PathBuf),
+    /// What was added may be half a mail.
+    #[error("the rest of {}, which another program writes to; run the same command again", .0.display())]
+    Written(PathBuf),
 }
 
 /// A mail to be imported.
@@ -127,13 +130,14 @@ fn is_ours(path: &Path) -> bool {
 /// The mails in one file.
 pub fn mails_of(path: &Path) -> Box<dyn Iterator<Item = Result<Found, SourceError>> + Send> {
     match open(path) {
-        Ok(Kind::Mbox(mbox, file)) => {
-            let path = path.to_owned();
+        Ok(Kind::Mbox(mbox, file, size)) => {
+            let (path, mut is_over) = (path.to_owned(), false);
             let found = move |place: io::Result<Place>| {
-                let mail = place.and_then(|place| from_mbox(&path, &file, place));
-                Ok(mail.map_err(at("read", &path))?)
+                let mail = still_whole(&path, &file, size, place);
+                let before = std::mem::replace(&mut is_over, mail.is_err());
+                (!before).then_some(mail)
             };
-            Box::new(mbox.map(found))
+            Box::new(mbox.map_while(found))
         }
         Ok(Kind::Single(found)) => {
             let name = path.file_name().unwrap_or_default().as_bytes();
@@ -146,9 +150,24 @@ pub fn mails_of(path: &Path) -> Box<dyn Iterator<Item = Result<Found, SourceErro
     }
 }
 
+/// The mail that lies there, if the mailbox file had it when it was opened and has not become shorter.
+fn still_whole(
+    path: &Path,
+    file: &Arc<File>,
+    size: u64,
+    place: io::Result<Place>,
+) -> Result<Found, SourceError> {
+    let place = place.map_err(at("read", path))?;
+    let now = file.metadata().map_err(at("read", path))?.len();
+    if place.next > size || now < size {
+        return Err(SourceError::Written(path.to_owned()));
+    }
+    Ok(from_mbox(path, file, place).map_err(at("read", path))?)
+}
+
 enum Kind {
-    /// The mails, and the file to read them from.
-    Mbox(Mbox<BufReader<File>>, Arc<File>),
+    /// The mails, the file to read them from, and its length.
+    Mbox(Mbox<BufReader<File>>, Arc<File>, u64),
     Single(Found),
 }
 
@@ -187,6 +206,7 @@ fn open(path: &Path) -> Result<Kind, SourceError> {
         return Ok(Kind::Mbox(
             Mbox::at(reader, skipped, line_end(start), look),
             file,
+            size,
         ));
     }
     if !is_header(start) {
