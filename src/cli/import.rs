@@ -1,5 +1,6 @@
 //! `strongroom import`: brings mail that lies in files into the archive.
 
+use super::reading::printable;
 use crate::durable::{FileError, at};
 use crate::id::{Digest, TenantId};
 use crate::intake::import::client::{Destination, ImportError, Progress, send};
@@ -8,7 +9,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -48,6 +49,8 @@ enum Trouble {
     File(#[from] FileError),
     #[error("{}: {source}; give a writable place with --state", .source.path.display())]
     State { source: FileError },
+    #[error("another import is running that remembers in {}; let it end first", .0.display())]
+    Running(PathBuf),
     #[error(transparent)]
     Import(#[from] ImportError),
 }
@@ -77,14 +80,19 @@ impl Import {
     }
 
     fn import(&self, sum: &mut Sum) -> Result<(), Trouble> {
-        let Sources { files, skipped } = files(&self.paths)?;
+        let Sources {
+            files,
+            skipped,
+            unreadable,
+        } = files(&self.paths)?;
+        let (known, mut state) = self.open_state()?;
         for path in &skipped {
             self.tell_skipped(path, sum);
         }
-        let (known, mut state) = self
-            .open_state()
-            .map_err(|source| Trouble::State { source })?;
         let bar = progress_bar(files.iter().map(|(_, size)| size).sum(), self.json);
+        for error in &unreadable {
+            self.tell_failure("", &error.to_string(), &bar, sum);
+        }
         let destination = Destination {
             tenant: self.tenant.clone(),
             mailbox: self.mailbox.clone(),
@@ -122,22 +130,14 @@ impl Import {
     }
 
     /// What was imported before, and the file that remembers it. A torn last line, or a damaged one, is no digest and counts
-    /// as nothing.
-    fn open_state(&self) -> Result<(HashSet<Digest>, File), FileError> {
+    /// as nothing. One import at a time has it: two would both send what neither remembers.
+    fn open_state(&self) -> Result<(HashSet<Digest>, File), Trouble> {
         let path = self.state_path();
-        let mut file = OpenOptions::new()
-            .append(true)
-            .read(true)
-            .create(true)
-            .open(&path)
-            .map_err(at("open", &path))?;
-        let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(at("read", &path))?;
-        let text = String::from_utf8_lossy(&text);
-        if !text.is_empty() && !text.ends_with('\n') {
-            file.write_all(b"\n").map_err(at("write", &path))?;
+        let mut file = open_to_append(&path).map_err(|source| Trouble::State { source })?;
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Err(Trouble::Running(path));
         }
-        let known = text.lines().filter_map(|line| line.parse().ok()).collect();
+        let known = read_state(&mut file, &path).map_err(|source| Trouble::State { source })?;
         Ok((known, file))
     }
 
@@ -176,7 +176,8 @@ impl Import {
             return;
         }
         let separator = if place.is_empty() { "" } else { ": " };
-        bar.suspend(|| eprintln!("not imported: {place}{separator}{reason}"));
+        let text = printable(&format!("{place}{separator}{reason}"));
+        bar.suspend(|| eprintln!("not imported: {text}"));
     }
 
     fn tell_skipped(&self, path: &Path, sum: &mut Sum) {
@@ -185,7 +186,10 @@ impl Import {
         if self.json {
             println!("{}", json!({ "place": path, "skipped": reason }));
         } else {
-            eprintln!("skipped: {}: {reason}", path.display());
+            eprintln!(
+                "skipped: {}: {reason}",
+                printable(&path.display().to_string())
+            );
         }
     }
 
@@ -209,6 +213,25 @@ impl Import {
             println!("{imported} imported, {known} already there, {failed} failed{skipped}");
         }
     }
+}
+
+fn open_to_append(path: &Path) -> Result<File, FileError> {
+    OpenOptions::new()
+        .append(true)
+        .read(true)
+        .create(true)
+        .open(path)
+        .map_err(at("open", path))
+}
+
+fn read_state(file: &mut File, path: &Path) -> Result<HashSet<Digest>, FileError> {
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).map_err(at("read", path))?;
+    let text = String::from_utf8_lossy(&text);
+    if !text.is_empty() && !text.ends_with('\n') {
+        file.write_all(b"\n").map_err(at("write", path))?;
+    }
+    Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
 }
 
 fn progress_bar(bytes: u64, hidden: bool) -> ProgressBar {

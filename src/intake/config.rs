@@ -1,5 +1,6 @@
 //! What the intake is told: where to listen, what to seal to, whose mail it is.
 
+use super::import::recent::Recent;
 use super::spool::Spool;
 use crate::id::TenantId;
 use crate::time::Clock;
@@ -153,4 +154,6 @@ pub struct Shared {
     pub spool: Spool,
     /// The time of arrival.
     pub clock: Arc<dyn Clock>,
+    /// What was imported last.
+    pub imported: Recent,
 }

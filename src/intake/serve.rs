@@ -1,6 +1,7 @@
 //! The intake process: binds everything, accepts until told to stop, and leaves in good order.
 
 use super::config::{IntakeConfig, ListenerConfig, Shared};
+use super::import::recent::Recent;
 use super::import::server::serve_import;
 use super::places::Places;
 use super::smtp::listener::{send_away, serve_lmtp, serve_smtp};
@@ -116,6 +117,7 @@ impl Intake {
             config,
             spool: writer.spool(),
             clock,
+            imported: Recent::default(),
         });
         let stop = Stopper::new();
         Ok(Self {
@@ -225,7 +227,8 @@ async fn accept_smtp(
             Ok(place) => place,
             Err(why) => {
                 tracing::warn!(listener = %config.name, %peer, "{why}");
-                sessions.spawn(async move { Ok(send_away(stream, Some(tls_mode)).await?) });
+                let sent_away = async move { Ok(send_away(stream, Some(tls_mode)).await?) };
+                sessions.spawn(peer.to_string(), sent_away);
                 continue;
             }
         };
@@ -237,7 +240,7 @@ async fn accept_smtp(
             tls.clone(),
             stop.clone(),
         );
-        sessions.spawn(async move {
+        sessions.spawn(peer.to_string(), async move {
             let _place = place;
             session.await
         });
@@ -256,11 +259,12 @@ async fn accept_lmtp(
     while let Some((stream, _)) = until_stop(&mut stop, || bound.accept()).await {
         let Ok(place) = places.clone().try_acquire_owned() else {
             tracing::warn!("too many connections for one more over LMTP");
-            sessions.spawn(async move { Ok(send_away(stream, None).await?) });
+            let sent_away = async move { Ok(send_away(stream, None).await?) };
+            sessions.spawn("LMTP".to_owned(), sent_away);
             continue;
         };
         let session = serve_lmtp(stream, shared.clone(), stop.clone());
-        sessions.spawn(async move {
+        sessions.spawn("LMTP".to_owned(), async move {
             let _place = place;
             session.await
         });
@@ -273,7 +277,7 @@ async fn accept_import(bound: UnixListener, shared: Arc<Shared>, mut stop: Stop)
     let mut sessions = Sessions::new(&shared);
     while let Some((stream, _)) = until_stop(&mut stop, || bound.accept()).await {
         let session = serve_import(stream, shared.clone(), stop.clone());
-        sessions.spawn(async move { Ok(session.await?) });
+        sessions.spawn("import".to_owned(), async move { Ok(session.await?) });
     }
     drop(bound);
     sessions.finish().await;
@@ -313,11 +317,16 @@ impl Sessions {
         }
     }
 
-    fn spawn(&mut self, session: impl Future<Output = Result<(), WireError>> + Send + 'static) {
+    /// `client`: who is served, for the log.
+    fn spawn(
+        &mut self,
+        client: String,
+        session: impl Future<Output = Result<(), WireError>> + Send + 'static,
+    ) {
         while self.running.try_join_next().is_some() {}
         self.running.spawn(async move {
             if let Err(error) = session.await {
-                tracing::info!(%error, "session ended early");
+                tracing::info!(%client, %error, "session ended early");
             }
         });
     }

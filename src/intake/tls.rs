@@ -79,11 +79,13 @@ fn read(certificate: &Path, private_key: &Path) -> Result<Arc<ServerConfig>, Tls
     };
     // Named, because other crates in the tree bring other providers.
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(unusable)?
         .with_no_client_auth()
         .with_single_cert(chain, key)
-        .map(Arc::new)
-        .map_err(unusable)
+        .map_err(unusable)?;
+    // rustls gives them a nonce of 32 bytes; wolfSSL, which devices have, ends the connection over more than 8.
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
 }

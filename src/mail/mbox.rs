@@ -3,7 +3,8 @@
 //! There is no standard that all writers follow, so: a mail begins with a line `From … ` that ends in a date as `ctime`
 //! writes it, if a blank line (or the file's beginning) is before it or a header field behind it. The date keeps sentences
 //! that begin with "From" together with their mail. Old list archives also fold that line in two. In a file whose
-//! first line has no date none is asked for; a blank line before it and a header field behind it are. The one blank line
+//! first line has no date none is asked for; a blank line before it and a header field behind it are. Thunderbird's files have
+//! dates in their older lines and none in their newer ones. The one blank line
 //! in front of a separator belongs to it. Every other byte of a mail is left as it is stored: whether a `>From ` was
 //! quoted by the mailbox's writer or by the mail's author, nobody can tell. Writers that quote nothing say in a field
 //! `Content-Length` how long a mail's text is: it is believed where a separator or the file's end follows that text. Old
@@ -38,6 +39,8 @@ pub struct Mbox<R> {
     begin: u64,
     /// The file's writer puts dates into its `From ` lines.
     dated: bool,
+    /// Thunderbird wrote some of it. Its newer versions write no more than `From ` behind what older ones dated.
+    thunderbird: bool,
     /// What lines end with.
     line_end: u8,
     look: Option<Look>,
@@ -62,6 +65,11 @@ impl Line {
 
     fn is_from(&self) -> bool {
         self.head.starts_with(b"From ")
+    }
+
+    /// Nothing behind the word.
+    fn is_bare(&self) -> bool {
+        self.head.trim_ascii_end() == b"From"
     }
 
     fn has_date(&self) -> bool {
@@ -137,6 +145,7 @@ impl<R: BufRead> Mbox<R> {
             offset: 0,
             begin: 0,
             dated: false,
+            thunderbird: false,
             line_end,
             look: None,
         }
@@ -178,7 +187,7 @@ impl<R: BufRead> Mbox<R> {
         if !self.peek(0)?.is_from() {
             return Ok(0);
         }
-        if !self.dated {
+        if !self.dated || (self.thunderbird && self.peek(0)?.is_bare()) {
             return Ok(u8::from(after_blank && is_header(&self.peek(1)?.head)));
         }
         if self.peek(0)?.has_date() {
@@ -241,6 +250,8 @@ impl<R: BufRead> Mbox<R> {
             let line = self.peek(0)?;
             after_blank = line.is_blank();
             told = told.or_else(|| content_length(&line.head));
+            let status = in_header && line.head.starts_with(b"X-Mozilla-Status");
+            self.thunderbird |= status;
             end = self.offset;
             self.skip()?;
             if !after_blank {

@@ -330,6 +330,12 @@ fn a_state_file_that_is_full_or_damaged_stops_an_import_by_name_or_not_at_all() 
     );
     assert!(said.contains("No space left"), "{said}");
     disk.clear();
+    // Two imports at one time would both send what neither remembers.
+    let held = fs::File::open(&state).expect("the state");
+    held.lock().expect("a lock");
+    let said = text(&box_.run(&import));
+    assert!(said.contains("another import is running"), "{said}");
+    drop(held);
     box_.ok(&import);
     box_.wait_for_records(20);
 

@@ -113,6 +113,12 @@ fn a_certificate_renewed_by_certbot_is_served_and_a_half_written_one_is_not() {
     reload(&box_);
     box_.wait_until("the new certificate", || connects(&box_, &second));
     assert!(!connects(&box_, &first), "the old one is served no more");
+    // A mail server whose administrator asks why is found by its address.
+    let names_client =
+        |line: &str| line.contains("session ended early") && line.contains("127.0.0.1:");
+    box_.wait_until("the log names the client", || {
+        box_.log().lines().any(names_client)
+    });
     deliver(&mut long, 3);
     box_.wait_for_records(3);
     box_.assert_no_panic();

@@ -173,7 +173,7 @@ async fn a_mail_that_was_read_and_marked_is_not_imported_again() {
         fs::rename(maildir.join(from), maildir.join(to)).expect("renamed");
     };
     rename("cur/1.host:2,S", "cur/1.host:2,RS");
-    rename("new/2.host", "cur/2.host:2,F");
+    rename("new/2.host", "cur/2.host;2,F"); // as on a file system without colons
     let (again, known) = import(socket(), paths, queued.into_iter().collect()).await;
     assert!(again.is_empty() && known.len() == 3);
     assert_eq!(server.stop().await.mails.len(), 3);
@@ -191,6 +191,138 @@ async fn mail_for_a_tenant_that_does_not_exist_is_refused() {
         assert_eq!(queued.len(), taken, "{tenant}");
     }
     assert_eq!(server.stop().await.mails.len(), 1);
+}
+
+// A client that was killed has not noted its last answers: what it then offers again is not taken again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_forgot_its_last_answers_brings_nothing_in_twice() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().expect("folder");
+    some_mail(folder.path());
+    let paths = vec![
+        folder.path().join("maildir"),
+        folder.path().join("box.mbox"),
+    ];
+    let socket = || server.socket("import.sock");
+    let (first, _) = import(socket(), paths.clone(), HashSet::new()).await;
+    let noted = first[..2].iter().copied().collect();
+    let (second, known) = import(socket(), paths.clone(), noted).await;
+    assert_eq!((second.as_slice(), known.len()), (&first[2..], 2));
+    assert_eq!(server.stop().await.mails.len(), first.len());
+}
+
+// The same mail may be in two people's mailboxes; what is remembered of one says nothing of the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_went_to_one_mailbox_still_goes_to_another() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().expect("folder");
+    some_mail(folder.path());
+    let paths = vec![folder.path().join("one.eml")];
+    let socket = || server.socket("import.sock");
+    let first = import_for(Some("main"), socket(), paths.clone(), HashSet::new()).await;
+    let mut known: HashSet<_> = first.0.into_iter().collect();
+    for expected in [1, 0] {
+        let (queued, _) = import_for(Some("acme"), socket(), paths.clone(), known.clone()).await;
+        assert_eq!(queued.len(), expected);
+        known.extend(queued);
+    }
+    let former = |path: &PathBuf| mails_of(path).map(|mail| mail.expect("a mail").identity);
+    let former = paths.iter().flat_map(former).collect();
+    let (again, _) = import_for(Some("main"), socket(), paths.clone(), former).await;
+    assert!(again.is_empty(), "earlier versions remembered no mailbox");
+    assert_eq!(server.stop().await.mails.len(), 2);
+}
+
+// Mail programs keep indexes and empty mailboxes beside mails: nobody misses mail there. Everything else is named.
+#[test]
+fn what_mail_programs_keep_beside_mails_is_left_out() {
+    let folder = tempfile::tempdir().expect("folder");
+    let put = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().expect("folder")).expect("folder");
+        fs::write(path, text).expect("write");
+    };
+    put("mh/1", "A: 1\n\nx\n");
+    put("mh/.mh_sequences", "cur: 1\nunseen: 1\n");
+    put("profile/Inbox", &format!("{LINE}A: 2\n\nx\n"));
+    put("profile/Inbox.msf", "// <!-- <mdb:mork:z v=\"1.4\"/> -->\n");
+    put("profile/Drafts", "");
+    put("maildir/cur/3.host:2,", "A: 3\n\nx\n");
+    put("maildir/cur/4.host:2,", "");
+    put("maildir/tmp/5.host", "A: 5\n\nhal");
+    put("maildir/dovecot-uidlist", "3 V1 N4\n");
+    let apple = "6       \nA: 6\n\n<?xml version=\"1.0\"?>\n";
+    put("apple/6.partial.emlx", apple);
+    put("apple/7.eml", "");
+    let (mut texts, mut refused) = (Vec::new(), Vec::new());
+    let found = files(&[folder.path().to_owned()]).expect("list");
+    assert!(found.unreadable.is_empty(), "{:?}", found.unreadable);
+    for mail in found.files.iter().flat_map(|(path, _)| mails_of(path)) {
+        match mail {
+            Ok(mut mail) => {
+                let mut text = String::new();
+                mail.bytes.read_to_string(&mut text).expect("text");
+                texts.push(text);
+            }
+            Err(error) => refused.push(error.to_string()),
+        }
+    }
+    assert_eq!(
+        texts,
+        ["A: 6\n\n", "A: 3\n\nx\n", "A: 1\n\nx\n", "A: 2\n\nx\n"]
+    );
+    let said = [
+        "the attachments of ",
+        "7.eml is no mail",
+        "4.host:2, is no mail",
+    ];
+    assert_eq!(refused.len(), said.len(), "{refused:?}");
+    for (refused, said) in refused.iter().zip(said) {
+        assert!(refused.contains(said), "{refused}");
+    }
+}
+
+// A mailbox file that mail is delivered to meanwhile: what was there is taken, half a mail is not.
+#[test]
+fn mail_that_another_program_adds_is_left_for_the_next_time() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("inbox");
+    let mail = |number: usize| format!("{LINE}A: {number}\n\nx\n\n");
+    let before = mail(1) + &mail(2);
+    fs::write(&path, &before).expect("write");
+    let mut mails = mails_of(&path);
+    assert!(mails.next().expect("a mail").is_ok());
+    fs::write(&path, before.clone() + &mail(3) + LINE + "A: 4").expect("write");
+    let rest: Vec<_> = mails.collect();
+    let said = rest.last().and_then(|last| last.as_ref().err());
+    assert!(said.is_some_and(|error| error.to_string().starts_with("the rest of ")));
+    assert_eq!(rest.len(), 2);
+    let mut mails = mails_of(&path);
+    assert!(mails.next().expect("a mail").is_ok());
+    fs::write(&path, mail(2)).expect("write");
+    assert!(mails.next().expect("an error").is_err() && mails.next().is_none());
+}
+
+// A folder that cannot be listed keeps nothing else from being imported.
+#[test]
+fn what_cannot_be_listed_is_named_and_the_rest_is_found() {
+    let folder = tempfile::tempdir().expect("folder");
+    fs::write(folder.path().join("z.eml"), "A: 1\n\nx\n").expect("write");
+    // Deeper than any path may name.
+    let half = |name: &str| {
+        folder
+            .path()
+            .join(name)
+            .join(vec!["d".repeat(200); 15].join("/"))
+    };
+    for name in ["upper", "lower"] {
+        fs::create_dir_all(half(name)).expect("folders");
+    }
+    fs::rename(folder.path().join("lower"), half("upper").join("lower")).expect("moved");
+    let found = files(&[folder.path().to_owned()]).expect("the rest");
+    assert_eq!(found.files.len(), 1);
+    assert_eq!(found.unreadable.len(), 1);
+    assert!(found.unreadable[0].to_string().starts_with("cannot "));
 }
 
 #[test]

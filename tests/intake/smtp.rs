@@ -43,6 +43,29 @@ async fn pipelined_mails_and_chunks_arrive_exactly() {
     );
 }
 
+// Windows names itself in its own charset, and scanners know no angle brackets: their mail is mail.
+#[tokio::test]
+async fn sloppy_clients_deliver_all_the_same() {
+    let server = Server::start().await;
+    let mut client = Client::tls(&server).await;
+    client.send(b"EHLO B\xfcro-PC\r\n").await;
+    assert!(client.reply().await.starts_with("250-"));
+    for line in ["MAIL FROM: scanner@example.org", "RCPT TO:bob@example.org"] {
+        let reply = client.ask(line).await;
+        assert!(reply.starts_with("250 "), "{reply}");
+    }
+    assert!(client.ask("DATA").await.starts_with("354 "));
+    client.send("text\r\n.\r\n").await;
+    assert!(client.reply().await.starts_with("250 2.0.0 queued"));
+    let envelope = &server.stop().await.envelopes[0];
+    let Source::Smtp { helo, .. } = &envelope.source else {
+        panic!("{:?}", envelope.source)
+    };
+    assert_eq!(helo, "B\u{fffd}ro-PC");
+    assert_eq!(envelope.sender, "scanner@example.org");
+    assert_eq!(envelope.recipients[0].address, "bob@example.org");
+}
+
 #[tokio::test]
 async fn bare_line_ends_smuggle_nothing() {
     let server = Server::start().await;

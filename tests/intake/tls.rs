@@ -59,7 +59,8 @@ async fn tls_1_2_is_taken_and_older_refused() {
     let address = format!("localhost:{}", server.smtps.port());
     for (version, taken) in [("-tls1_3", true), ("-tls1_2", true), ("-tls1_1", false)] {
         let address = address.clone();
-        let output = tokio::task::spawn_blocking(move || openssl_client(&address, version));
+        let output =
+            tokio::task::spawn_blocking(move || openssl_client(&address, version, "-quiet"));
         let output = output.await.expect("openssl");
         let greeted = String::from_utf8_lossy(&output.stdout).contains("220 localhost");
         assert_eq!(
@@ -72,7 +73,20 @@ async fn tls_1_2_is_taken_and_older_refused() {
     server.stop().await;
 }
 
-fn openssl_client(address: &str, version: &str) -> Output {
+// wolfSSL, which scanners and controllers have, ends a TLS 1.3 connection over a ticket like those that rustls makes.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_ticket_is_sent_that_small_clients_cannot_read() {
+    let server = Server::start().await;
+    let address = format!("localhost:{}", server.smtps.port());
+    let output = tokio::task::spawn_blocking(move || openssl_client(&address, "-tls1_3", "-msg"));
+    let output = output.await.expect("openssl");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("221 2.0.0 bye"), "{said}");
+    assert!(said.contains("Handshake") && !said.contains("NewSessionTicket"));
+    server.stop().await;
+}
+
+fn openssl_client(address: &str, version: &str, shown: &str) -> Output {
     let mut openssl = Command::new("openssl")
         .args([
             "s_client",
@@ -81,7 +95,8 @@ fn openssl_client(address: &str, version: &str) -> Output {
             version,
             "-cipher",
             "ALL:@SECLEVEL=0",
-            "-quiet",
+            "-ign_eof",
+            shown,
         ])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -83,11 +83,17 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// What is remembered of a mail that went here: the same file may hold mail of another mailbox too.
-    fn mark(&self, identity: Digest) -> Digest {
+    /// What is remembered of a mail that came here: the same mail may come to another mailbox too.
+    fn of(&self, identity: Digest) -> Digest {
         let tenant = self.tenant.as_ref().map_or("", TenantId::as_str);
-        let text = format!("{identity} {tenant} {}", self.mailbox.to_lowercase());
-        Digest::of(text.as_bytes())
+        let mailbox = self.mailbox.to_lowercase();
+        Digest::of(&[&identity.0, tenant.as_bytes(), b"\n", mailbox.as_bytes()].concat())
+    }
+
+    /// Earlier versions remembered mails without their mailbox.
+    fn has(&self, found: &Found, known: &HashSet<Digest>) -> bool {
+        let remembered = [self.of(found.identity), found.identity, found.former];
+        remembered.iter().any(|one| known.contains(one))
     }
 }
 
@@ -142,12 +148,12 @@ fn send_mails(
     for mail in mails {
         let told = match mail {
             Err(error) => Sent::Told(Progress::Unreadable(error)),
-            Ok(found) if is_known(known, destination, &found) => {
+            Ok(found) if destination.has(&found, known) => {
                 Sent::Told(Progress::Known { span: found.span })
             }
             Ok(found) => {
-                let identity = destination.mark(found.identity);
                 let (place, span) = (found.place.clone(), found.span);
+                let identity = destination.of(found.identity);
                 match send_mail(&mut to, destination, found) {
                     Ok(()) => Sent::Offered {
                         place,
@@ -167,16 +173,6 @@ fn send_mails(
     }
 }
 
-/// State files of earlier versions do not say where a mail went.
-fn is_known(known: &HashSet<Digest>, destination: &Destination, found: &Found) -> bool {
-    let marks = [
-        destination.mark(found.identity),
-        found.identity,
-        found.former,
-    ];
-    marks.iter().any(|mark| known.contains(mark))
-}
-
 fn send_mail(
     to: &mut impl Write,
     destination: &Destination,
@@ -186,6 +182,7 @@ fn send_mail(
         tenant: destination.tenant.clone(),
         mailbox: destination.mailbox.clone(),
         origin: found.origin,
+        identity: Some(destination.of(found.identity)),
         length: found.length,
     };
     let offered = encode(&offer).and_then(|offer| to.write_all(&offer));

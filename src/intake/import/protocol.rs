@@ -20,6 +20,9 @@ pub struct Offer {
     pub mailbox: String,
     /// SHA-256 of the place it was found.
     pub origin: Digest,
+    /// What the client remembers it by; with it, a mail that is offered again is not taken again.
+    #[serde(default)]
+    pub identity: Option<Digest>,
     /// Its bytes.
     pub length: u64,
 }
@@ -72,6 +75,7 @@ mod tests {
             tenant: None,
             mailbox: "a@b".into(),
             origin: Digest::of(b"x"),
+            identity: Some(Digest::of(b"y")),
             length: 7,
         };
         let bytes = encode(&offer).expect("encode");

@@ -58,15 +58,27 @@ async fn take_mails(
         pace.after(offer.length, || shared.spool.backlog()).await;
         let held = offer.length.clamp(1, FULL_FRAME as u64) as u32;
         let held = Arc::clone(&room).acquire_many_owned(held).await;
-        let waiting = match take_text(&mut from, shared, &offer).await? {
+        let before = match offer.identity {
+            Some(identity) => shared.imported.before(uid, identity).await,
+            None => None,
+        };
+        let taking = offer
+            .identity
+            .filter(|_| before.is_none())
+            .map(|identity| shared.imported.taking(uid, identity));
+        let waiting = match take_text(&mut from, shared, &offer, before).await? {
             Ok(text) => {
                 let envelope = envelope(shared, offer, uid);
                 tokio::spawn(async move {
                     let _held = held;
-                    answer_for(text.finish(envelope).await)
+                    let taken = text.finish(envelope).await;
+                    if let (Ok(id), Some(taking)) = (&taken, taking) {
+                        taking.done(*id);
+                    }
+                    answer_for(taken)
                 })
             }
-            Err(refused) => tokio::spawn(async { refused }),
+            Err(answer) => tokio::spawn(async { answer }),
         };
         if queue.send(waiting).await.is_err() {
             break; // the client no longer listens
@@ -86,19 +98,21 @@ async fn read_offer(from: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Of
     decode(&item).map(Some)
 }
 
-/// Reads the mail to its end, also where it cannot be taken.
+/// Reads the mail to its end, also where it cannot be taken or was taken `before`.
 async fn take_text(
     from: &mut BufReader<OwnedReadHalf>,
     shared: &Arc<Shared>,
     offer: &Offer,
+    before: Option<SpoolId>,
 ) -> io::Result<Result<Incoming, Answer>> {
     let length = offer.length;
-    let mut text = match refusal(shared, offer) {
-        Some(reason) => {
-            tracing::warn!(length, %reason, "imported mail refused");
-            Err(Answer::Refused(reason))
-        }
-        None => Ok(shared.spool.incoming()),
+    let mut text = if let Some(id) = before {
+        Err(Answer::Queued(id))
+    } else if let Some(reason) = refusal(shared, offer) {
+        tracing::warn!(length, %reason, "imported mail refused");
+        Err(Answer::Refused(reason))
+    } else {
+        Ok(shared.spool.incoming())
     };
     let mut left = length;
     let mut buffer = vec![0; usize::try_from(length).map_or(PIECE, |length| length.min(PIECE))];

@@ -1,6 +1,7 @@
 //! Finds the mails under the paths that are to be imported: single files, mailbox files, Maildir
 //! folders, and folders of all these.
 
+use super::beside::{is_expected, is_never_mail};
 use super::packed::Packing;
 use crate::durable::{FileError, at};
 use crate::id::Digest;
@@ -27,6 +28,12 @@ pub enum SourceError {
     /// A compressed file with many mails: those are found by their places in a file.
     #[error("{} is a compressed mailbox file: unpack it first", .0.display())]
     PackedMailbox(PathBuf),
+    /// Apple Mail keeps what is missing in files of their own, or has not fetched it. The mail itself is not left out.
+    #[error("the attachments of {}, which Apple Mail does not keep in that file", .0.display())]
+    Attachments(PathBuf),
+    /// What was added may be half a mail.
+    #[error("the rest of {}, which another program writes to; run the same command again", .0.display())]
+    Written(PathBuf),
 }
 
 /// A mail to be imported.
@@ -54,6 +61,8 @@ pub struct Sources {
     pub files: Vec<(PathBuf, u64)>,
     /// Symbolic links and what else is no file and no folder. They may lead anywhere, also in circles.
     pub skipped: Vec<PathBuf>,
+    /// What could not be listed, or went away while it was.
+    pub unreadable: Vec<FileError>,
 }
 
 /// All files under `paths`. Of a Maildir folder those in `cur` and `new`.
@@ -61,12 +70,19 @@ pub fn files(paths: &[PathBuf]) -> Result<Sources, FileError> {
     let mut found = Sources::default();
     for path in paths {
         let path = fs::canonicalize(path).map_err(at("find", path))?;
-        collect(&path, &mut found)?;
+        collect(&path, &mut found);
     }
     Ok(found)
 }
 
-fn collect(path: &Path, found: &mut Sources) -> Result<(), FileError> {
+/// What cannot be read is noted, and keeps nothing else from being found.
+fn collect(path: &Path, found: &mut Sources) {
+    if let Err(error) = look_at(path, found) {
+        found.unreadable.push(error);
+    }
+}
+
+fn look_at(path: &Path, found: &mut Sources) -> Result<(), FileError> {
     let status = fs::symlink_metadata(path).map_err(at("read", path))?;
     if status.is_file() {
         found.files.push((path.to_owned(), status.len()));
@@ -79,21 +95,28 @@ fn collect(path: &Path, found: &mut Sources) -> Result<(), FileError> {
     let is_maildir = is_maildir(path);
     let mut inside = Vec::new();
     for entry in fs::read_dir(path).map_err(at("list", path))? {
-        inside.push(entry.map_err(at("list", path))?.path());
+        match entry {
+            Ok(entry) => inside.push(entry.path()),
+            Err(error) => found.unreadable.push(at("list", path)(error)),
+        }
     }
     inside.sort_unstable();
     for child in inside {
         let name = child.file_name().unwrap_or_default().as_bytes();
-        let left_out = is_maildir && (!child.is_dir() || name == b"tmp") || is_ours(&child);
+        let left_out = is_maildir && (!child.is_dir() || name == b"tmp")
+            || is_ours(&child)
+            || is_never_mail(name);
         if !left_out {
-            collect(&child, found)?;
+            collect(&child, found);
         }
     }
     Ok(())
 }
 
+/// `new` or `tmp` may be missing: copying tools leave out empty folders.
 fn is_maildir(folder: &Path) -> bool {
-    folder.join("cur").is_dir() && folder.join("new").is_dir()
+    let has = |name| folder.join(name).is_dir();
+    has("cur") && (has("new") || has("tmp"))
 }
 
 /// The suffix of the file that remembers what has been imported.
@@ -107,22 +130,44 @@ fn is_ours(path: &Path) -> bool {
 /// The mails in one file.
 pub fn mails_of(path: &Path) -> Box<dyn Iterator<Item = Result<Found, SourceError>> + Send> {
     match open(path) {
-        Ok(Kind::Mbox(mbox, file)) => {
-            let path = path.to_owned();
+        Ok(Kind::Mbox(mbox, file, size)) => {
+            let (path, mut is_over) = (path.to_owned(), false);
             let found = move |place: io::Result<Place>| {
-                let mail = place.and_then(|place| from_mbox(&path, &file, place));
-                Ok(mail.map_err(at("read", &path))?)
+                let mail = still_whole(&path, &file, size, place);
+                let before = std::mem::replace(&mut is_over, mail.is_err());
+                (!before).then_some(mail)
             };
-            Box::new(mbox.map(found))
+            Box::new(mbox.map_while(found))
         }
-        Ok(Kind::Single(found)) => Box::new(std::iter::once(Ok(found))),
+        Ok(Kind::Single(found)) => {
+            let name = path.file_name().unwrap_or_default().as_bytes();
+            let partial = name.ends_with(b".partial.emlx");
+            let missing = partial.then(|| Err(SourceError::Attachments(path.to_owned())));
+            Box::new(std::iter::once(Ok(found)).chain(missing))
+        }
+        Err(SourceError::NoMail(_)) if is_expected(path) => Box::new(std::iter::empty()),
         Err(error) => Box::new(std::iter::once(Err(error))),
     }
 }
 
+/// The mail that lies there, if the mailbox file had it when it was opened and has not become shorter.
+fn still_whole(
+    path: &Path,
+    file: &Arc<File>,
+    size: u64,
+    place: io::Result<Place>,
+) -> Result<Found, SourceError> {
+    let place = place.map_err(at("read", path))?;
+    let now = file.metadata().map_err(at("read", path))?.len();
+    if place.next > size || now < size {
+        return Err(SourceError::Written(path.to_owned()));
+    }
+    Ok(from_mbox(path, file, place).map_err(at("read", path))?)
+}
+
 enum Kind {
-    /// The mails, and the file to read them from.
-    Mbox(Mbox<BufReader<File>>, Arc<File>),
+    /// The mails, the file to read them from, and its length.
+    Mbox(Mbox<BufReader<File>>, Arc<File>, u64),
     Single(Found),
 }
 
@@ -161,6 +206,7 @@ fn open(path: &Path) -> Result<Kind, SourceError> {
         return Ok(Kind::Mbox(
             Mbox::at(reader, skipped, line_end(start), look),
             file,
+            size,
         ));
     }
     if !is_header(start) {
@@ -278,7 +324,10 @@ fn lasting(path: &Path) -> PathBuf {
     let Some(maildir) = maildir else {
         return path.to_owned();
     };
-    let flags = name.windows(3).position(|three| three == b":2,");
+    // File systems without colons in names have one of the others in its place.
+    let flags = name
+        .windows(3)
+        .position(|three| matches!(three, b":2," | b";2," | b"!2,"));
     maildir.join(OsStr::from_bytes(&name[..flags.unwrap_or(name.len())]))
 }
 

@@ -3,11 +3,13 @@
 //! Addresses and parameters are kept exactly as sent: the envelope is evidence. So an odd address is
 //! no reason to refuse a mail; only what cannot be understood as a command is.
 
+use std::borrow::Cow;
+
 /// A command. Texts are slices of the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command<'a> {
     /// EHLO, HELO or LHLO with the client's name.
-    Hello(Hello, &'a str),
+    Hello(Hello, Cow<'a, str>),
     /// MAIL FROM with the reverse path (empty for `<>`).
     Mail(Path<'a>),
     /// RCPT TO with the forward path.
@@ -47,7 +49,7 @@ pub enum Hello {
 /// A path and its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path<'a> {
-    /// What stands between the angle brackets.
+    /// What stands between the angle brackets, which some devices leave out.
     pub address: &'a str,
     /// The words behind it.
     pub parameters: Vec<&'a str>,
@@ -95,7 +97,27 @@ impl BadCommand {
 
 /// Parses a line without its CRLF.
 pub fn parse(line: &[u8]) -> Result<Command<'_>, BadCommand> {
-    let line = std::str::from_utf8(line).map_err(|_| BadCommand::Unknown)?;
+    match std::str::from_utf8(line) {
+        Ok(line) => parse_text(line),
+        Err(_) => foreign_hello(line).ok_or(BadCommand::Unknown),
+    }
+}
+
+/// The greeting of a machine whose name is in its own charset, as Windows gives it. It is told nowhere but in the envelope.
+fn foreign_hello(line: &[u8]) -> Option<Command<'_>> {
+    let blank = line.iter().position(|&byte| byte == b' ')?;
+    let line = format!(
+        "{} {}",
+        std::str::from_utf8(&line[..blank]).ok()?,
+        String::from_utf8_lossy(&line[blank..])
+    );
+    match parse_text(&line).ok()? {
+        Command::Hello(hello, name) => Some(Command::Hello(hello, Cow::Owned(name.into_owned()))),
+        _ => None,
+    }
+}
+
+fn parse_text(line: &str) -> Result<Command<'_>, BadCommand> {
     if line.chars().any(char::is_control) {
         return Err(BadCommand::Unknown);
     }
@@ -128,7 +150,7 @@ fn hello(hello: Hello, name: &str) -> Result<Command<'_>, BadCommand> {
     if name.is_empty() {
         return Err(BadCommand::Syntax("EHLO your-name"));
     }
-    Ok(Command::Hello(hello, name))
+    Ok(Command::Hello(hello, Cow::Borrowed(name)))
 }
 
 fn bare<'a>(command: Command<'a>, rest: &str) -> Result<Command<'a>, BadCommand> {
@@ -163,9 +185,14 @@ fn path<'a>(text: &'a str, keyword: &str) -> Option<Path<'a>> {
     if !start.eq_ignore_ascii_case(keyword) {
         return None;
     }
-    let rest = rest.trim_start_matches(' ').strip_prefix('<')?;
-    let end = closing_bracket(rest)?;
-    let (address, behind) = (&rest[..end], &rest[end + 1..]);
+    let rest = rest.trim_start_matches(' ');
+    let (address, behind) = match rest.strip_prefix('<') {
+        Some(rest) => {
+            let end = closing_bracket(rest)?;
+            (&rest[..end], &rest[end + 1..])
+        }
+        None => bare_address(rest)?,
+    };
     if !behind.is_empty() && !behind.starts_with(' ') {
         return None;
     }
@@ -173,6 +200,13 @@ fn path<'a>(text: &'a str, keyword: &str) -> Option<Path<'a>> {
         address,
         parameters: behind.split_ascii_whitespace().collect(),
     })
+}
+
+/// An address without brackets, as scanners and old scripts send it, and what is behind it.
+fn bare_address(text: &str) -> Option<(&str, &str)> {
+    let (address, behind) = text.split_at(text.find(' ').unwrap_or(text.len()));
+    let is_plain = address.contains('@') && !address.contains(['<', '>', '"', '\\']);
+    is_plain.then_some((address, behind))
 }
 
 /// The first `>` outside a quoted local part.
@@ -226,6 +260,10 @@ mod tests {
         );
         assert_eq!(parse(b"RCPT TO:<Postmaster>"), rcpt("Postmaster", &[]));
         assert_eq!(
+            parse(b"RCPT TO: a@b NOTIFY=NEVER"),
+            rcpt("a@b", &["NOTIFY=NEVER"])
+        );
+        assert_eq!(
             parse(b"MAIL FROM:<>"),
             Ok(Command::Mail(Path {
                 address: "",
@@ -238,7 +276,12 @@ mod tests {
     fn what_is_no_command_is_refused() {
         for line in [
             "RCPT TO:<>",
-            "RCPT TO:a@b",
+            "RCPT TO:a",
+            "RCPT TO:a@b>",
+            "RCPT TO:Ann <a@b>",
+            "MAIL FROM:",
+            "MAIL FROM: SIZE=3",
+            "MAIL FROM:\"a b\"@c",
             "RCPT TO:<a@b",
             "MAIL FROM:<a>x",
             "BDAT -1",
@@ -256,11 +299,26 @@ mod tests {
         for line in [
             &b""[..],
             b"\xff",
+            b"EHLO\xff a",
+            b"EHLO \xff\tb",
+            b"NOOP \xff",
+            b"RCPT TO:<\xff@b>",
             b"EHLO a\rQUIT",
             b"EHLO a\0",
             b"GET / HTTP/1.1",
         ] {
             assert_eq!(parse(line), Err(BadCommand::Unknown));
+        }
+    }
+
+    #[test]
+    fn a_machine_may_call_itself_something_in_its_own_charset() {
+        for (line, name) in [
+            (&b"EHLO B\xfcro-PC"[..], "B\u{fffd}ro-PC"),
+            (b"ehlo  \xfc ", "\u{fffd}"),
+            ("EHLO Büro-PC".as_bytes(), "Büro-PC"),
+        ] {
+            assert_eq!(parse(line), Ok(Command::Hello(Hello::Ehlo, name.into())));
         }
     }
 

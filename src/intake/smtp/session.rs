@@ -204,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     async fn obey(&mut self, command: Command<'_>) -> Result<Next, WireError> {
         match command {
-            Command::Hello(hello, name) => return Ok(self.hello(hello, name)),
+            Command::Hello(hello, name) => return Ok(self.hello(hello, &name)),
             Command::Mail(path) => return Ok(self.mail(&path)),
             Command::Rcpt(path) => return Ok(self.rcpt(&path)),
             Command::Data => return self.data().await,

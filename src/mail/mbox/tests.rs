@@ -74,6 +74,28 @@ fn writers_without_dates_and_quoting_of_every_kind() {
     assert_eq!(split(""), [""]);
 }
 
+// Thunderbird's newer versions put no date behind "From ", also into files that older ones began.
+#[test]
+fn thunderbird_wrote_dates_once_and_does_no_more() {
+    let old = "From - Tue Apr 01 09:28:56 1997";
+    let status = "X-Mozilla-Status: 0001\n";
+    let file = format!(
+        "{old}\n{status}A: 1\n\nFrom \nis text\n\nFrom \nis text\n\nFrom \n{status}A: 2\n\n>From \n\nFrom \nA: 3\n\nz\n\n{old}\nA: 4\n"
+    );
+    let expected = [
+        format!("{status}A: 1\n\nFrom \nis text\n\nFrom \nis text\n"),
+        format!("{status}A: 2\n\n>From \n"),
+        "A: 3\n\nz\n".to_owned(),
+        "A: 4\n".to_owned(),
+    ];
+    assert_eq!(split(&file), expected);
+    let crlf = file.replace('\n', "\r\n");
+    assert_eq!(split(&crlf).len(), 4);
+    // Other programs quote no such line.
+    let other = format!("{LINE}A: 1\n\nX-Mozilla-Status: 0001\n\nFrom \nNote: text\n");
+    assert_eq!(split(&other).len(), 1);
+}
+
 #[test]
 fn a_length_is_believed_where_a_separator_follows() {
     let inner = format!("x\n\n{LINE}Subject: quoted by nobody\n\ny\n");
