@@ -146,6 +146,30 @@ impl Rules {
     }
 }
 
+impl Rules {
+    /// What of `domains` does nothing: mail for these goes where all other mail does.
+    #[must_use]
+    pub fn astray(&self, tenants: &[&TenantId]) -> Vec<String> {
+        let mut all = Vec::new();
+        for (domain, tenant) in &self.domains {
+            if !tenants.contains(&tenant) {
+                all.push(format!(
+                    "[intake.domains] in strongroom.toml gives the mail of {domain} to {tenant}, which is no tenant of this \
+                     box: it goes to the first one that the policy names"
+                ));
+            }
+            let plain = domain.trim_end_matches('.').to_lowercase();
+            if plain != *domain || domain.contains('@') {
+                all.push(format!(
+                    "[intake.domains] in strongroom.toml names {domain:?}, which fits no address: write the domain alone, in \
+                     lower case"
+                ));
+            }
+        }
+        all
+    }
+}
+
 /// What all sessions share.
 pub struct Shared {
     /// The configuration.
@@ -156,4 +180,28 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     /// What was imported last.
     pub imported: Recent,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_that_is_misspelt_or_has_no_tenant_is_told() {
+        let tenant = |name: &str| name.parse::<TenantId>().expect("a tenant");
+        let (main, other) = (tenant("main"), tenant("other"));
+        let astray = |domain: &str, tenant: &TenantId| {
+            let domains = BTreeMap::from([(domain.to_owned(), tenant.clone())]);
+            let rules = Rules {
+                domains,
+                ..Rules::default()
+            };
+            rules.astray(&[&main])
+        };
+        assert!(astray("example.org", &main).is_empty());
+        assert!(astray("example.org", &other)[0].contains("no tenant of this box"));
+        for domain in ["Example.org", "example.org.", "@example.org"] {
+            assert!(astray(domain, &main)[0].contains("fits no address"));
+        }
+    }
 }

@@ -69,6 +69,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
+use troubles::Work;
 use zeroize::Zeroizing;
 
 /// Exit status where the box must not start normally; the parent does not restart the keeper then.
@@ -115,6 +116,10 @@ pub fn run(data: &Path) -> Result<Ended, CoreError> {
         TpmLink::new(parent),
         Arc::new(SystemClock),
     )?;
+    let tenants: Vec<_> = core.tenants().collect();
+    let astray = config.intake.astray(&tenants);
+    astray.iter().for_each(|one| tracing::warn!("{one}"));
+    core.troubles.set_all(Work::Domains, astray);
     let _ = std::fs::remove_file(core.data.join(FAILURE));
     let stop = Arc::new(AtomicBool::new(false));
     let (new_keys, waiting) = channel();

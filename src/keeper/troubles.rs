@@ -26,6 +26,8 @@ pub enum Work {
     Missing,
     /// Renewing the spool key.
     SpoolKey,
+    /// Giving mail to the tenants of its domains.
+    Domains,
     /// Reading the certificates that signatures are judged by.
     Trust,
 }

@@ -249,7 +249,9 @@ fn files_that_come_back_while_the_box_runs_count_at_once() {
     assert!(!box_.run(&sign_in).status.success());
     fs::write(&people, newest).expect("put back");
     fs::write(&item, key).expect("put back");
-    box_.wait_until("no warning", || !told().contains("warning"));
+    box_.wait_until("both are back", || {
+        !told().contains("people file") && !told().contains("in escrow are missing")
+    });
     box_.ok(&sign_in);
     box_.wait_until("the mail is opened", || {
         box_.json("worklist --json")

@@ -285,3 +285,20 @@ fn a_ledger_from_before_the_policy_is_not_accepted_with_a_newer_capsule() {
     box_.ok("verify");
     box_.assert_no_panic();
 }
+
+// A slip there would file one tenant's mail with another's, and nobody would look for it.
+#[test]
+fn a_domain_of_a_tenant_that_does_not_exist_is_told_by_status() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let path = box_.data().join("strongroom.toml");
+    let config = fs::read_to_string(&path).expect("a configuration");
+    let slip = "[intake.domains]\n\"example.org\" = \"mian\"\n";
+    fs::write(&path, config.replace("[intake.domains]\n", slip)).expect("a configuration");
+    box_.start();
+    let status = box_.ok("status");
+    assert!(
+        status.contains("gives the mail of example.org to mian"),
+        "{status}"
+    );
+}
