@@ -334,11 +334,13 @@ async fn lmtp_answers_for_each_recipient() {
 async fn stopping_lets_a_running_mail_finish_and_sends_idle_clients_away() {
     let server = Server::start().await;
     let mut idle = Client::ready(&server).await;
+    let mut without_tls = Client::plain(&server).await;
     let mut busy = Client::ready(&server).await;
     busy.begin().await;
     busy.ask("DATA").await;
     let stopping = tokio::spawn(server.stop());
     assert!(idle.reply().await.starts_with("421 4.3.2"));
+    assert!(without_tls.reply().await.starts_with("421 4.3.2"));
     busy.send("text\r\n.\r\n").await;
     assert!(busy.reply().await.starts_with("250 2.0.0 queued"));
     assert!(busy.reply().await.starts_with("421 4.3.2"));

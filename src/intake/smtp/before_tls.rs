@@ -4,19 +4,28 @@ use super::command::{Command, Hello, parse};
 use super::extensions;
 use super::wire::{Line, Wire, WireError};
 use crate::intake::config::IntakeConfig;
+use crate::intake::stop::Stop;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Talks until the client asks for TLS and returns the stream, about to begin TLS; `None` where it
-/// leaves or is sent away. What the client sent behind STARTTLS is thrown away.
+/// leaves, is sent away, or the intake stops. What the client sent behind STARTTLS is thrown away.
 pub async fn until_starttls<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     config: &IntakeConfig,
+    stop: &mut Stop,
 ) -> Result<Option<S>, WireError> {
     let (limits, command_time) = (&config.rules.limits, config.rules.limits.command_time());
     let mut wire = Wire::new(stream);
     wire.reply(&format!("220 {} ESMTP Strongroom", config.hostname));
     for _ in 0..=limits.mistakes {
-        let command = match wire.line(limits.command_line, command_time).await? {
+        let line = tokio::select! {
+            line = wire.line(limits.command_line, command_time) => line?,
+            () = stop.requested() => {
+                wire.reply("421 4.3.2 archive is restarting, try again");
+                return wire.flush(command_time).await.map(|()| None);
+            }
+        };
+        let command = match line {
             Line::TooLong => None,
             Line::Whole(line) => Some(line),
         };

@@ -25,12 +25,12 @@ pub async fn serve_smtp(
     listener: ListenerConfig,
     shared: Arc<Shared>,
     tls: Arc<Tls>,
-    stop: Stop,
+    mut stop: Stop,
 ) -> Result<(), WireError> {
     stream.set_nodelay(true)?;
     let in_the_clear = match listener.tls {
         TlsMode::Implicit => Some(stream),
-        TlsMode::Starttls => until_starttls(stream, &shared.config).await?,
+        TlsMode::Starttls => until_starttls(stream, &shared.config, &mut stop).await?,
     };
     let Some(stream) = in_the_clear else {
         return Ok(());
