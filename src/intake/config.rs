@@ -144,9 +144,7 @@ impl Rules {
         self.domains
             .get(domain.trim_end_matches('.').to_lowercase().as_str())
     }
-}
 
-impl Rules {
     /// What of `domains` does nothing: mail for these goes where all other mail does.
     #[must_use]
     pub fn astray(&self, tenants: &[&TenantId]) -> Vec<String> {
