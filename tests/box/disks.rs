@@ -24,7 +24,8 @@ fn a_batch_is_taken_back_in_every_vault_whatever_becomes_of_another() {
     } else {
         text_ + "\n" + head
     };
-    let domain = format!("{head}\"two.example\" = \"two\"\n");
+    // In capitals, as some write it.
+    let domain = format!("{head}\"Two.Example\" = \"two\"\n");
     fs::write(&config, text_.replace(head, &domain)).expect("written");
     let send = |box_: &TestBox, to: &str, mail: &[u8]| {
         let mut client = box_.smtp().expect("a connection");
