@@ -288,7 +288,7 @@ fn a_ledger_from_before_the_policy_is_not_accepted_with_a_newer_capsule() {
 
 // A slip there would file one tenant's mail with another's, and nobody would look for it.
 #[test]
-fn a_domain_of_a_tenant_that_does_not_exist_is_told_by_status() {
+fn slips_in_the_configuration_are_told_by_status() {
     let mut box_ = TestBox::running();
     box_.stop();
     let path = box_.data().join("strongroom.toml");
@@ -301,4 +301,18 @@ fn a_domain_of_a_tenant_that_does_not_exist_is_told_by_status() {
         status.contains("gives the mail of example.org to mian"),
         "{status}"
     );
+    box_.stop();
+    let unfit = config.replace("hostname = \"localhost\"", "hostname = \"my archive\"");
+    fs::write(&path, unfit).expect("a configuration");
+    box_.start_only();
+    box_.wait_until("the host name is told too", || {
+        let status = text(&box_.run("status"));
+        let told = [
+            "no mail is taken in",
+            "strongroom.toml",
+            "hostname = ",
+            "not a host name",
+        ];
+        told.iter().all(|part| status.contains(part))
+    });
 }
