@@ -98,6 +98,8 @@ pub const KEYRING: &str = "keyring";
 pub const STATIC_CAPSULE: &str = "static-capsule";
 /// File name of the spool's public key.
 pub const SPOOL_KEY: &str = "spool.pub";
+/// File name of the list of spool folders that were there before.
+pub const SPOOL_FOLDERS: &str = "spool-folders";
 /// File name of the officers' public keys.
 pub const OFFICERS: &str = "officers.json";
 /// Folder of the signed transcripts.
