@@ -2,9 +2,10 @@
 
 use crate::rollback::{append, assert_refused, copy, ledger};
 use crate::support::{TestBox, numbered_mail, text};
-use hsm_sim::Firmware;
+use hsm_sim::{Fault, Firmware};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use strongroom::boxfiles::{DataFolder, SignedPolicy};
 use strongroom::id::Digest;
 use strongroom::ledger::Event;
@@ -282,6 +283,32 @@ fn a_ledger_from_before_the_policy_is_not_accepted_with_a_newer_capsule() {
     box_.wait_until("it is in force", || box_.run("verify").status.success());
     box_.stop();
     box_.start();
+    box_.ok("verify");
+    box_.assert_no_panic();
+}
+
+// Officers who have signed are told that it counts, and what it waits for.
+#[test]
+fn what_a_replacement_waits_for_is_told_while_the_tpm_does_not_answer() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let proxy = box_.machine.proxy().expect("a proxy");
+    let config = box_.data().join("strongroom.toml");
+    let direct = fs::read_to_string(&config).expect("a configuration");
+    let through = direct.replace(&box_.machine.tcti(), &proxy.tcti());
+    fs::write(&config, through).expect("written");
+    box_.start();
+    let new = smaller(&box_);
+    proxy.fault(Some(Fault::Truncate(4)));
+    let said = std::thread::scope(|scope| {
+        let replacing = scope.spawn(|| replace(&box_, &new, 2));
+        std::thread::sleep(Duration::from_secs(12));
+        proxy.fault(None);
+        replacing.join().expect("it ends")
+    });
+    let waiting = "The policy is replaced; waiting for the box to begin anew: ";
+    assert!(said.contains(waiting), "{said}");
+    assert!(said.contains("smaller.toml is in force"), "{said}");
     box_.ok("verify");
     box_.assert_no_panic();
 }
