@@ -4,7 +4,6 @@ use crate::crypto::hpke::{HpkeError, SealingKey};
 use crate::crypto::sign::VerifyingKey;
 use crate::durable::{self, FileError};
 use crate::id::{BoxId, Digest};
-use crate::intake::Rules;
 use crate::intake::spool::{from_key_file, key_file};
 use crate::keyring::Officers;
 use crate::officer::pretty;
@@ -13,11 +12,14 @@ use crate::tpm::{ObjectBlob, SealedBlob, SrkName};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fs::File;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+mod config;
 mod policy;
 
+pub use config::{
+    BoxConfig, ListenConfig, LmtpConfig, SpoolConfig, TlsConfig, TpmConfig, WorkerConfig,
+};
 pub use policy::{LONGEST_POLICY, SignedPolicy, signed_policy_name};
 
 const LARGEST: u64 = 1 << 20;
@@ -96,6 +98,8 @@ pub const KEYRING: &str = "keyring";
 pub const STATIC_CAPSULE: &str = "static-capsule";
 /// File name of the spool's public key.
 pub const SPOOL_KEY: &str = "spool.pub";
+/// File name of the list of spool folders that were there before.
+pub const SPOOL_FOLDERS: &str = "spool-folders";
 /// File name of the officers' public keys.
 pub const OFFICERS: &str = "officers.json";
 /// Folder of the signed transcripts.
@@ -131,135 +135,6 @@ pub struct State {
     /// Why no mail is taken in; `None` while intake runs.
     #[serde(default)]
     pub intake: Option<String>,
-}
-
-/// `strongroom.toml`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BoxConfig {
-    /// The TPM.
-    pub tpm: TpmConfig,
-    /// Where mail comes in.
-    pub listen: ListenConfig,
-    /// TLS for the listeners.
-    pub tls: TlsConfig,
-    /// The socket for a mail server on this machine.
-    #[serde(default, skip_serializing_if = "LmtpConfig::is_default")]
-    pub lmtp: LmtpConfig,
-    /// Where accepted mail waits.
-    #[serde(default)]
-    pub spool: SpoolConfig,
-    /// What mail is taken, and for whom.
-    #[serde(default)]
-    pub intake: Rules,
-    /// Processes that open mail.
-    #[serde(default)]
-    pub workers: WorkerConfig,
-}
-
-/// `[tpm]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TpmConfig {
-    /// TCTI address: `device:/dev/tpmrm0`, or `swtpm:host=127.0.0.1,port=2321`.
-    pub tcti: String,
-}
-
-/// `[listen]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListenConfig {
-    /// The name in greetings and in the certificate.
-    pub hostname: String,
-    /// SMTP with STARTTLS.
-    pub smtp: Option<SocketAddr>,
-    /// SMTP over implicit TLS.
-    pub smtps: Option<SocketAddr>,
-}
-
-/// `[tls]`; relative paths start at the data folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TlsConfig {
-    /// Certificate and chain, PEM.
-    pub certificate: PathBuf,
-    /// Private key, PEM.
-    pub key: PathBuf,
-}
-
-/// `[lmtp]`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LmtpConfig {
-    /// The group, of the mail server, that may hand over mail at `run/lmtp.sock`. Absent: the box's own.
-    pub group: Option<String>,
-}
-
-impl LmtpConfig {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// `[spool]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SpoolConfig {
-    /// One or two folders, best on different disks; relative paths start at the data folder.
-    pub folders: Vec<PathBuf>,
-}
-
-impl Default for SpoolConfig {
-    fn default() -> Self {
-        Self {
-            folders: vec![PathBuf::from("spool")],
-        }
-    }
-}
-
-/// `[workers]`
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WorkerConfig {
-    /// How many. Absent: one for each core.
-    pub count: Option<u16>,
-}
-
-impl BoxConfig {
-    /// What a founding writes: listeners on this machine only, until somebody who knows the network opens them.
-    #[must_use]
-    pub fn new(tcti: &str, hostname: &str) -> Self {
-        let local = |port| Some(SocketAddr::from(([127, 0, 0, 1], port)));
-        Self {
-            tpm: TpmConfig {
-                tcti: tcti.to_owned(),
-            },
-            listen: ListenConfig {
-                hostname: hostname.to_owned(),
-                smtp: local(2525),
-                smtps: local(2465),
-            },
-            tls: TlsConfig {
-                certificate: "tls/certificate.pem".into(),
-                key: "tls/key.pem".into(),
-            },
-            lmtp: LmtpConfig::default(),
-            spool: SpoolConfig::default(),
-            intake: Rules::default(),
-            workers: WorkerConfig::default(),
-        }
-    }
-
-    /// The file's text.
-    ///
-    /// # Panics
-    /// Never: paths and addresses become TOML strings.
-    #[must_use]
-    #[allow(clippy::expect_used)]
-    pub fn to_toml(&self) -> String {
-        let text = toml::to_string(self).expect("the configuration becomes TOML");
-        format!("# Configuration of this box; see docs/architecture.md. Read at start.\n\n{text}")
-    }
 }
 
 /// `officers.json`: public, for programs that check officers' signatures without the keyring.
@@ -471,6 +346,18 @@ mod tests {
             error.contains("strongroom.toml") && error.contains("line"),
             "{error}"
         );
+        for unfit in [
+            "",
+            "two words",
+            "archive.example\\r\\n250 it is",
+            "é.example",
+        ] {
+            let text = config.to_toml().replace("archive.example", unfit);
+            std::fs::write(folder.path().join(CONFIG), text).expect("write");
+            let error = data.config().expect_err("no host name").to_string();
+            let told = ["strongroom.toml", "hostname = ", "not a host name such as"];
+            assert!(told.iter().all(|part| error.contains(part)), "{error}");
+        }
     }
 
     #[test]

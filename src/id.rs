@@ -32,6 +32,16 @@ pub fn is_mail_address(text: &str) -> bool {
     whole && text.len() <= 320 && !text.chars().any(unfit)
 }
 
+/// A name as greetings and certificates carry it, or why it is none.
+pub fn host_name(text: &str) -> Result<String, &'static str> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+    if (1..=64).contains(&text.len()) && text.chars().all(fits) {
+        Ok(text.to_owned())
+    } else {
+        Err("not a host name such as archive.example.org, or an IP address")
+    }
+}
+
 /// A customer of the box. One to 32 of `a-z 0-9 -`, beginning with a letter; it is a folder name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

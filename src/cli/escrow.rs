@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// Users' private keys
 #[derive(Debug, Subcommand)]
 pub enum EscrowCommand {
-    /// Take keys into escrow: PKCS#12, PKCS#8 with certificate, OpenPGP; a file, a folder, or a GnuPG home
+    /// Take keys into escrow: PKCS#12, PKCS#8 with certificate, OpenPGP, a further certificate of a key that is there; a file, a folder, or a GnuPG home
     Add(Add),
     /// List the keys in escrow
     List(List),

@@ -68,7 +68,7 @@ impl Import {
     pub fn run(self) -> ExitCode {
         let mut sum = Sum::default();
         let outcome = self.import(&mut sum);
-        self.tell_sum(&sum);
+        self.tell_sum(&sum, outcome.as_ref().err());
         match outcome {
             Err(trouble) => {
                 eprintln!("strongroom: {trouble}");
@@ -193,7 +193,7 @@ impl Import {
         }
     }
 
-    fn tell_sum(&self, sum: &Sum) {
+    fn tell_sum(&self, sum: &Sum, broken_off: Option<&Trouble>) {
         let Sum {
             imported,
             known,
@@ -201,10 +201,11 @@ impl Import {
             skipped,
         } = sum;
         if self.json {
-            println!(
-                "{}",
-                json!({ "imported": imported, "already-there": known, "failed": failed, "skipped": skipped })
-            );
+            let mut said = json!({ "imported": imported, "already-there": known, "failed": failed, "skipped": skipped });
+            if let Some(trouble) = broken_off {
+                said["error"] = json!(trouble.to_string());
+            }
+            println!("{said}");
         } else {
             let skipped = match skipped {
                 0 => String::new(),

@@ -66,6 +66,9 @@ impl Inspect {
         let keys = match self.read_keys() {
             Ok(keys) => keys,
             Err(error) => {
+                if self.json {
+                    println!("{}", json!({ "error": error.to_string() }));
+                }
                 eprintln!("strongroom inspect: {error}");
                 return false;
             }

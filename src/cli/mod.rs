@@ -28,10 +28,15 @@ mod session;
 mod state;
 
 use crate::id::is_mail_address;
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use failure::Failure;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// JSON was asked for, and standard output has none yet.
+static OWES_JSON: AtomicBool = AtomicBool::new(false);
 
 /// The firmware of an archive box that keeps encrypted mail readable.
 #[derive(Debug, Parser)]
@@ -120,12 +125,30 @@ impl Command {
     }
 }
 
+/// The command that was given. A command line that is wrong ends the process.
+fn command_line() -> Command {
+    let matches = Arguments::command().get_matches();
+    OWES_JSON.store(wants_json(&matches), Ordering::Relaxed);
+    match Arguments::from_arg_matches(&matches) {
+        Ok(arguments) => arguments.command,
+        Err(error) => error.exit(),
+    }
+}
+
+/// Whether the innermost command has `--json`.
+fn wants_json(matches: &ArgMatches) -> bool {
+    match matches.subcommand() {
+        Some((_, inner)) => wants_json(inner),
+        None => matches!(matches.try_get_one::<bool>("json"), Ok(Some(true))),
+    }
+}
+
 /// Runs the command line. The exit status is the command's; errors have been told on standard error.
 #[must_use]
 pub fn run() -> ExitCode {
     crate::tpm::quiet_library();
     let mut out = std::io::stdout();
-    let command = Arguments::parse().command;
+    let command = command_line();
     if command.is_child() {
         crate::sandbox::close_inherited();
         crate::sandbox::take_name();
@@ -170,11 +193,16 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// One line on standard error, and exit status 1, for a command that failed.
+/// Exit status 1 for a command that failed, and why on standard error; as JSON on standard output where that is owed.
 fn told<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if OWES_JSON.load(Ordering::Relaxed) {
+                let answer = serde_json::json!({ "error": error.to_string() });
+                // Who closed standard output reads standard error.
+                let _ = writeln!(std::io::stdout(), "{answer:#}");
+            }
             eprintln!("strongroom: {error}");
             ExitCode::FAILURE
         }
@@ -193,5 +221,6 @@ fn mailbox(text: &str) -> Result<String, String> {
 /// The machine's form of an answer.
 fn print_json<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
     println!("{}", serde_json::to_string_pretty(value)?);
+    OWES_JSON.store(false, Ordering::Relaxed);
     Ok(())
 }

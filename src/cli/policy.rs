@@ -17,6 +17,10 @@ use std::time::{Duration, Instant};
 
 /// How long a box may take to begin anew.
 const BEGINNING: Duration = Duration::from_secs(60);
+/// How long it mostly takes; what it waits for is told after that.
+const SOON: Duration = Duration::from_secs(3);
+/// And again so often.
+const EACH_WORD: Duration = Duration::from_secs(15);
 
 /// Why a policy command failed.
 #[derive(Debug, thiserror::Error)]
@@ -121,25 +125,33 @@ impl Replace {
         Ok(Client::connect(&self.data.data, true)?.ask_plainly(request)?)
     }
 
-    /// Until the box has begun anew with the policy.
+    /// Until the box has begun anew with the policy. What keeps it from that, such as a TPM that does not answer, is told
+    /// meanwhile.
     fn wait_for(&self, digest: Digest) -> Result<(), Failure> {
         let since = Instant::now();
+        let mut next_word = SOON;
         loop {
-            match self.ask(&Request::Status) {
-                Ok(Answer::Status(status))
-                    if status.policy == digest && status.intake.is_none() =>
-                {
-                    return Ok(());
+            let why = match self.ask(&Request::Status) {
+                Ok(Answer::Status(status)) if status.policy != digest => {
+                    "it still works by the former one".to_owned()
                 }
-                _ if since.elapsed() < BEGINNING => {
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-                Err(error) => return Err(error),
-                Ok(_) => {
-                    let late = "the policy is replaced, but the box did not begin anew in time; see `strongroom status`";
-                    return Err(Failure::Input(late.to_owned()));
-                }
+                Ok(Answer::Status(status)) => match status.intake {
+                    None => return Ok(()),
+                    Some(why) => format!("no mail is taken in yet: {why}"),
+                },
+                Ok(_) => ClientError::Unexpected.to_string(),
+                Err(error) => error.to_string(),
+            };
+            if since.elapsed() >= BEGINNING {
+                return Err(Failure::Input(format!(
+                    "the policy is replaced, but the box did not begin anew in time ({why}); see `strongroom status`"
+                )));
             }
+            if since.elapsed() >= next_word {
+                eprintln!("The policy is replaced; waiting for the box to begin anew: {why}");
+                next_word = since.elapsed() + EACH_WORD;
+            }
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 }

@@ -70,6 +70,7 @@ impl Status {
             Err(error) => {
                 if self.json {
                     super::print_json(&serde_json::json!({
+                        "error": error.to_string(),
                         "state": state(&self.data.data),
                         "reason": error.to_string(),
                     }))?;

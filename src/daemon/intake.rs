@@ -1,9 +1,9 @@
 //! `strongroom intake`: the process that faces the network, configured from the data folder.
 
 use super::children::LISTENING;
-use crate::boxfiles::{BoxFileError, DataFolder, RUN, SPOOL_KEY};
-use crate::durable::{self, FileError};
-use crate::intake::spool::{CurrentKey, Folders, NotSpooled, Spool};
+use crate::boxfiles::{BoxFileError, DataFolder, RUN, SPOOL_FOLDERS, SPOOL_KEY};
+use crate::durable::FileError;
+use crate::intake::spool::{self, CurrentKey, Folders, NotReady, NotSpooled, Spool};
 use crate::intake::{self, IntakeConfig, IntakeError, ListenerConfig, TlsMode};
 use crate::sandbox::{self, SandboxError};
 use crate::time::SystemClock;
@@ -80,10 +80,7 @@ fn take_mail_in(data: &DataFolder) -> Result<(), IntakeProcessError> {
     nix::sys::signal::SigSet::all()
         .thread_unblock()
         .map_err(io::Error::from)?;
-    let config = configuration(data)?;
-    for folder in &config.spool {
-        durable::create_folder(folder)?;
-    }
+    let config = ready_configuration(data)?;
     let known = data
         .spool_key()
         .inspect_err(|error| tracing::error!(%error, "no mail is taken in until this is mended"));
@@ -183,6 +180,19 @@ fn folders_of(file: &Path) -> Vec<PathBuf> {
         .into_iter()
         .flatten()
         .collect()
+}
+
+/// The configuration, once every spool folder that was there before is there again. The parent learns what is waited for.
+fn ready_configuration(data: &DataFolder) -> Result<IntakeConfig, IntakeProcessError> {
+    loop {
+        let config = configuration(data)?;
+        match spool::take_up(&config.spool, &data.join(SPOOL_FOLDERS)) {
+            Ok(()) => return Ok(config),
+            Err(NotReady::File(error)) => return Err(error.into()),
+            Err(missing) => tell_parent(&missing.to_string()),
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
 }
 
 fn configuration(data: &DataFolder) -> Result<IntakeConfig, IntakeProcessError> {

@@ -1,9 +1,12 @@
 //! A set of unlocked keys that answers [`KeyOps`]: in the keeper those in escrow, in `inspect` those given on the
 //! command line.
 
-use super::{KeyInfo, Loaded, UserKey};
+use super::smime_key::{certified_half, describe};
+use super::{KeyInfo, KeyProblem, Loaded, UserKey};
+use crate::id::Digest;
 use crate::mail::keyops::{KeyHint, KeyOps, KeyRefusal, SessionKey, Wrapped};
 use crate::secret::SecretBytes;
+use openssl::x509::X509;
 use std::collections::HashMap;
 
 /// Keys, found by the hints that messages carry.
@@ -11,6 +14,8 @@ use std::collections::HashMap;
 pub struct Keyholder {
     keys: Vec<Box<dyn UserKey>>,
     by_hint: HashMap<KeyHint, Vec<usize>>,
+    /// S/MIME keys by their public halves: the first of those that several certificates name.
+    by_public_half: HashMap<Digest, usize>,
     /// Keys that no certificate names: tried for every S/MIME recipient after the named ones.
     nameless: Vec<usize>,
     openpgp: Vec<usize>,
@@ -47,7 +52,46 @@ impl Keyholder {
         for name in names {
             self.by_hint.entry(name).or_default().push(index);
         }
+        if let Some(half) = key.public_half() {
+            self.by_public_half.entry(half).or_insert(index);
+        }
         self.keys.push(key);
+    }
+
+    /// Has the keys of these certificates answer to their names too, and gives the names that are new.
+    pub fn answer_to<'a>(&mut self, certificates: impl Iterator<Item = &'a [u8]>) -> Vec<KeyHint> {
+        let mut new = Vec::new();
+        for certificate in certificates.filter_map(|der| X509::from_der(der).ok()) {
+            let Some((index, info)) = self
+                .of_certificate(&certificate)
+                .zip(describe(&certificate).ok())
+            else {
+                continue;
+            };
+            for hint in info.hints {
+                if !self.by_hint.contains_key(&hint) {
+                    self.by_hint.insert(hint.clone(), vec![index]);
+                    new.push(hint);
+                }
+            }
+        }
+        new
+    }
+
+    /// All names that keys answer to.
+    pub fn names(&self) -> impl Iterator<Item = &KeyHint> {
+        self.by_hint.keys()
+    }
+
+    /// The key of this certificate, under it; `None` where the key is not here.
+    #[must_use]
+    pub fn under(&self, certificate: &X509) -> Option<Result<Box<dyn UserKey>, KeyProblem>> {
+        self.keys[self.of_certificate(certificate)?].under(certificate)
+    }
+
+    fn of_certificate(&self, certificate: &X509) -> Option<usize> {
+        let half = certified_half(certificate)?;
+        self.by_public_half.get(&half).copied()
     }
 
     /// Adds all that a key file held, and remembers what is locked.

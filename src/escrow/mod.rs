@@ -11,6 +11,7 @@ mod rounds;
 pub mod smime_key;
 pub mod smime_load;
 
+use crate::id::Digest;
 use crate::mail::keyops::{KeyHint, KeyRefusal, SessionKey, Wrapped};
 use crate::secret::SecretBytes;
 use crate::time::Timestamp;
@@ -61,6 +62,9 @@ pub enum KeyProblem {
         "a private key without its certificate: give both, in one file or as NAME.pem and NAME.crt"
     )]
     NoCertificate,
+    /// There is a certificate and no key.
+    #[error("a certificate alone: give its private key too, unless that is in escrow already")]
+    CertificateAlone,
     /// A key of GnuPG's agent, which only its certificate can name.
     #[error(
         "a GnuPG agent key ({0}) without its certificate: give the whole .gnupg folder, or put the exported certificate beside the key file"
@@ -85,6 +89,14 @@ pub trait UserKey: Send + Sync {
     fn unwrap_session_key(&self, wrapped: &Wrapped) -> Result<SessionKey, KeyRefusal>;
     /// The form that is stored sealed; the reader of the same format takes it back.
     fn to_secret_bytes(&self) -> SecretBytes;
+    /// SHA-256 of the public half, which all X.509 certificates of this key share; `None` of another kind of key.
+    fn public_half(&self) -> Option<Digest> {
+        None
+    }
+    /// The same key under a further certificate; `None` where that is of another key.
+    fn under(&self, _certificate: &X509) -> Option<Result<Box<dyn UserKey>, KeyProblem>> {
+        None
+    }
 }
 
 /// What a key file held.

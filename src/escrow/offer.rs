@@ -54,7 +54,9 @@ fn agent_openpgp(
     openpgp_key::load_agent_file_for_escrow(bytes, passphrases, &certificates, x509)
 }
 
-fn certificates_in(file: &[u8]) -> Vec<X509> {
+/// The X.509 certificates in a file, PEM or DER.
+#[must_use]
+pub fn certificates_in(file: &[u8]) -> Vec<X509> {
     let plain = plain(file);
     let file = plain.as_ref().map_or(file, SecretBytes::expose);
     let pem = smime_load::certificates_in_pem(file);
@@ -65,7 +67,8 @@ fn certificates_in(file: &[u8]) -> Vec<X509> {
     }
 }
 
-fn escrowable(key: Box<dyn UserKey>) -> Result<Box<dyn UserKey>, KeyProblem> {
+/// Refuses an S/MIME key that no certificate names, and one that only signs.
+pub fn escrowable(key: Box<dyn UserKey>) -> Result<Box<dyn UserKey>, KeyProblem> {
     if key.info().certificate.is_empty() {
         return Err(KeyProblem::NoCertificate);
     }

@@ -301,6 +301,27 @@ impl UserKey for SmimeKey {
         let both = SecretBytes::new([private.expose(), &certificate].concat());
         SecretBytes::new(ber::der(tag::SEQUENCE, both.expose()))
     }
+
+    fn public_half(&self) -> Option<Digest> {
+        digest_of_bits(self.private.public_key_to_der())
+    }
+
+    fn under(&self, certificate: &X509) -> Option<Result<Box<dyn UserKey>, KeyProblem>> {
+        let public = certificate.public_key().ok()?;
+        halves_match(&self.private, &public).then_some(())?;
+        let key = Self::new(self.private.clone(), certificate);
+        Some(key.map(|key| Box::new(key) as Box<dyn UserKey>))
+    }
+}
+
+/// SHA-256 of a certificate's public key, as [`UserKey::public_half`] gives it.
+#[must_use]
+pub fn certified_half(certificate: &X509) -> Option<Digest> {
+    digest_of_bits(certificate.public_key().ok()?.public_key_to_der())
+}
+
+fn digest_of_bits(spki: Result<Vec<u8>, ErrorStack>) -> Option<Digest> {
+    Some(Digest::of(public_bits(&spki.ok()?)?))
 }
 
 /// Refuses what escrow must not hold: a key whose certificate says that it only signs.

@@ -98,6 +98,10 @@ fn read(bytes: &[u8], passphrases: &[SecretBytes], extra_certificates: &[X509]) 
     } else {
         der(bytes, passphrases)
     };
+    if contents.keys.is_empty() && contents.problems.is_empty() && !contents.certificates.is_empty()
+    {
+        contents.problems.push(KeyProblem::CertificateAlone);
+    }
     contents
         .certificates
         .extend(extra_certificates.iter().cloned());
@@ -157,6 +161,9 @@ fn der(bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {
     match private_key(bytes, passphrases) {
         Some(Ok(key)) => contents.keys.push(key),
         Some(Err(problem)) => contents.problems.push(problem),
+        None if X509::from_der(bytes).is_ok() => {
+            contents.certificates.extend(X509::from_der(bytes));
+        }
         None => {
             let why = if Element::split(bytes).is_err() {
                 "not ASN.1, or truncated"
@@ -352,7 +359,8 @@ fn pem(bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {
             contents.certificates.extend(certificates);
         }
     }
-    if contents.keys.is_empty() && contents.problems.is_empty() {
+    let is_empty = contents.keys.is_empty() && contents.certificates.is_empty();
+    if is_empty && contents.problems.is_empty() {
         contents.problems.push(KeyProblem::Unreadable(
             "PEM without a private key".to_owned(),
         ));

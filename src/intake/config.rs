@@ -4,7 +4,7 @@ use super::import::recent::Recent;
 use super::spool::Spool;
 use crate::id::TenantId;
 use crate::time::Clock;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -45,7 +45,8 @@ pub struct Rules {
     /// The largest mail taken, in bytes. Without it every mail is taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_size: Option<u64>,
-    /// Whose archive mail to a domain (lower case) goes to, where not to the listener's tenant.
+    /// Whose archive mail to a domain goes to, where not to the listener's tenant; written as [`folded`] has it.
+    #[serde(deserialize_with = "folded_domains")]
     pub domains: BTreeMap<String, TenantId>,
     /// Bounds against hostile clients.
     pub limits: Limits,
@@ -141,8 +142,7 @@ impl Rules {
     #[must_use]
     pub fn tenant_of(&self, address: &str) -> Option<&TenantId> {
         let (_, domain) = address.rsplit_once('@')?;
-        self.domains
-            .get(domain.trim_end_matches('.').to_lowercase().as_str())
+        self.domains.get(&folded(domain))
     }
 
     /// What of `domains` does nothing: mail for these goes where all other mail does.
@@ -156,16 +156,36 @@ impl Rules {
                      box: it goes to the first one that the policy names"
                 ));
             }
-            let plain = domain.trim_end_matches('.').to_lowercase();
-            if plain != *domain || domain.contains('@') {
+            if domain.is_empty() || domain.contains('@') {
                 all.push(format!(
-                    "[intake.domains] in strongroom.toml names {domain:?}, which fits no address: write the domain alone, in \
-                     lower case"
+                    "[intake.domains] in strongroom.toml names {domain:?}, which fits no address: write the domain alone"
                 ));
             }
         }
         all
     }
+}
+
+/// A domain as it is compared: people and mail servers write it in capitals too, and with the dot of DNS at its end.
+fn folded(domain: &str) -> String {
+    domain.trim_end_matches('.').to_lowercase()
+}
+
+/// The domains of the configuration, of which two that are the same must not go to two tenants.
+fn folded_domains<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<BTreeMap<String, TenantId>, D::Error> {
+    let written = BTreeMap::<String, TenantId>::deserialize(from)?;
+    let mut all = BTreeMap::new();
+    for (domain, tenant) in written {
+        let domain = folded(&domain);
+        if all.get(&domain).is_some_and(|other| *other != tenant) {
+            let twice = format!("{domain} is named twice, for two tenants");
+            return Err(de::Error::custom(twice));
+        }
+        all.insert(domain, tenant);
+    }
+    Ok(all)
 }
 
 /// What all sessions share.
@@ -198,8 +218,24 @@ mod tests {
         };
         assert!(astray("example.org", &main).is_empty());
         assert!(astray("example.org", &other)[0].contains("no tenant of this box"));
-        for domain in ["Example.org", "example.org.", "@example.org"] {
+        for domain in ["", "@example.org"] {
             assert!(astray(domain, &main)[0].contains("fits no address"));
         }
+    }
+
+    #[test]
+    fn a_domain_is_the_same_in_capitals_and_with_a_dot_at_its_end() {
+        let rules = |text: &str| toml::from_str::<Rules>(&format!("[domains]\n{text}"));
+        for domain in ["Two.Example", "TWO.EXAMPLE.", "two.example"] {
+            let rules = rules(&format!("{domain:?} = \"two\"")).expect("rules");
+            let two = rules.tenant_of("Anna@tWo.eXample.").map(TenantId::as_str);
+            assert_eq!(two, Some("two"), "{domain}");
+            assert!(rules.tenant_of("anna@one.example").is_none());
+        }
+        let same = rules("\"Two.Example\" = \"two\"\n\"two.example\" = \"two\"");
+        assert_eq!(same.expect("rules").domains.len(), 1);
+        let twice = rules("\"Two.Example\" = \"two\"\n\"two.example\" = \"main\"");
+        let twice = twice.expect_err("two tenants").to_string();
+        assert!(twice.contains("two.example is named twice"), "{twice}");
     }
 }

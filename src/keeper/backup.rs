@@ -3,7 +3,7 @@
 
 use super::core::{Core, CoreError, lock};
 use super::protocol::BackupFile;
-use crate::boxfiles::BACKUP_LIST;
+use crate::boxfiles::{BACKUP_LIST, SPOOL_FOLDERS};
 use crate::durable::{self, at};
 use crate::id::{Digest, TenantId};
 use crate::ledger::{Event, Head};
@@ -14,12 +14,13 @@ use std::path::{Path, PathBuf};
 /// Files replaced as a whole travel inside the answer, up to this size.
 const INLINE: u64 = 8 << 20;
 /// Never part of a backup: derived, running, on its way into the archive, or, as the key of the listeners, secret.
-const LEFT_OUT: [&str; 7] = [
+const LEFT_OUT: [&str; 8] = [
     "catalog",
     "search",
     "run",
     "spool",
     "spool2",
+    SPOOL_FOLDERS,
     "tls",
     BACKUP_LIST,
 ];

@@ -11,6 +11,7 @@ use super::rollback;
 use super::store::{Store, StoreReader};
 use super::transcripts::Transcripts;
 use super::troubles::{Troubles, Work};
+use super::trust_watch::TrustWatch;
 use super::{archiving, escrowing, opening, policy_change, replay};
 use crate::boxfiles::{DataFolder, LEDGER, TpmFile};
 use crate::catalog::{Catalog, RecordMeta};
@@ -56,7 +57,7 @@ pub struct Core {
     pub(super) people: Mutex<People>,
     pub(super) cases: Mutex<Cases>,
     pub(super) setup: Arc<WorkerSetup>,
-    pub(super) trust_look: Mutex<opening::TrustLook>,
+    pub(super) trust_watch: Mutex<TrustWatch>,
     stores: BTreeMap<TenantId, Mutex<Store>>,
     readers: BTreeMap<TenantId, StoreReader>,
     pub(super) escrow: BTreeMap<TenantId, Arc<EscrowStore>>,
@@ -131,8 +132,8 @@ impl Core {
         if let Some(warning) = people.warning() {
             tracing::error!("{warning}");
         }
-        let trust_look = opening::look_at_trust(&data, &escrow);
-        let (trust, warnings) = opening::trust(&data, &policy, &escrow)?;
+        let watch = TrustWatch::new(opening::look_at_trust(&data, &escrow));
+        let (trust, warnings, _) = opening::trust(&data, &policy, &escrow)?;
         let setup = Arc::new(WorkerSetup::new(trust, policy.open().clone()));
         let troubles = Troubles::default();
         troubles.set_all(Work::Trust, warnings);
@@ -163,7 +164,7 @@ impl Core {
             records: AtomicU64::new(committed.records),
             reading: Mutex::new(Worker::new(Arc::clone(&setup))),
             setup,
-            trust_look: Mutex::new(trust_look),
+            trust_watch: Mutex::new(watch),
             data,
         });
         core.rotate_spool_key()?;

@@ -13,6 +13,7 @@ use crate::id::{Digest, EscrowId};
 use crate::mail::keyops::{KeyHint, KeyOps, KeyRefusal, SessionKey, Wrapped};
 use crate::secret::{Key, SecretBytes};
 use crate::time::Timestamp;
+use openssl::x509::X509;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -234,6 +235,30 @@ impl EscrowStore {
             .unwrap_or_else(PoisonError::into_inner)
             .iter()
             .any(|listed| listed.info.fingerprint == fingerprint)
+    }
+
+    /// The key of this certificate, under it; `None` where the key is not here.
+    #[must_use]
+    pub fn under(&self, certificate: &X509) -> Option<Result<Box<dyn UserKey>, KeyProblem>> {
+        let holder = self.holder.read().unwrap_or_else(PoisonError::into_inner);
+        holder.under(certificate)
+    }
+
+    /// All names that keys answer to.
+    #[must_use]
+    pub fn names(&self) -> Vec<KeyHint> {
+        let holder = self.holder.read().unwrap_or_else(PoisonError::into_inner);
+        holder.names().cloned().collect()
+    }
+
+    /// Has keys answer to the names in further certificates of theirs too; gives the names that are new.
+    pub fn answer_to<'a>(&self, certificates: impl Iterator<Item = &'a [u8]>) -> Vec<KeyHint> {
+        let mut holder = self.holder.write().unwrap_or_else(PoisonError::into_inner);
+        let new = holder.answer_to(certificates);
+        if !new.is_empty() {
+            self.generation.fetch_add(1, Ordering::SeqCst);
+        }
+        new
     }
 
     /// Seals and stores a proven key, durably. It counts from [`EscrowStore::add`] on, once the ledger has it.

@@ -1,10 +1,11 @@
 //! Taking private keys into escrow: read, proven, reduced, stored, recorded; and the list of what is there.
 
 use super::core::{Core, CoreError, lock};
+use super::escrow_store::EscrowStore;
 use super::people::Person;
 use super::protocol::{EscrowRow, Token};
 use super::reopen::NewKeys;
-use crate::escrow::{self, KeyInfo, UserKey};
+use crate::escrow::{self, KeyInfo, KeyProblem, UserKey};
 use crate::id::{EscrowId, TenantId};
 use crate::ledger::Event;
 use crate::secret::SecretBytes;
@@ -38,8 +39,15 @@ pub fn take(
         .into_iter()
         .map(serde_bytes::ByteBuf::into_vec)
         .collect();
-    let results = escrow::offer::load_for_escrow(offer.keys.expose(), &passphrases, &certificates);
+    let keys = offer.keys.expose();
+    let mut results = escrow::offer::load_for_escrow(keys, &passphrases, &certificates);
     let store = core.escrow(&offer.tenant)?;
+    if let [Err(KeyProblem::CertificateAlone)] = results[..] {
+        let renewed = under_certificates(store, keys);
+        if !renewed.is_empty() {
+            results = renewed;
+        }
+    }
     let mut rows = Vec::new();
     for result in results {
         match result {
@@ -59,6 +67,18 @@ pub fn take(
         }
     }
     Ok(rows)
+}
+
+/// The keys in escrow that the certificates in a file are of, each under its certificate: a renewed one often keeps the
+/// key, and mail names it. What else lies in the file, such as its issuer's, is of no key here.
+fn under_certificates(
+    store: &EscrowStore,
+    file: &[u8],
+) -> Vec<Result<Box<dyn UserKey>, KeyProblem>> {
+    let certificates = escrow::offer::certificates_in(file);
+    let keys = certificates.iter().filter_map(|one| store.under(one));
+    keys.map(|key| key.and_then(escrow::offer::escrowable))
+        .collect()
 }
 
 fn add(

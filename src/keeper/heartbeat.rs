@@ -59,7 +59,9 @@ pub fn run(core: &Core, stop: &AtomicBool, new_keys: &Sender<NewKeys>) {
             }
             let found = core.unless_reachable().and_then(|()| core.look_again());
             report(core, Work::Missing, found);
-            core.take_up_trust();
+            for keys in core.take_up_trust() {
+                let _ = new_keys.send(keys);
+            }
         }
         if last_checkpoint.elapsed() >= checkpoints {
             last_checkpoint = Instant::now();

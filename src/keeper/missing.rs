@@ -2,9 +2,7 @@
 
 use super::SOCKET;
 use super::core::{Core, CoreError, lock};
-use super::opening;
 use super::reopen::NewKeys;
-use super::troubles::Work;
 use std::sync::PoisonError;
 
 impl Core {
@@ -37,31 +35,6 @@ impl Core {
             tracing::info!("the people file is back");
         }
         Ok(())
-    }
-
-    /// Has mail that comes from now on judged by what lies in `trust/` now, and by the certificates of keys that came into
-    /// escrow.
-    pub(super) fn take_up_trust(&self) {
-        let mut seen = lock(&self.trust_look);
-        let look = opening::look_at_trust(&self.data, &self.escrow);
-        if *seen == look {
-            return;
-        }
-        *seen = look;
-        let told = match opening::trust(&self.data, &self.policy, &self.escrow) {
-            Ok((trust, warnings)) => {
-                self.setup.replace_trust(trust);
-                tracing::info!("the certificates that signatures are judged by are read anew");
-                warnings
-            }
-            Err(error) => {
-                tracing::error!(%error, "the trust folder is not read anew");
-                vec![format!(
-                    "the trust folder is not read, what was read before counts: {error}"
-                )]
-            }
-        };
-        self.troubles.set_all(Work::Trust, told);
     }
 
     /// Keys in escrow that were missing or damaged and are back.

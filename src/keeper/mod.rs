@@ -40,6 +40,7 @@ mod store;
 mod transcripts;
 mod troubles;
 mod trust;
+mod trust_watch;
 mod verify;
 mod verify_files;
 mod view;

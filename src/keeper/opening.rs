@@ -4,6 +4,7 @@ use super::cases::Ended;
 use super::core::CoreError;
 use super::escrow_store::EscrowStore;
 use super::policy_change::Replacement;
+use super::reopen::NewKeys;
 use super::replay;
 use crate::boxfiles::{DataFolder, KEYRING};
 use crate::catalog::{Catalog, CatalogError};
@@ -176,13 +177,21 @@ pub(super) fn look_at_trust(
 }
 
 /// Certificates to judge signatures with: the operator's folder `trust/` (anchors, certificates, CRLs, OpenPGP) and
-/// the certificates in escrow. With it come warnings about what policy names and the folder does not have.
+/// the certificates in escrow. With it come warnings about what policy names and the folder does not have, and the names
+/// that keys in escrow answer to since now: a certificate there may be a renewed one of such a key, to which mail is
+/// addressed by its name.
 pub(super) fn trust(
     data: &DataFolder,
     policy: &ValidPolicy,
     escrow: &BTreeMap<TenantId, Arc<EscrowStore>>,
-) -> Result<(Trust, Vec<String>), CoreError> {
+) -> Result<(Trust, Vec<String>, Vec<NewKeys>), CoreError> {
     let (mut trust, warnings) = super::trust::load(&data.join("trust"), policy.trust())?;
+    let named = escrow.iter().map(|(tenant, store)| {
+        let certificates = trust.anchors.iter().chain(&trust.certificates);
+        let names = store.answer_to(certificates.map(|der| der.as_slice()));
+        (tenant.clone(), names)
+    });
+    let named = named.filter(|(_, names)| !names.is_empty()).collect();
     for info in escrow.values().flat_map(|store| store.infos()) {
         if info.format == "OpenPGP" {
             trust.openpgp.push(OpenPgpCertificate {
@@ -196,5 +205,5 @@ pub(super) fn trust(
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    Ok((trust, warnings))
+    Ok((trust, warnings, named))
 }

@@ -29,11 +29,7 @@ pub type NewKeys = (TenantId, Vec<KeyHint>);
 
 /// All keys that are in escrow, as if they came now: what an earlier keeper did not come to is opened then.
 pub fn known_keys(core: &Core) -> Result<Vec<NewKeys>, CoreError> {
-    let of_tenant = |tenant: &TenantId| {
-        let infos = core.escrow(tenant)?.infos();
-        let hints = infos.into_iter().flat_map(|info| info.hints).collect();
-        Ok((tenant.clone(), hints))
-    };
+    let of_tenant = |tenant: &TenantId| Ok((tenant.clone(), core.escrow(tenant)?.names()));
     core.tenants().map(of_tenant).collect()
 }
 
@@ -254,8 +250,9 @@ pub fn describe(hint: &KeyHint) -> String {
     }
 }
 
-/// The issuer's distinguished name in one line, last part first as RFC 4514 has it. Who issues for himself has an
-/// address there; it is shown as the beginning of its SHA-256, for the worklist needs no session.
+/// The issuer's distinguished name in one line, last part first as RFC 4514 has it. Who issues for himself has his own
+/// name or address there, so of all but authorities' countries, organisations and domains the beginning of the SHA-256 is
+/// shown: the worklist needs no session. The serial number says which certificate it is.
 fn issuer_text(der: &[u8]) -> String {
     use der::Decode;
     let Ok(name) = x509_cert::name::Name::from_der(der) else {
@@ -263,11 +260,12 @@ fn issuer_text(der: &[u8]) -> String {
     };
     let parts = name.iter().map(ToString::to_string).collect::<Vec<_>>();
     let shown = parts.iter().rev().map(|part| match part.split_once('=') {
-        Some((kind, value)) if value.contains('@') => {
+        Some(("C" | "O" | "OU" | "DC", value)) if !value.contains('@') => part.clone(),
+        Some((kind, value)) => {
             let digest = Digest::of(value.to_lowercase().as_bytes()).to_string();
             format!("{kind}=#{}", &digest[..8])
         }
-        _ => part.clone(),
+        None => "?".to_owned(),
     });
     shown.collect::<Vec<_>>().join(",")
 }
@@ -278,11 +276,13 @@ mod tests {
     use openssl::x509::X509NameBuilder;
 
     #[test]
-    fn an_issuers_address_is_not_told() {
+    fn no_name_or_address_of_an_issuer_is_told() {
         let mut name = X509NameBuilder::new().expect("a name");
         for (kind, value) in [
             ("O", "Example"),
-            ("CN", "Anna@example.org"),
+            ("CN", "Anna Meier"),
+            ("SN", "Meier"),
+            ("OU", "Anna@example.org"),
             ("emailAddress", "anna@example.org"),
         ] {
             name.append_entry_by_text(kind, value).expect("an entry");
@@ -293,6 +293,10 @@ mod tests {
         };
         let said = describe(&hint);
         assert!(said.contains("serial 07 of issuer EMAIL"), "{said}");
-        assert!(said.contains("O=Example") && !said.contains('@'), "{said}");
+        assert!(
+            said.contains("O=Example") && said.contains("CN=#"),
+            "{said}"
+        );
+        assert!(!said.contains('@') && !said.contains("Meier"), "{said}");
     }
 }

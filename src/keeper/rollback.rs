@@ -309,14 +309,13 @@ fn chained(
     Err(step.other_history())
 }
 
-/// All steps, the last one first.
+/// All steps, the last one first. Between two there may be all the mail of an hour, or of an import.
 fn steps_back(tree: &Tree) -> impl Iterator<Item = Result<Step, RolledBack>> + '_ {
-    (0..tree.size())
-        .rev()
-        .filter_map(move |index| match tree.entry(index) {
-            Ok(recorded) => Step::of(index, &recorded.entry.event).map(Ok),
-            Err(error) => Some(Err(error.into())),
-        })
+    let entries = tree.entries(0..tree.size()).rev();
+    entries.filter_map(|recorded| match recorded {
+        Ok(recorded) => Step::of(recorded.index, &recorded.entry.event).map(Ok),
+        Err(error) => Some(Err(error.into())),
+    })
 }
 
 /// Steps as they come, for `verify`.
@@ -343,5 +342,34 @@ impl Chain {
             return Err(step.other_history());
         }
         step.check(tree, transcripts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn a_bundle_is_read_once_for_all_the_steps_in_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut ledger = Ledger::create(folder.path(), "strongroom.box/test").expect("a ledger");
+        let step = |counter| Event::CounterStep {
+            counter,
+            head: ledger.tree().head().expect("a head"),
+            absorbed: NOTHING_ABSORBED,
+        };
+        let steps: Vec<Event> = (0..5000).map(step).collect();
+        for some in steps.chunks(4200) {
+            let appended = ledger.append(Timestamp(1), some.to_vec());
+            appended.expect("appended");
+            ledger.commit().expect("committed");
+        }
+        let mut back = steps_back(ledger.tree());
+        let bundle = folder.path().join("tile/entries/015");
+        let first_in_it = back.nth(5000 - 16 * 256).expect("a step").expect("read");
+        assert_eq!(first_in_it.counter, Some(16 * 256 - 1));
+        std::fs::remove_file(bundle).expect("a full bundle");
+        assert_eq!(back.by_ref().take(255).filter(Result::is_ok).count(), 255);
     }
 }

@@ -78,6 +78,12 @@ fn entries_come_back_across_bundles_and_restarts() {
         (lines(ledger.tree()), ledger.tree().head().expect("head")),
         before
     );
+    let backwards = ledger.tree().entries(0..ledger.tree().size()).rev();
+    let mut backwards: Vec<_> = backwards
+        .map(|entry| entry.expect("entry").line.to_vec())
+        .collect();
+    backwards.reverse();
+    assert_eq!(backwards, before.0);
     assert_eq!(ledger.tree().verify().expect("verify"), before.1);
     assert_eq!(
         ledger.tree().entry(700).expect("entry").entry.event,

@@ -351,3 +351,17 @@ impl Iterator for Entries<'_> {
         Some(item)
     }
 }
+
+impl DoubleEndedIterator for Entries<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        if self.next >= self.end {
+            return None;
+        }
+        let index = self.end - 1;
+        let item = self
+            .line(index)
+            .and_then(|line| self.tree.decoded(index, line));
+        self.end = if item.is_ok() { index } else { self.next };
+        Some(item)
+    }
+}

@@ -162,6 +162,57 @@ fn every_answer_has_a_form_for_machines_and_no_statement_has_a_password_hash() {
     assert_eq!(box_.json("logout --json")["signed_out"], true);
 }
 
+// Of a failure too a machine gets one JSON object, whatever the command is, and people their line.
+#[test]
+fn every_failure_has_a_form_for_machines() {
+    let box_ = TestBox::running();
+    let broken = box_.file("broken.toml");
+    fs::write(&broken, "no policy").expect("a file");
+    let broken = broken.display();
+    let fails = |arguments: &str, status: i32| {
+        let output = box_.run(arguments);
+        assert_eq!(output.status.code(), Some(status), "{arguments}");
+        let answer = String::from_utf8_lossy(&output.stdout);
+        let answer: Value = serde_json::from_str(&answer)
+            .unwrap_or_else(|_| panic!("{arguments}: {}", text(&output)));
+        let error = answer["error"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{arguments}"));
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(told.contains(error), "{arguments}: {told}");
+    };
+    for arguments in [
+        "show --json aaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "search --json before:never",
+        "case show --json aaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "escrow add --json --passphrase-file /nowhere /nowhere",
+        "escrow list --json --data /nowhere",
+        "status --json --data /nowhere",
+        "worklist --json --data /nowhere",
+        "verify --json --checkpoint /nowhere",
+        "rebuild --json --data /nowhere",
+        "officer show --json /nowhere",
+        &format!("policy check --json {broken}"),
+        &format!("backup --json {}", box_.data().display()),
+        &format!(
+            "ceremony found --json --policy {broken} --tpm x --data /nowhere --officer /nowhere"
+        ),
+    ] {
+        fails(arguments, 1);
+    }
+    let pass = box_.file("anna.pass").display().to_string();
+    fails("import --json --mailbox anna@example.org /nowhere", 2);
+    fails(&format!("inspect --json --keys /nowhere {pass}"), 2);
+    // What the answer itself tells is not said twice.
+    fs::write(box_.file("no.key"), "no key").expect("a file");
+    let not_taken = box_.run(&format!(
+        "escrow add --json {}",
+        box_.file("no.key").display()
+    ));
+    let rows: Value = serde_json::from_slice(&not_taken.stdout).expect("one JSON array");
+    assert!(rows[0]["problem"].is_string() && !not_taken.status.success());
+}
+
 #[test]
 fn what_is_noted_of_a_mails_text_is_shown_and_found() {
     let box_ = TestBox::running();

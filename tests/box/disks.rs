@@ -24,7 +24,8 @@ fn a_batch_is_taken_back_in_every_vault_whatever_becomes_of_another() {
     } else {
         text_ + "\n" + head
     };
-    let domain = format!("{head}\"two.example\" = \"two\"\n");
+    // In capitals, as some write it.
+    let domain = format!("{head}\"Two.Example\" = \"two\"\n");
     fs::write(&config, text_.replace(head, &domain)).expect("written");
     let send = |box_: &TestBox, to: &str, mail: &[u8]| {
         let mut client = box_.smtp().expect("a connection");
@@ -118,6 +119,43 @@ fn a_mail_that_waits_is_archived_from_a_spool_that_was_away() {
     box_.ok("verify");
     box_.stop();
     assert_eq!(box_.arrivals().len(), 3);
+    box_.assert_no_panic();
+}
+
+// Mail that went to the root disk in its place would be hidden once the spool's disk is back.
+#[test]
+fn a_spool_folder_that_is_gone_at_the_start_is_missed_and_not_made_anew() {
+    let mut box_ = TestBox::running();
+    let says = |box_: &TestBox, what: &str| text(&box_.run("status")).contains(what);
+    box_.stop();
+    let (spool, aside) = (box_.data().join("spool"), box_.file("aside"));
+    fs::rename(&spool, &aside).expect("moved");
+    box_.start_only();
+    let missing = format!("{} is not there any more: mount its disk", spool.display());
+    box_.wait_until("it is missed", || says(&box_, &missing));
+    assert!(box_.smtp().is_err(), "no mail is taken in");
+    assert!(!spool.exists());
+    fs::rename(&aside, &spool).expect("moved back");
+    box_.wait_until("it is back", || box_.run("status").status.success());
+    box_.send(&numbered_mail(1));
+    box_.wait_for_records(1);
+
+    box_.stop();
+    let Some(_disk) = Disk::in_place_of(&spool, &box_.file("disk"), 8) else {
+        return;
+    };
+    let place = Attached::new(&box_.file("disk"), &spool);
+    box_.start();
+    box_.stop();
+    place.take_out();
+    box_.start_only();
+    box_.wait_until("it is missed", || says(&box_, "spool is not mounted on "));
+    assert_eq!(fs::read_dir(&spool).expect("a mount point").count(), 0);
+    place.put_back();
+    box_.wait_until("it is back", || box_.run("status").status.success());
+    box_.send(&numbered_mail(2));
+    box_.wait_for_records(2);
+    box_.stop();
     box_.assert_no_panic();
 }
 

@@ -8,6 +8,67 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+// E2: mail names a renewed certificate of which only the key, under the former one, is in escrow.
+#[test]
+fn a_renewed_certificate_opens_mail_with_the_key_that_is_in_escrow() {
+    let mut box_ = TestBox::running();
+    let keys = box_.file("keys");
+    fs::create_dir(&keys).expect("a folder");
+    make_key(&keys, "anna");
+    make_key(&keys, "stranger");
+    for name in ["second", "third"] {
+        openssl(
+            &keys,
+            &format!("req -x509 -new -key anna.key.pem -days 60 -subj /CN={name} -out {name}.crt"),
+        );
+    }
+    fs::write(box_.file("pass"), "secret\n").expect("a passphrase");
+    let add = |file: &str| {
+        box_.run(&format!(
+            "escrow add {} --json --passphrase-file {}",
+            keys.join(file).display(),
+            box_.file("pass").display()
+        ))
+    };
+    let alone = text(&add("second.crt"));
+    assert!(alone.contains("a certificate alone"), "{alone}");
+    assert!(add("anna.p12").status.success());
+    for (number, name) in (1..).zip(["second", "third"]) {
+        box_.send(&encrypted(&keys, name, number));
+    }
+    box_.wait_for_records(2);
+    let waiting = |box_: &TestBox| box_.json("worklist --json").as_array().map(Vec::len);
+    assert_eq!(waiting(&box_), Some(2));
+    let list = box_.ok("worklist");
+    let named = ["second", "third"].map(|issuer| list.contains(issuer));
+    assert!(list.contains("serial") && named == [false; 2], "{list}");
+
+    let rows: Value = serde_json::from_slice(&add("second.crt").stdout).expect("JSON");
+    assert_eq!(
+        (&rows[0]["known"], &rows[0]["problem"]),
+        (&false.into(), &Value::Null)
+    );
+    box_.wait_until("the second one's is opened", || waiting(&box_) == Some(1));
+    let again: Value = serde_json::from_slice(&add("second.crt").stdout).expect("JSON");
+    assert_eq!(again[0]["known"], true);
+    assert!(text(&add("stranger.crt")).contains("a certificate alone"));
+
+    let trusted = box_.data().join("trust/certificates");
+    fs::create_dir_all(&trusted).expect("a folder");
+    fs::copy(keys.join("third.crt"), trusted.join("third.crt")).expect("copied");
+    box_.wait_until("the third one's is opened", || waiting(&box_) == Some(0));
+    box_.stop();
+    box_.start();
+    for (number, name) in (3..).zip(["second", "third"]) {
+        box_.send(&encrypted(&keys, name, number));
+    }
+    box_.wait_for_records(4);
+    box_.login();
+    box_.wait_for_hits(4, "okapi");
+    box_.ok("verify");
+    box_.assert_no_panic();
+}
+
 #[test]
 fn keys_that_cannot_be_taken_are_named_and_stop_no_other() {
     let box_ = TestBox::running();

@@ -2,9 +2,10 @@
 
 use crate::rollback::{append, assert_refused, copy, ledger};
 use crate::support::{TestBox, numbered_mail, text};
-use hsm_sim::Firmware;
+use hsm_sim::{Fault, Firmware};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use strongroom::boxfiles::{DataFolder, SignedPolicy};
 use strongroom::id::Digest;
 use strongroom::ledger::Event;
@@ -286,9 +287,35 @@ fn a_ledger_from_before_the_policy_is_not_accepted_with_a_newer_capsule() {
     box_.assert_no_panic();
 }
 
+// Officers who have signed are told that it counts, and what it waits for.
+#[test]
+fn what_a_replacement_waits_for_is_told_while_the_tpm_does_not_answer() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let proxy = box_.machine.proxy().expect("a proxy");
+    let config = box_.data().join("strongroom.toml");
+    let direct = fs::read_to_string(&config).expect("a configuration");
+    let through = direct.replace(&box_.machine.tcti(), &proxy.tcti());
+    fs::write(&config, through).expect("written");
+    box_.start();
+    let new = smaller(&box_);
+    proxy.fault(Some(Fault::Truncate(4)));
+    let said = std::thread::scope(|scope| {
+        let replacing = scope.spawn(|| replace(&box_, &new, 2));
+        std::thread::sleep(Duration::from_secs(12));
+        proxy.fault(None);
+        replacing.join().expect("it ends")
+    });
+    let waiting = "The policy is replaced; waiting for the box to begin anew: ";
+    assert!(said.contains(waiting), "{said}");
+    assert!(said.contains("smaller.toml is in force"), "{said}");
+    box_.ok("verify");
+    box_.assert_no_panic();
+}
+
 // A slip there would file one tenant's mail with another's, and nobody would look for it.
 #[test]
-fn a_domain_of_a_tenant_that_does_not_exist_is_told_by_status() {
+fn slips_in_the_configuration_are_told_by_status() {
     let mut box_ = TestBox::running();
     box_.stop();
     let path = box_.data().join("strongroom.toml");
@@ -301,4 +328,18 @@ fn a_domain_of_a_tenant_that_does_not_exist_is_told_by_status() {
         status.contains("gives the mail of example.org to mian"),
         "{status}"
     );
+    box_.stop();
+    let unfit = config.replace("hostname = \"localhost\"", "hostname = \"my archive\"");
+    fs::write(&path, unfit).expect("a configuration");
+    box_.start_only();
+    box_.wait_until("the host name is told too", || {
+        let status = text(&box_.run("status"));
+        let told = [
+            "no mail is taken in",
+            "strongroom.toml",
+            "hostname = ",
+            "not a host name",
+        ];
+        told.iter().all(|part| status.contains(part))
+    });
 }

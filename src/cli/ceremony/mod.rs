@@ -19,6 +19,7 @@ use crate::boxfiles::BoxFileError;
 use crate::ceremony::CeremonyError;
 use crate::crypto::note::NoteError;
 use crate::durable::{self, FileError};
+use crate::id::host_name;
 use crate::keyring::KeyringError;
 use crate::ledger::{CheckpointError, LedgerError};
 use crate::officer::{OfficerError, OfficerName, pretty};
@@ -55,7 +56,7 @@ pub enum CeremonyCommand {
         #[arg(long = "passphrase-file", value_name = "NAME=FILE")]
         passphrase_files: Vec<Chair>,
         /// The name mail servers know this box by
-        #[arg(long, default_value = "localhost", value_parser = hostname)]
+        #[arg(long, default_value = "localhost", value_parser = host_name)]
         hostname: String,
         /// Print the result as JSON; the narration goes to standard error
         #[arg(long)]
@@ -90,16 +91,6 @@ pub enum CeremonyCommand {
         #[arg(long)]
         json: bool,
     },
-}
-
-/// A name as greetings and certificates carry it.
-fn hostname(text: &str) -> Result<String, String> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
-    if (1..=64).contains(&text.len()) && text.chars().all(fits) {
-        Ok(text.to_owned())
-    } else {
-        Err("not a host name such as archive.example.org, or an IP address".to_owned())
-    }
 }
 
 /// Why a ceremony command failed. Nothing is half done: it can be run again.

@@ -66,7 +66,7 @@ impl Folders {
 }
 
 /// Whether a disk is mounted on the folder.
-fn is_own_disk(path: &Path) -> bool {
+pub(super) fn is_own_disk(path: &Path) -> bool {
     let device = |path: &Path| fs::metadata(path).map(|about| about.dev()).ok();
     device(path).is_some_and(|own| path.parent().and_then(device) != Some(own))
 }

@@ -11,6 +11,7 @@ pub mod format;
 mod health;
 pub mod incoming;
 mod key;
+mod known;
 pub mod reader;
 pub mod writer;
 
@@ -18,6 +19,7 @@ pub use body::Body;
 pub use health::{Folders, Trouble};
 pub use incoming::Incoming;
 pub use key::{CurrentKey, from_key_file, key_file};
+pub use known::{NotReady, take_up};
 pub use reader::{SpoolDamage, SpoolEvent, SpoolKeys, SpoolReader, SpooledMail};
 pub use writer::{NotSpooled, Spool, SpoolConfig, SpoolWriter};
 
