@@ -7,7 +7,7 @@
 
 #![allow(unsafe_code)]
 
-use mimalloc::MiMalloc;
+use libmimalloc_sys as mimalloc;
 use std::alloc::{GlobalAlloc, Layout, System};
 
 /// The global allocator.
@@ -16,51 +16,71 @@ pub struct Allocator;
 /// From this size on, in bytes, memory is the C library's.
 const LARGE: usize = 2 << 10;
 
+/// Alignment in bytes that each of mimalloc's blocks has, so that it need not be asked for.
+const ALIGNED: usize = size_of::<usize>();
+
 const fn is_large(size: usize) -> bool {
     size >= LARGE
 }
 
+const fn is_aligned(align: usize) -> bool {
+    align <= ALIGNED
+}
+
 // SAFETY: both allocators keep the contract, and a layout's size tells at every later call which of them a block is from.
 unsafe impl GlobalAlloc for Allocator {
+    #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promises are passed on.
         unsafe {
             if is_large(layout.size()) {
                 System.alloc(layout)
+            } else if is_aligned(layout.align()) {
+                mimalloc::mi_malloc(layout.size()).cast()
             } else {
-                MiMalloc.alloc(layout)
+                mimalloc::mi_malloc_aligned(layout.size(), layout.align()).cast()
             }
         }
     }
 
+    #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promises are passed on.
         unsafe {
             if is_large(layout.size()) {
                 System.alloc_zeroed(layout)
+            } else if is_aligned(layout.align()) {
+                mimalloc::mi_zalloc(layout.size()).cast()
             } else {
-                MiMalloc.alloc_zeroed(layout)
+                mimalloc::mi_zalloc_aligned(layout.size(), layout.align()).cast()
             }
         }
     }
 
+    #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: the caller's promises are passed on; the layout is the one that the block was taken with.
         unsafe {
             if is_large(layout.size()) {
                 System.dealloc(block, layout);
             } else {
-                MiMalloc.dealloc(block, layout);
+                mimalloc::mi_free(block.cast());
             }
         }
     }
 
+    #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller promises that `size` is valid with the layout's alignment, and that the block has the layout.
         unsafe {
             match (is_large(layout.size()), is_large(size)) {
                 (true, true) => System.realloc(block, layout, size),
-                (false, false) => MiMalloc.realloc(block, layout, size),
+                (false, false) if is_aligned(layout.align()) => {
+                    mimalloc::mi_realloc(block.cast(), size).cast()
+                }
+                (false, false) => {
+                    mimalloc::mi_realloc_aligned(block.cast(), size, layout.align()).cast()
+                }
                 _ => {
                     let moved = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
                     if !moved.is_null() {

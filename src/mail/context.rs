@@ -108,11 +108,11 @@ impl OpenPolicy {
     /// names RSA-768 too).
     #[must_use]
     pub fn is_weak(&self, name: &str) -> bool {
-        let sized = |name: &str| {
-            name.rsplit_once('-')
-                .and_then(|(f, bits)| Some((f.to_owned(), bits.parse::<u32>().ok()?)))
-        };
-        let key = sized(name).filter(|(family, _)| matches!(family.as_str(), "RSA" | "DSA" | "EC"));
+        fn sized(name: &str) -> Option<(&str, u32)> {
+            let (family, bits) = name.rsplit_once('-')?;
+            Some((family, bits.parse().ok()?))
+        }
+        let key = sized(name).filter(|(family, _)| matches!(*family, "RSA" | "DSA" | "EC"));
         self.weak.iter().any(|weak| {
             weak == name
                 || match (&key, sized(weak)) {
