@@ -15,8 +15,11 @@ use zstd::bulk::Compressor;
 
 /// zstd's default level.
 const LEVEL: i32 = 3;
-/// For what is mostly ciphertext in base64: the letters take fewer bits, but nothing repeats that is worth a search.
-const CIPHERTEXT_LEVEL: i32 = 1;
+/// For what is mostly ciphertext in base64: the letters take fewer bits, but nothing repeats that is worth a search. And for
+/// what is short: of 1,500 mails of 2.4 KB the usual level saved 1.1 % more, for twice the time.
+const FAST_LEVEL: i32 = 1;
+/// Shorter than this is short, in bytes.
+const LONG: usize = 16 << 10;
 
 /// What a content is like to a compressor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +52,7 @@ pub fn seal(
     content: &[u8],
     texture: Texture,
 ) -> io::Result<Sealed> {
-    let packed = compress(content, texture)?;
-    let associated = associated(tenant, record.id, kind);
-    let bytes = stream::seal(&record.key, &associated, &packed)?;
+    let bytes = seal_bytes(tenant, record, kind, content, texture)?;
     let (salt, salt_bytes) = manifest::salt();
     let mut committer = Committer::new(&salt_bytes);
     committer.update(content);
@@ -67,14 +68,26 @@ pub fn seal(
     Ok(Sealed { bytes, entry })
 }
 
+/// As [`seal`], of what holds a salt itself, and is committed to by who seals it.
+pub(super) fn seal_bytes(
+    tenant: &TenantId,
+    record: &NewRecord,
+    kind: PartKind,
+    content: &[u8],
+    texture: Texture,
+) -> io::Result<Vec<u8>> {
+    let packed = compress(content, texture)?;
+    stream::seal(&record.key, &associated(tenant, record.id, kind), &packed)
+}
+
 /// Compresses in one piece. Each thread keeps its contexts: making one costs more than a short mail.
 fn compress(content: &[u8], texture: Texture) -> io::Result<Vec<u8>> {
     thread_local! {
         static KEPT: RefCell<BTreeMap<i32, Compressor<'static>>> = const { RefCell::new(BTreeMap::new()) };
     }
     let level = match texture {
-        Texture::Plain => LEVEL,
-        Texture::Ciphertext => CIPHERTEXT_LEVEL,
+        Texture::Plain if content.len() >= LONG => LEVEL,
+        Texture::Plain | Texture::Ciphertext => FAST_LEVEL,
     };
     KEPT.with_borrow_mut(|kept| {
         let compressor = match kept.entry(level) {

@@ -156,12 +156,23 @@ impl Store {
         slot: SlotPlace,
         sealed: &Sealed,
     ) -> Result<PartEntry, StoreError> {
-        let place = self.vault.append(record, kind, slot, &sealed.bytes)?;
+        let place = self.append_bytes(record, kind, slot, &sealed.bytes)?;
         Ok(PartEntry {
             segment: place.segment.0,
             offset: place.offset,
             ..sealed.entry.clone()
         })
+    }
+
+    /// Appends a sealed part of which no entry is kept.
+    pub fn append_bytes(
+        &mut self,
+        record: RecordId,
+        kind: PartKind,
+        slot: SlotPlace,
+        sealed: &[u8],
+    ) -> Result<PartPlace, StoreError> {
+        Ok(self.vault.append(record, kind, slot, sealed)?)
     }
 
     /// Compresses, seals and appends a part of any length in constant memory.

@@ -260,13 +260,13 @@ pub(in crate::keeper) fn append_text<T: serde::Serialize>(
         record: record.id,
         source,
     })?;
-    let sealed = packing::seal(store.tenant(), record, kind, &text, Texture::Plain)
+    let sealed = packing::seal_bytes(store.tenant(), record, kind, &text, Texture::Plain)
         .map_err(CoreError::Seal)?;
-    let entry = store.append(record.id, kind, slot, &sealed)?;
+    let place = store.append_bytes(record.id, kind, slot, &sealed)?;
     let place = Place {
-        segment: entry.segment,
-        offset: entry.offset,
-        length: entry.sealed_length,
+        segment: place.segment.0,
+        offset: place.offset,
+        length: place.length,
     };
     Ok((place, Digest::of(&text)))
 }
