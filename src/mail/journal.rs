@@ -165,7 +165,7 @@ fn envelope_text(part: &[u8]) -> Option<String> {
     if !is_text || header.body.len() > MAX_ENVELOPE {
         return None;
     }
-    let body = transfer::decode(&part[header.body.clone()], &header.encoding(part));
+    let body = transfer::decode(&part[header.body.clone()], &header.encoding);
     let charset = header.content_type.parameter("charset");
     Some(charset::decode(&body, charset))
 }
@@ -178,8 +178,7 @@ fn messages(message: &[u8], parts: &[Range<usize>]) -> Option<Vec<Range<usize>>>
         let bytes = &message[part.clone()];
         let header = mime::header_of(bytes);
         if header.content_type.is_message() {
-            let encoding = header.encoding(bytes);
-            if !matches!(encoding.as_str(), "" | "7bit" | "8bit" | "binary") {
+            if !matches!(header.encoding.as_str(), "" | "7bit" | "8bit" | "binary") {
                 return None;
             }
             messages.push(part.start + header.body.start..part.end);

@@ -46,6 +46,8 @@ pub struct Part {
     pub content_type: ContentType,
     /// `Content-Disposition`, which looks like a type without a subtype.
     pub disposition: Option<ContentType>,
+    /// `Content-Transfer-Encoding`, as [`transfer::name_of`] has it.
+    pub encoding: String,
     /// Parts of a multipart, or the one message in a `message/rfc822`.
     pub children: Vec<Part>,
 }
@@ -63,13 +65,6 @@ impl Part {
     #[must_use]
     pub fn first<'b>(&'b self, bytes: &'b [u8], name: &str) -> Option<&'b [u8]> {
         self.all(bytes, name).next()
-    }
-
-    /// The `Content-Transfer-Encoding`, as [`transfer::name_of`] has it.
-    #[must_use]
-    pub fn encoding(&self, bytes: &[u8]) -> String {
-        let raw = self.first(bytes, "content-transfer-encoding");
-        transfer::name_of(raw.unwrap_or_default())
     }
 
     /// The file name by `Content-Disposition` or `Content-Type`, decoded; empty if there is none.
@@ -200,7 +195,7 @@ impl Parser<'_> {
         let mut part = self.read_header(start, in_digest);
         let body = part.body.start;
         let boundary = boundary_of(&part);
-        let embedded = part.content_type.is_message() && is_identity(&part.encoding(self.bytes));
+        let embedded = part.content_type.is_message() && is_identity(&part.encoding);
         part.span.start = start;
         self.stack.push(Open { part, boundary });
         if embedded {
@@ -323,10 +318,11 @@ impl Parser<'_> {
             fields
                 .iter()
                 .find(|field| self.bytes[field.name.clone()].eq_ignore_ascii_case(name))
-                .map(|field| ContentType::parse(&self.bytes[field.value.clone()]))
+                .map(|field| &self.bytes[field.value.clone()])
         };
-        let content_type = declared(b"content-type");
-        let disposition = declared(b"content-disposition");
+        let content_type = declared(b"content-type").map(ContentType::parse);
+        let disposition = declared(b"content-disposition").map(ContentType::parse);
+        let encoding = declared(b"content-transfer-encoding").map(transfer::name_of);
         let content_type = content_type.unwrap_or_else(|| ContentType::default_for(in_digest));
         Part {
             span: start..body,
@@ -335,6 +331,7 @@ impl Parser<'_> {
             body: body..body,
             content_type,
             disposition,
+            encoding: encoding.unwrap_or_default(),
             children: Vec::new(),
         }
     }
@@ -480,6 +477,7 @@ fn empty_part(at: usize) -> Part {
         body: at..at,
         content_type: ContentType::default_for(false),
         disposition: None,
+        encoding: String::new(),
         children: Vec::new(),
     }
 }

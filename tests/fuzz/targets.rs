@@ -168,7 +168,6 @@ fn mime_parts(input: &[u8]) {
     let bounds = Bounds::default();
     let (root, _) = mime::parse(input, 0, &bounds, &Budget::default());
     let _ = root.file_name();
-    let _ = root.encoding(input);
 }
 
 fn headers(input: &[u8]) {

@@ -19,7 +19,7 @@ fn with_file(content_type: &str, name: &str, file: &[u8]) -> Vec<u8> {
 fn leaves(opened: &Opened) -> Vec<(String, String, String)> {
     fn collect(bytes: &[u8], part: &Part, out: &mut Vec<(String, String, String)>) {
         if part.children.is_empty() {
-            let content = transfer::decode(&bytes[part.body.clone()], &part.encoding(bytes));
+            let content = transfer::decode(&bytes[part.body.clone()], &part.encoding);
             let content = String::from_utf8_lossy(&content).into_owned();
             let essence = part.content_type.essence();
             out.push((part.file_name().to_owned(), essence, content));

@@ -28,7 +28,7 @@ impl Walk<'_> {
     /// Opens what lies encrypted in an archive. If something was, the part becomes a multipart of all that is in it. False
     /// if nothing in it is encrypted, or the part is no archive.
     pub(super) fn archive_part(&mut self, spot: Spot<'_>, edits: &mut Edits) -> bool {
-        let start = transfer::beginning(spot.body(), &spot.encoding(), 4);
+        let start = transfer::beginning(spot.body(), spot.encoding(), 4);
         if !start.starts_with(b"PK\x03\x04") && !start.starts_with(b"\x1f\x8b\x08") {
             return false;
         }

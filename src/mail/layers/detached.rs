@@ -153,13 +153,13 @@ fn signature(bytes: &[u8], part: &Part) -> Option<(Format, Vec<u8>)> {
 /// A detached CMS signature, whatever type and name it has.
 fn cms_signature(bytes: &[u8], part: &Part) -> Option<Vec<u8>> {
     let body = &bytes[part.body.clone()];
-    let encoding = part.encoding(bytes);
+    let encoding = part.encoding.as_str();
     let name = part.file_name().to_lowercase();
     let is_named = CMS_ENDINGS.iter().any(|ending| name.ends_with(ending));
-    if body.len() > LARGEST_CMS || !is_named && !sniff::is_cms_text(body, &encoding) {
+    if body.len() > LARGEST_CMS || !is_named && !sniff::is_cms_text(body, encoding) {
         return None;
     }
-    sniff::cms_in(body, &encoding).filter(|ber| smime::is_detached_signature(ber))
+    sniff::cms_in(body, encoding).filter(|ber| smime::is_detached_signature(ber))
 }
 
 /// The packets of a detached OpenPGP signature, by its type or name.
@@ -171,12 +171,12 @@ fn pgp_signature(bytes: &[u8], part: &Part) -> Option<Vec<u8>> {
         return None;
     }
     let body = &bytes[part.body.clone()];
-    let encoding = part.encoding(bytes);
+    let encoding = part.encoding.as_str();
     // PGP 2 labels all of its armor `MESSAGE`.
-    let found = sniff::openpgp_signatures_in(body, &encoding)
-        .or_else(|| sniff::openpgp_in(body, &encoding, "MESSAGE"))?;
+    let found = sniff::openpgp_signatures_in(body, encoding)
+        .or_else(|| sniff::openpgp_in(body, encoding, "MESSAGE"))?;
     // A clear-signed text has what it is over, and a file may have a message beside its signature.
-    let text = transfer::decode(body, &encoding);
+    let text = transfer::decode(body, encoding);
     let labels: Vec<String> = armor::blocks(&text).map(|block| block.label).collect();
     let has = |label: &str| labels.iter().any(|found| found == label);
     if has(armor::SIGNED_MESSAGE) || has("MESSAGE") && has("SIGNATURE") {

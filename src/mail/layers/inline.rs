@@ -22,7 +22,7 @@ impl Walk<'_> {
         }
         let place = &spot.place_in_text();
         let spot = Spot { place, ..spot };
-        let Some(text) = text_with_objects(spot.body(), &spot.encoding()) else {
+        let Some(text) = text_with_objects(spot.body(), spot.encoding()) else {
             return;
         };
         if let Some(packets) = only_block(&text, &["MESSAGE"]) {
@@ -47,12 +47,12 @@ impl Walk<'_> {
     /// Opens what is in a file that is text by its content: one block, which is all of it, or several objects with text
     /// around them, which stays. False if it is no such file.
     pub(super) fn text_file(&mut self, spot: Spot<'_>, edits: &mut Edits) -> bool {
-        let start = transfer::beginning(spot.body(), &spot.encoding(), sniff::WINDOW);
+        let start = transfer::beginning(spot.body(), spot.encoding(), sniff::WINDOW);
         if !sniff::is_text(&start) && !altered::is_armored_utf16(&start) {
             return false;
         }
         drop(start);
-        let Some(text) = text_with_objects(spot.body(), &spot.encoding()) else {
+        let Some(text) = text_with_objects(spot.body(), spot.encoding()) else {
             return false;
         };
         if let Some(packets) = only_block(&text, &["MESSAGE"]) {
@@ -95,7 +95,7 @@ impl Walk<'_> {
     /// As [`Walk::inline_part`] for HTML that a gateway made of the text: what was opened becomes plain text. HTML that
     /// was encrypted itself stays HTML.
     fn html_part(&mut self, spot: Spot<'_>, edits: &mut Edits) {
-        if !may_have_objects(spot.body(), &spot.encoding()) {
+        if !may_have_objects(spot.body(), spot.encoding()) {
             return;
         }
         // Pictures and style sheets show more than the text that we see, and hide it.

@@ -162,13 +162,13 @@ impl<'a> Spot<'a> {
         &self.bytes[self.part.body.clone()]
     }
 
-    fn encoding(&self) -> String {
-        self.part.encoding(self.bytes)
+    fn encoding(&self) -> &'a str {
+        &self.part.encoding
     }
 
     /// The body without its transfer encoding.
     fn decoded(&self) -> Cow<'a, [u8]> {
-        transfer::decode(self.body(), &self.encoding())
+        transfer::decode(self.body(), self.encoding())
     }
 
     /// Puts the entity `inner` in the part's place.

@@ -169,9 +169,9 @@ impl Payload {
             return None;
         }
         let body = &bytes[part.body.clone()];
-        let encoding = part.encoding(bytes);
-        let cms = || sniff::cms_in(body, &encoding).map(Self::Cms);
-        sniff::openpgp_in(body, &encoding, "MESSAGE")
+        let encoding = part.encoding.as_str();
+        let cms = || sniff::cms_in(body, encoding).map(Self::Cms);
+        sniff::openpgp_in(body, encoding, "MESSAGE")
             .map(Self::Packets)
             .or_else(cms)
     }
@@ -222,15 +222,14 @@ fn is_note(bytes: &[u8], part: &Part) -> bool {
 fn says_version(bytes: &[u8], part: &Part) -> bool {
     let body = bytes[part.body.clone()].trim_ascii();
     body.len() <= LONGEST_NOTE
-        && transfer::decode(body, &part.encoding(bytes))
+        && transfer::decode(body, &part.encoding)
             .trim_ascii()
             .eq_ignore_ascii_case(b"Version: 1")
 }
 
 /// Whether a reader sees text beside the armor in a part.
 fn has_text_around(bytes: &[u8], part: &Part) -> bool {
-    part.children.is_empty()
-        && inline::has_text_around(&bytes[part.body.clone()], &part.encoding(bytes))
+    part.children.is_empty() && inline::has_text_around(&bytes[part.body.clone()], &part.encoding)
 }
 
 /// The format by the protocol of a `multipart/signed`.
@@ -308,16 +307,16 @@ fn may_be_signature(bytes: &[u8], part: &Part) -> bool {
     if !part.children.is_empty() || body.len() > LARGEST_SIGNATURE {
         return false;
     }
-    let encoding = part.encoding(bytes);
-    let start = transfer::beginning(body, &encoding, sniff::WINDOW);
-    sniff::is_cms_text(body, &encoding)
+    let encoding = part.encoding.as_str();
+    let start = transfer::beginning(body, encoding, sniff::WINDOW);
+    sniff::is_cms_text(body, encoding)
         || armor::next_block(&start, 0).is_some_and(|block| block.label == "SIGNATURE")
 }
 
 /// The signature in the second part of a `multipart/signed`, by its type, the protocol, or its content.
 fn signature_in(bytes: &[u8], part: &Part, signed: &Part) -> Option<(Format, Vec<u8>)> {
     let body = &bytes[part.body.clone()];
-    let encoding = part.encoding(bytes);
+    let encoding = part.encoding.as_str();
     let declared = |what: &str| {
         part.content_type.subtype.contains(what)
             || signed
@@ -325,10 +324,10 @@ fn signature_in(bytes: &[u8], part: &Part, signed: &Part) -> Option<(Format, Vec
                 .parameter("protocol")
                 .is_some_and(|protocol| protocol.to_ascii_lowercase().contains(what))
     };
-    let cms = || sniff::cms_in(body, &encoding).map(|ber| (Format::Smime, ber));
+    let cms = || sniff::cms_in(body, encoding).map(|ber| (Format::Smime, ber));
     let pgp = || {
-        sniff::openpgp_signatures_in(body, &encoding)
-            .or_else(|| sniff::openpgp_in(body, &encoding, "MESSAGE"))
+        sniff::openpgp_signatures_in(body, encoding)
+            .or_else(|| sniff::openpgp_in(body, encoding, "MESSAGE"))
             .map(|packets| (Format::Openpgp, packets))
     };
     let is_signature = part.content_type.subtype.contains("signature");

@@ -68,7 +68,7 @@ impl Walk<'_> {
         if is_cms_type(&essence) || ends_with(&[".p7m", ".p7s", ".p7z", ".p7c"]) {
             let declared = is_cms_type(&essence) && !body.trim_ascii().is_empty();
             let is_signature = essence.ends_with("-signature") || ends_with(&[".p7s"]);
-            let found = sniff::cms_in(body, &encoding);
+            let found = sniff::cms_in(body, encoding);
             if found.is_none() && !is_signature && self.mislabelled(spot, declared, edits) {
                 return;
             }
@@ -81,21 +81,21 @@ impl Walk<'_> {
                 };
             }
         }
-        if sniff::is_cms_text(body, &encoding)
-            && !(content_type.kind == "text" && has_text_around_object(body, &encoding))
-            && let Some(ber) = sniff::cms_in(body, &encoding)
+        if sniff::is_cms_text(body, encoding)
+            && !(content_type.kind == "text" && has_text_around_object(body, encoding))
+            && let Some(ber) = sniff::cms_in(body, encoding)
         {
             return self.cms_part(spot, ber, edits);
         }
         if content_type.kind == "text"
-            && let Some(packets) = sniff::openpgp_text(body, &encoding)
+            && let Some(packets) = sniff::openpgp_text(body, encoding)
         {
             return self.pgp_attachment(spot, packets, name, edits);
         }
         if spot.is_message && self.slid_header(spot, edits) {
             return;
         }
-        let start = transfer::beginning(body, &encoding, 8);
+        let start = transfer::beginning(body, encoding, 8);
         if tnef::may_be(&start) {
             return self.tnef_part(spot, edits);
         }
@@ -108,8 +108,7 @@ impl Walk<'_> {
         }
         if content_type.is_message()
             || ends_with(&[".eml"])
-            || is_text_file
-                && is_attached_mail(&transfer::beginning(body, &encoding, sniff::WINDOW))
+            || is_text_file && is_attached_mail(&transfer::beginning(body, encoding, sniff::WINDOW))
         {
             return self.encoded_message(spot, edits);
         }
@@ -124,7 +123,7 @@ impl Walk<'_> {
             if self.text_file(spot, edits) {
                 return;
             }
-            if let Some(packets) = sniff::openpgp_in(body, &encoding, "MESSAGE") {
+            if let Some(packets) = sniff::openpgp_in(body, encoding, "MESSAGE") {
                 return self.pgp_attachment(spot, packets, name, edits);
             }
         } else if content_type.kind != "text"
@@ -140,7 +139,7 @@ impl Walk<'_> {
 
     /// Opens an object that neither type nor name announces; false if there is none.
     fn undeclared(&mut self, spot: Spot<'_>, name: &str, edits: &mut Edits) -> bool {
-        let start = transfer::beginning(spot.body(), &spot.encoding(), sniff::WINDOW);
+        let start = transfer::beginning(spot.body(), spot.encoding(), sniff::WINDOW);
         if is_attached_mail(&start) {
             drop(start);
             self.encoded_message(spot, edits);

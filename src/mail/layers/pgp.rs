@@ -90,7 +90,7 @@ impl Walk<'_> {
             return;
         }
         let declared = part.content_type.is("application/pgp-keys");
-        let body = transfer::decode(&bytes[part.body.clone()], &part.encoding(bytes));
+        let body = transfer::decode(&bytes[part.body.clone()], &part.encoding);
         let mut found = false;
         if armor::KEYS.find(&body).is_some() {
             for block in armor::blocks(&body).filter(|block| block.label == "PUBLIC KEY BLOCK") {

@@ -143,7 +143,7 @@ const MARKUP: usize = 16;
 /// A part's content, decoded only as far as it is wanted: attachments are large, and few of them are text.
 struct Encoded<'p> {
     body: &'p [u8],
-    encoding: String,
+    encoding: &'p str,
     label: Option<&'p str>,
     room: usize,
 }
@@ -151,17 +151,17 @@ struct Encoded<'p> {
 impl<'p> Encoded<'p> {
     /// Enough to see what it is.
     fn start(&self) -> Cow<'p, [u8]> {
-        transfer::beginning(self.body, &self.encoding, sniff::WINDOW)
+        transfer::beginning(self.body, self.encoding, sniff::WINDOW)
     }
 
     fn all(&self) -> Cow<'p, [u8]> {
-        transfer::decode(self.body, &self.encoding)
+        transfer::decode(self.body, self.encoding)
     }
 
     /// At least enough for `times` the room that is left for text.
     fn beginning(&self, times: usize) -> Cow<'p, [u8]> {
         let most = self.room.saturating_mul(times).max(sniff::WINDOW);
-        transfer::beginning(self.body, &self.encoding, most)
+        transfer::beginning(self.body, self.encoding, most)
     }
 
     fn plain(&self) -> String {
@@ -214,7 +214,7 @@ impl Collector<'_> {
     fn leaf(&mut self, bytes: &[u8], part: &Part, name: &str, nesting: u32) {
         let content = Encoded {
             body: &bytes[part.body.clone()],
-            encoding: part.encoding(bytes),
+            encoding: &part.encoding,
             label: part.content_type.parameter("charset"),
             room: self.room,
         };
@@ -337,10 +337,9 @@ impl Collector<'_> {
 /// What is in a part that is a `winmail.dat`, as an entity.
 fn tnef_in(bytes: &[u8], part: &Part) -> Option<Vec<u8>> {
     let body = &bytes[part.body.clone()];
-    let encoding = part.encoding(bytes);
     let is_tnef =
-        part.children.is_empty() && tnef::may_be(&transfer::beginning(body, &encoding, 8));
-    let contents = is_tnef.then(|| tnef::parse(&transfer::decode(body, &encoding)))?;
+        part.children.is_empty() && tnef::may_be(&transfer::beginning(body, &part.encoding, 8));
+    let contents = is_tnef.then(|| tnef::parse(&transfer::decode(body, &part.encoding)))?;
     contents.map(|contents| tnef::as_entity(&contents))
 }
 
