@@ -2,7 +2,6 @@
 
 use openssl::hash::{Hasher, MessageDigest};
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 /// OpenSSL's digest of the usual name ("SHA-256").
 #[must_use]
@@ -34,7 +33,7 @@ pub fn of<'a, E>(
 }
 
 thread_local! {
-    static HASHERS: RefCell<HashMap<&'static str, Hasher>> = RefCell::default();
+    static HASHERS: RefCell<Vec<(&'static str, Hasher)>> = RefCell::default();
 }
 
 /// As [`of`], of what is no secret: hashers are kept, for OpenSSL's search for one takes as long as hashing a short text.
@@ -42,13 +41,16 @@ pub fn of_public<'a, E>(
     name: &'static str,
     pieces: impl Iterator<Item = Result<&'a [u8], E>>,
 ) -> Result<Option<Vec<u8>>, E> {
-    let kept = HASHERS.with_borrow_mut(|kept| kept.remove(name));
+    let kept = HASHERS.with_borrow_mut(|kept| {
+        let at = kept.iter().position(|(kept, _)| *kept == name)?;
+        Some(kept.swap_remove(at).1)
+    });
     let Some(mut hasher) = kept.or_else(|| Hasher::new(named(name)?).ok()) else {
         return Ok(None);
     };
     let output = run(&mut hasher, name, pieces)?;
     if output.is_some() {
-        HASHERS.with_borrow_mut(|kept| kept.insert(name, hasher));
+        HASHERS.with_borrow_mut(|kept| kept.push((name, hasher)));
     }
     Ok(output)
 }

@@ -171,7 +171,7 @@ pub fn unjudged(packets: &[Vec<u8>], depth: u32, reason: &str, verdict: Verdict)
             Some(packet) => Signature {
                 verdict,
                 reason: reason.to_owned(),
-                ..unchecked(&packet.fields, depth)
+                ..unchecked(&packet.fields, &packet.fields.get_issuers(), depth)
             },
             None => unread(depth, UNKNOWN),
         });
@@ -209,10 +209,19 @@ impl Signer<'_> {
         }
     }
 
-    fn fingerprint(&self) -> Vec<u8> {
-        match self {
-            Self::Parsed(candidate) => candidate.key.fingerprint().as_bytes().to_vec(),
-            Self::ByHand(candidate) => candidate.key.fingerprint.clone(),
+    /// Whether both are the same key, be it in another certificate.
+    fn is_same_key(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Parsed(one), Self::Parsed(other)) => {
+                one.key.fingerprint() == other.key.fingerprint()
+            }
+            (Self::ByHand(one), Self::ByHand(other)) => {
+                one.key.fingerprint == other.key.fingerprint
+            }
+            (Self::Parsed(parsed), Self::ByHand(by_hand))
+            | (Self::ByHand(by_hand), Self::Parsed(parsed)) => {
+                parsed.key.fingerprint().as_bytes() == by_hand.key.fingerprint
+            }
         }
     }
 
@@ -231,7 +240,8 @@ fn judge_one(
     ctx: &Context,
 ) -> Signature {
     let signature = &packet.fields;
-    let mut evidence = unchecked(signature, depth);
+    let mut issuers = signature.get_issuers();
+    let mut evidence = unchecked(signature, &issuers, depth);
     let as_text = match signature.typ() {
         SignatureType::Binary => false,
         SignatureType::Text => true,
@@ -241,7 +251,6 @@ fn judge_one(
             return evidence;
         }
     };
-    let mut issuers = signature.get_issuers();
     issuers.truncate(MOST_ISSUERS);
     let vouched = certs::vouched(ctx.trust, &issuers);
     let attached = certs::among(ctx.attached, &issuers);
@@ -257,9 +266,9 @@ fn judge_one(
             checked |= fits.is_some();
             fits == Some(true)
         })?;
-        Some((fits.fingerprint(), reading.reservation(as_text)))
+        Some((fits, reading.reservation(as_text)))
     });
-    let Some((key, reservation)) = good else {
+    let Some((signer, reservation)) = good else {
         return match candidates.first() {
             Some(candidate) if checked => verdict::bad(evidence, candidate, ctx),
             _ => {
@@ -272,12 +281,21 @@ fn judge_one(
         };
     };
     // Somebody else's certificate may have the same key in it, unproven: that must not spoil a good signature.
-    candidates
+    let others = candidates
         .iter()
-        .filter(|candidate| candidate.fingerprint() == key)
-        .map(|candidate| verdict::good(evidence.clone(), signature, candidate, reservation, ctx))
-        .min_by_key(|judged| rank(judged.verdict))
-        .unwrap_or(evidence)
+        .filter(|other| !std::ptr::eq(*other, signer) && other.is_same_key(signer));
+    let judged_as = |evidence, signer| verdict::good(evidence, signature, signer, reservation, ctx);
+    let others: Vec<Signature> = others
+        .map(|other| judged_as(evidence.clone(), other))
+        .collect();
+    let judged = judged_as(evidence, signer);
+    others.into_iter().fold(judged, |best, other| {
+        if rank(other.verdict) < rank(best.verdict) {
+            other
+        } else {
+            best
+        }
+    })
 }
 
 fn rank(verdict: Verdict) -> u8 {
@@ -359,8 +377,11 @@ fn check(
 }
 
 /// What the packet alone says: no key, nothing checked.
-fn unchecked(signature: &openpgp::packet::Signature, depth: u32) -> Signature {
-    let issuers = signature.get_issuers();
+fn unchecked(
+    signature: &openpgp::packet::Signature,
+    issuers: &[openpgp::KeyHandle],
+    depth: u32,
+) -> Signature {
     let issuer = issuers
         .first()
         .map(|issuer| HEXLOWER.encode(issuer.as_bytes()));

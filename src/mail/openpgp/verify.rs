@@ -102,22 +102,22 @@ const KEPT: usize = 512;
 
 /// The key with what OpenSSL has computed for its modulus, which costs a third of a check.
 fn rsa_key(n: &[u8], e: &[u8]) -> Result<Rc<PKey<Public>>, ErrorStack> {
-    type Numbers = (Vec<u8>, Vec<u8>);
+    /// The exponent, and the key.
+    type Kept = (Vec<u8>, Rc<PKey<Public>>);
     thread_local! {
-        static KEYS: RefCell<HashMap<Numbers, Rc<PKey<Public>>>> = RefCell::new(HashMap::new());
+        static KEYS: RefCell<HashMap<Vec<u8>, Kept>> = RefCell::new(HashMap::new());
     }
-    let numbers = (n.to_vec(), e.to_vec());
     KEYS.with_borrow_mut(|keys| {
-        if let Some(key) = keys.get(&numbers) {
+        if let Some((_, key)) = keys.get(n).filter(|(kept, _)| kept == e) {
             return Ok(Rc::clone(key));
         }
         if keys.len() >= KEPT {
             keys.clear();
         }
-        let (n, e) = (BigNum::from_slice(n)?, BigNum::from_slice(e)?);
-        let key = PKey::from_rsa(Rsa::from_public_components(n, e)?)?;
+        let numbers = (BigNum::from_slice(n)?, BigNum::from_slice(e)?);
+        let key = PKey::from_rsa(Rsa::from_public_components(numbers.0, numbers.1)?)?;
         let key = Rc::new(key);
-        keys.insert(numbers, Rc::clone(&key));
+        keys.insert(n.to_vec(), (e.to_vec(), Rc::clone(&key)));
         Ok(key)
     })
 }
