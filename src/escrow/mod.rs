@@ -6,6 +6,8 @@ mod kem;
 pub mod keyholder;
 pub mod offer;
 pub mod openpgp_key;
+mod pbes2;
+mod pkcs12;
 mod plain;
 mod rounds;
 pub mod smime_key;
