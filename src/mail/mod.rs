@@ -29,6 +29,7 @@ mod rsa;
 mod rtf;
 pub mod smime;
 pub mod sniff;
+mod tar;
 pub mod text;
 pub mod tnef;
 pub mod transfer;
