@@ -12,6 +12,7 @@ pub mod date;
 pub mod digest;
 pub mod emlx;
 pub mod encrypt;
+pub mod foreign;
 pub mod header;
 mod inflate;
 pub mod journal;
