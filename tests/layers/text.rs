@@ -504,3 +504,30 @@ fn armor_in_strings_of_json_and_in_calendar_entries_is_opened() {
         assert!(!rendition.contains("BEGIN PGP"), "{rendition}");
     }
 }
+
+#[test]
+fn armor_in_rich_text_is_opened() {
+    let armor = armored("the secret word").replace("\r\n", "\n");
+    let rich = |end: &str, hyphen: &str| {
+        let lines = armor.replace('-', hyphen).replace('\n', end);
+        format!("{{\\rtf1\\ansi{{\\fonttbl{{\\f0 Arial;}}}}\\f0 before\\par\n{lines}after\\par\n}}")
+    };
+    for essence in [
+        "text/rtf",
+        "application/rtf",
+        "application/octet-stream; name=a.rtf",
+    ] {
+        for file in [
+            rich("\\par\n", "-"),
+            rich("\\line ", "-"),
+            rich("\\par\r\n", "\\_"),
+        ] {
+            let opened = open(format!("From: a@x\nContent-Type: {essence}\n\n{file}").as_bytes());
+            assert_eq!(opened.outcome, Outcome::Opened, "{essence}: {file}");
+            let rendition = rendition(&opened);
+            for words in ["before", "the secret word", "after"] {
+                assert!(rendition.contains(words), "{essence}: {rendition}");
+            }
+        }
+    }
+}
