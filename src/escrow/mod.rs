@@ -1,6 +1,7 @@
 //! Users' private keys: read from any container, proven to work, kept with their history, and used to
 //! undo one wrap at a time.
 
+mod apple_profile;
 mod backup;
 mod kem;
 pub mod keyholder;

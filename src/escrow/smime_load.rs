@@ -1,8 +1,9 @@
 //! Reading S/MIME keys from the containers people have: PKCS#12 of every age, PEM bundles, bare PKCS#8. Keys and
 //! certificates are matched by their public halves, whatever the order or the names.
 
+use super::apple_profile::Profile;
 use super::smime_key::SmimeKey;
-use super::{KeyProblem, UserKey, pkcs12, rounds};
+use super::{KeyProblem, UserKey, apple_profile, pkcs12, rounds};
 use crate::mail::legacy;
 use crate::mail::smime::ber::{Element, tag};
 use crate::mail::smime::certificates;
@@ -86,7 +87,9 @@ fn read(bytes: &[u8], passphrases: &[SecretBytes], extra_certificates: &[X509]) 
             ..Contents::default()
         };
     }
-    let mut contents = if bytes.windows(11).any(|window| window == b"-----BEGIN ") {
+    let mut contents = if let Some(profile) = apple_profile::read(bytes) {
+        in_profile(profile, passphrases)
+    } else if bytes.windows(11).any(|window| window == b"-----BEGIN ") {
         pem(bytes, passphrases)
     } else if is_ssh(bytes.trim_ascii_start()) {
         Contents {
@@ -252,13 +255,16 @@ fn foreign_store(bytes: &[u8]) -> Option<&'static str> {
 impl Contents {
     /// Adds what is in a block whose label does not say it: PKCS#12 or a key.
     fn add_container(&mut self, block: &Block<'_>, passphrases: &[SecretBytes]) {
-        let Some(inner) = block.decoded() else {
-            return;
-        };
-        let found = der(&inner, passphrases);
+        if let Some(inner) = block.decoded() {
+            self.add_der(&inner, passphrases);
+        }
+    }
+
+    fn add_der(&mut self, inner: &[u8], passphrases: &[SecretBytes]) {
+        let found = der(inner, passphrases);
         self.keys.extend(found.keys);
         self.certificates.extend(found.certificates);
-        // Most other blocks are no keys and were never meant to be.
+        // Most others are no keys and were never meant to be.
         let told = found.problems.into_iter();
         self.problems
             .extend(told.filter(|problem| !matches!(problem, KeyProblem::Unreadable(_))));
@@ -280,6 +286,23 @@ fn is_ssh(bytes: &[u8]) -> bool {
         b"ecdsa-sha2-",
     ];
     begins.iter().any(|begin| bytes.starts_with(begin))
+}
+
+fn in_profile(profile: Profile, passphrases: &[SecretBytes]) -> Contents {
+    let given = passphrases.iter().map(SecretBytes::duplicate);
+    let passphrases: Vec<_> = given.chain(profile.passphrases).collect();
+    let mut contents = Contents::default();
+    for container in &profile.containers {
+        contents.add_der(container.expose(), &passphrases);
+    }
+    let is_empty = contents.keys.is_empty() && contents.certificates.is_empty();
+    if is_empty && contents.problems.is_empty() {
+        let what = "a profile whose identity cannot be read";
+        contents
+            .problems
+            .push(KeyProblem::Unreadable(what.to_owned()));
+    }
+    contents
 }
 
 fn pem(bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {

@@ -428,6 +428,30 @@ fn a_passphrase_with_a_nul_is_a_wrong_one() {
 }
 
 #[test]
+fn keys_in_configuration_profiles_of_apple_are_read() {
+    let folder = Folder::new();
+    folder.identity("rsa", "rsa:2048", "");
+    folder.must("pkcs12 -export -inkey rsa.key -in rsa.crt -passout pass:geheim&Co -out p");
+    let base64 = data_encoding::BASE64_MIME.encode(&folder.read("p"));
+    let profile = |inside: &str| {
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<plist version=\"1.0\"><dict><key>PayloadContent</key><array><dict>\n{inside}<key>PayloadContent</key>\n<data>\n{base64}\n</data><key>PayloadType</key><string>com.apple.security.pkcs12</string></dict></array></dict></plist>\n"
+        )
+    };
+    let good = ["CN=rsa, emailAddress=rsa@example.org"];
+    let password = "<key>Password</key>\n\t<string>geheim&amp;Co</string>";
+    assert_eq!(problems(profile(password).as_bytes(), &[]), good);
+    assert_eq!(problems(profile("").as_bytes(), &["geheim&Co"]), good);
+    let wrong = problems(profile("").as_bytes(), &["no"]);
+    assert_eq!(wrong, ["the passphrase does not open it"]);
+    folder.write("profile", profile(password).as_bytes());
+    folder.must("cms -sign -nodetach -binary -in profile -outform DER -out signed -signer rsa.crt -inkey rsa.key");
+    assert_eq!(taken(&folder.read("signed"))[0], good);
+    let none = profile(password).replace("security.pkcs12", "mail.managed");
+    assert!(problems(none.as_bytes(), &[])[0].starts_with("not a PKCS#12"));
+}
+
+#[test]
 fn stores_of_other_programs_are_refused_by_name() {
     for (file, part) in [
         (
