@@ -245,6 +245,29 @@ fn compressed_files_are_unpacked() {
 }
 
 #[test]
+fn files_of_kinds_that_are_not_read_are_no_mail_without_encryption() {
+    let folder = folder();
+    for (name, file, reason) in [
+        (
+            "takeout.zip",
+            &b"PK\x03\x04\x14\0"[..],
+            "the file is a ZIP archive: unpack it first",
+        ),
+        (
+            "RMAIL",
+            b"BABYL OPTIONS:\nVersion: 5\n",
+            "the file is a Babyl mailbox (Rmail): convert it in Emacs with unrmail",
+        ),
+    ] {
+        std::fs::write(folder.path().join(name), file).unwrap();
+        let (status, lines) = inspect(folder.path(), &["--keys", "key", name]);
+        assert_ne!(status, 0);
+        assert_eq!(lines[0]["outcome"], "damaged");
+        assert_eq!(lines[0]["reason"], reason);
+    }
+}
+
+#[test]
 fn a_hyphen_is_standard_input() {
     let folder = folder();
     let plain = std::fs::File::open(folder.path().join("plain.eml")).unwrap();

@@ -6,7 +6,7 @@ use crate::id::Digest;
 use crate::intake::import::packed::Packing;
 use crate::mail::context::OpenPolicy;
 use crate::mail::model::{Claimed, Layer, Opened, Outcome, SearchText, Signature};
-use crate::mail::{self, mbox};
+use crate::mail::{self, foreign, mbox};
 use crate::policy::{DEFAULT, ValidPolicy};
 use crate::time::{Clock, SystemClock};
 use clap::Args;
@@ -125,6 +125,7 @@ impl Inspect {
                 .unwrap_or_else(|_| {
                     failed("the parser gave up; please report this message".into())
                 });
+            let opened = unless_foreign(message, opened);
             fine &= matches!(opened.outcome, Outcome::Opened | Outcome::NotEncrypted);
             self.report(path, index, &opened);
             let readable = opened.rendition.as_deref().unwrap_or(message);
@@ -214,6 +215,16 @@ fn free_name(out: &Path, path: &Path, index: usize, written: &HashSet<PathBuf>) 
 
 fn open(message: &[u8], keys: &KeyFiles, policy: &OpenPolicy) -> Opened {
     mail::open(message, &keys.keys, &keys.trust, policy, SystemClock.now())
+}
+
+/// Where nothing was found in a file of a kind that is not read, that is no answer.
+fn unless_foreign(file: &[u8], opened: Opened) -> Opened {
+    let nothing_found = opened.outcome == Outcome::NotEncrypted && opened.signatures.is_empty();
+    let told = nothing_found.then(|| foreign::told(file)).flatten();
+    match told {
+        Some(told) => failed(format!("the file {told}")),
+        None => opened,
+    }
 }
 
 fn failed(reason: String) -> Opened {

@@ -1,11 +1,14 @@
 //! Users' private keys: read from any container, proven to work, kept with their history, and used to
 //! undo one wrap at a time.
 
+mod apple_profile;
 mod backup;
 mod kem;
 pub mod keyholder;
 pub mod offer;
 pub mod openpgp_key;
+mod pbes2;
+mod pkcs12;
 mod plain;
 mod rounds;
 pub mod smime_key;

@@ -1,12 +1,15 @@
 //! Reading S/MIME keys from the containers people have: PKCS#12 of every age, PEM bundles, bare PKCS#8. Keys and
 //! certificates are matched by their public halves, whatever the order or the names.
 
+use super::apple_profile::Profile;
 use super::smime_key::SmimeKey;
-use super::{KeyProblem, UserKey, rounds};
+use super::{KeyProblem, UserKey, apple_profile, pkcs12, rounds};
 use crate::mail::legacy;
 use crate::mail::smime::ber::{Element, tag};
 use crate::mail::smime::certificates;
 use crate::secret::SecretBytes;
+use memchr::memmem;
+use openssl::error::ErrorStack;
 use openssl::pkcs7::Pkcs7;
 use openssl::pkcs12::Pkcs12;
 use openssl::pkey::{PKey, Private};
@@ -18,10 +21,6 @@ const LARGEST: usize = 4 << 20;
 const MOST_KEYS: usize = 100;
 /// Most certificates taken from one: whole stores of authorities come as PEM.
 const MOST_CERTIFICATES: usize = 10_000;
-
-/// The object identifier of `pkcs8ShroudedKeyBag` and of `keyBag`, contents octets.
-const SHROUDED_KEY_BAG: &str = "1.2.840.113549.1.12.10.1.2";
-const KEY_BAG: &str = "1.2.840.113549.1.12.10.1.1";
 
 /// What was found in a container, before keys and certificates are matched.
 #[derive(Default)]
@@ -88,11 +87,18 @@ fn read(bytes: &[u8], passphrases: &[SecretBytes], extra_certificates: &[X509]) 
             ..Contents::default()
         };
     }
-    let mut contents = if bytes.windows(11).any(|window| window == b"-----BEGIN ") {
+    let mut contents = if let Some(profile) = apple_profile::read(bytes) {
+        in_profile(profile, passphrases)
+    } else if bytes.windows(11).any(|window| window == b"-----BEGIN ") {
         pem(bytes, passphrases)
     } else if is_ssh(bytes.trim_ascii_start()) {
         Contents {
             problems: vec![ssh_key()],
+            ..Contents::default()
+        }
+    } else if let Some(what) = foreign_store(bytes) {
+        Contents {
+            problems: vec![KeyProblem::Unsupported(what.to_owned())],
             ..Contents::default()
         }
     } else {
@@ -180,104 +186,20 @@ fn der(bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {
 
 fn pkcs12(container: &Pkcs12, bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {
     let mut contents = Contents::default();
-    let given = passphrases.iter().map(SecretBytes::expose);
-    for passphrase in given.chain([b"".as_slice()]) {
-        let Ok(text) = std::str::from_utf8(passphrase) else {
-            continue;
-        };
-        if text.contains('\0') {
-            continue;
-        }
-        let Ok(parsed) = container.parse2(text) else {
-            continue;
-        };
-        contents.certificates.extend(parsed.cert);
-        contents
-            .certificates
-            .extend(parsed.ca.into_iter().flatten());
-        contents.keys.extend(parsed.pkey);
-        // OpenSSL gives one key; the other bags are opened one by one.
-        let others = further_keys(bytes, passphrase);
-        let others = others
-            .into_iter()
-            .filter(|key| !contents.keys.iter().any(|known| known.public_eq(key)));
-        let others: Vec<_> = others.collect();
-        contents.keys.extend(others);
-        if contents.keys.is_empty() {
-            contents.problems.push(KeyProblem::Unreadable(
-                "a PKCS#12 file without a private key".to_owned(),
-            ));
-        }
-        return contents;
-    }
-    contents.problems.push(KeyProblem::WrongPassphrase);
-    contents
-}
-
-/// The keys in the plain safes of a PFX (RFC 7292): where keys are, each in its own shroud.
-fn further_keys(pfx: &[u8], passphrase: &[u8]) -> Vec<PKey<Private>> {
-    let mut keys = Vec::new();
-    let Some(safes) = authenticated_safes(pfx) else {
-        return keys;
-    };
-    let Ok(safes) = Element::only(&safes) else {
-        return keys;
-    };
-    for safe in safes.inside().filter_map(Result::ok) {
-        let Some(content) = plain_content(&safe) else {
-            continue;
-        };
-        let Ok(bags) = Element::only(&content) else {
-            continue;
-        };
-        for bag in bags.inside().filter_map(Result::ok) {
-            if keys.len() < MOST_KEYS
-                && let Some(key) = bag_key(&bag, passphrase)
-            {
-                keys.push(key);
+    match pkcs12::open(container, bytes, passphrases) {
+        Some(opened) => {
+            contents.keys = opened.keys;
+            contents.keys.truncate(MOST_KEYS);
+            contents.certificates = opened.certificates;
+            if contents.keys.is_empty() && contents.certificates.is_empty() {
+                contents.problems.push(KeyProblem::Unreadable(
+                    "a PKCS#12 file without a private key".to_owned(),
+                ));
             }
         }
+        None => contents.problems.push(KeyProblem::WrongPassphrase),
     }
-    keys
-}
-
-fn authenticated_safes(pfx: &[u8]) -> Option<Vec<u8>> {
-    let mut inside = Element::split(pfx).ok()?.0.inside();
-    inside.expect(tag::INTEGER, "a version").ok()?;
-    plain_content(&inside.value("safes").ok()?)
-}
-
-/// The octets of a ContentInfo of type `id-data`.
-fn plain_content(content_info: &Element<'_>) -> Option<Vec<u8>> {
-    let mut inside = content_info.inside();
-    let kind = inside.value("a content type").ok()?.oid().ok()?;
-    let explicit = inside.expect(tag::context(0), "content").ok()?;
-    let octets = explicit
-        .inside()
-        .value("content")
-        .ok()?
-        .octet_string()
-        .ok()?;
-    (kind == crate::mail::smime::oids::DATA).then(|| octets.into_owned())
-}
-
-fn bag_key(bag: &Element<'_>, passphrase: &[u8]) -> Option<PKey<Private>> {
-    let mut inside = bag.inside();
-    let kind = inside.value("a bag type").ok()?.oid().ok()?.to_string();
-    let value = inside
-        .expect(tag::context(0), "a bag")
-        .ok()?
-        .inside()
-        .value("a bag")
-        .ok()?;
-    let encoded = SecretBytes::new(value.to_der().ok()?);
-    match kind.as_str() {
-        SHROUDED_KEY_BAG => {
-            PKey::private_key_from_pkcs8_passphrase(encoded.expose(), passphrase).ok()
-        }
-        KEY_BAG => PKey::private_key_from_der(encoded.expose()).ok(),
-        _ => None,
-    }
+    contents
 }
 
 /// A private key in DER: PKCS#8, encrypted PKCS#8, PKCS#1 or SEC 1. `None` if it is none of these.
@@ -300,20 +222,49 @@ fn private_key(
         .chain([b"".as_slice()]);
     let opened = given
         .into_iter()
-        .find_map(|passphrase| PKey::private_key_from_pkcs8_passphrase(bytes, passphrase).ok());
+        .find_map(|passphrase| unlocked(bytes, passphrase).ok());
     Some(opened.ok_or(KeyProblem::WrongPassphrase))
+}
+
+/// The key in an encrypted PKCS#8; the passphrase may be any octets.
+pub(super) fn unlocked(der: &[u8], octets: &[u8]) -> Result<PKey<Private>, ErrorStack> {
+    PKey::private_key_from_pkcs8_callback(der, |buffer| {
+        let place = buffer.get_mut(..octets.len());
+        place.map_or(Ok(0), |place| {
+            place.copy_from_slice(octets);
+            Ok(octets.len())
+        })
+    })
+}
+
+/// What is told of stores of keys that are not read.
+fn foreign_store(bytes: &[u8]) -> Option<&'static str> {
+    let begins = |magic: &[u8]| bytes.starts_with(magic);
+    if begins(b"\xfe\xed\xfe\xed") || begins(b"\xce\xce\xce\xce") {
+        return Some(
+            "a Java keystore: make PKCS#12 of it with keytool -importkeystore -deststoretype pkcs12",
+        );
+    }
+    if begins(b"kych") {
+        return Some("a keychain of macOS: export the key there as PKCS#12");
+    }
+    let is_nss = begins(b"SQLite format 3\0") && memmem::find(bytes, b"nssPrivate").is_some();
+    is_nss.then_some("the database of Thunderbird or Firefox: export the key there as PKCS#12")
 }
 
 impl Contents {
     /// Adds what is in a block whose label does not say it: PKCS#12 or a key.
     fn add_container(&mut self, block: &Block<'_>, passphrases: &[SecretBytes]) {
-        let Some(inner) = block.decoded() else {
-            return;
-        };
-        let found = der(&inner, passphrases);
+        if let Some(inner) = block.decoded() {
+            self.add_der(&inner, passphrases);
+        }
+    }
+
+    fn add_der(&mut self, inner: &[u8], passphrases: &[SecretBytes]) {
+        let found = der(inner, passphrases);
         self.keys.extend(found.keys);
         self.certificates.extend(found.certificates);
-        // Most other blocks are no keys and were never meant to be.
+        // Most others are no keys and were never meant to be.
         let told = found.problems.into_iter();
         self.problems
             .extend(told.filter(|problem| !matches!(problem, KeyProblem::Unreadable(_))));
@@ -335,6 +286,23 @@ fn is_ssh(bytes: &[u8]) -> bool {
         b"ecdsa-sha2-",
     ];
     begins.iter().any(|begin| bytes.starts_with(begin))
+}
+
+fn in_profile(profile: Profile, passphrases: &[SecretBytes]) -> Contents {
+    let given = passphrases.iter().map(SecretBytes::duplicate);
+    let passphrases: Vec<_> = given.chain(profile.passphrases).collect();
+    let mut contents = Contents::default();
+    for container in &profile.containers {
+        contents.add_der(container.expose(), &passphrases);
+    }
+    let is_empty = contents.keys.is_empty() && contents.certificates.is_empty();
+    if is_empty && contents.problems.is_empty() {
+        let what = "a profile whose identity cannot be read";
+        contents
+            .problems
+            .push(KeyProblem::Unreadable(what.to_owned()));
+    }
+    contents
 }
 
 fn pem(bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {

@@ -389,6 +389,7 @@ fn compressed_mails_and_those_of_apple_mail_are_found_in_their_files() {
     put("6.pdf.gz", &gzip(b"%PDF-1.4\n"));
     let cut = gzip(mail(7).as_bytes());
     put("7.eml.gz", &cut[..cut.len() - 4]);
+    put("8.zip", b"PK\x03\x04\x14\0");
     let (mut texts, mut refused) = (Vec::new(), Vec::new());
     for (path, _) in files(&[folder.path().to_owned()]).expect("list").files {
         for mail in mails_of(&path) {
@@ -408,6 +409,7 @@ fn compressed_mails_and_those_of_apple_mail_are_found_in_their_files() {
         "compressed mailbox file: unpack it",
         "is no mail",
         "cannot unpack",
+        "8.zip is a ZIP archive: unpack it first",
     ];
     assert_eq!(refused.len(), said.len(), "{refused:?}");
     for (refused, said) in refused.iter().zip(said) {

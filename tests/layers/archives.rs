@@ -1,4 +1,4 @@
-//! ZIP and gzip files with encrypted files or mails in them.
+//! Archives with encrypted files or mails in them.
 
 use super::{INNER, armored, open, packets, pgp_mime};
 use std::io::{Cursor, Write};
@@ -20,6 +20,26 @@ fn gzip(content: &[u8]) -> Vec<u8> {
     let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     writer.write_all(content).unwrap();
     writer.finish().unwrap()
+}
+
+fn bzip2(content: &[u8]) -> Vec<u8> {
+    let mut writer = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::default());
+    writer.write_all(content).unwrap();
+    writer.finish().unwrap()
+}
+
+/// As the system's `tar` writes it.
+fn tar(format: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    let mut tar = std::process::Command::new("tar");
+    tar.args(["-c", "-C"]).arg(folder.path());
+    let made = tar.args([&format!("--format={format}"), "."]).output();
+    made.unwrap().stdout
 }
 
 fn open_attached(name: &str, file: &[u8]) -> Opened {
@@ -54,12 +74,63 @@ fn encrypted_files_and_mails_in_archives_are_opened_and_the_others_stay() {
 }
 
 #[test]
+fn encrypted_files_in_tar_and_in_archives_in_archives_are_opened() {
+    let binary = packets("the secret word");
+    let long = format!("{0}/{0}/a.txt.gpg", "folder".repeat(10));
+    let files = [("b.txt", &b"other words"[..]), (&long, &binary)];
+    let mut archives = vec![
+        ("a.zip", zip(&[("inner.zip", &zip(&files))])),
+        ("a.zip", zip(&[("a.zip", &zip(&[("b.zip", &zip(&files))]))])),
+        ("a.zip", zip(&[("a.tgz", &gzip(&tar("gnu", &files)))])),
+    ];
+    for format in ["v7", "ustar", "gnu", "pax"] {
+        let short = [files[0], ("folder/a.txt.gpg", &binary)];
+        let packed = tar(format, if format == "v7" { &short } else { &files });
+        archives.push(("a.tgz", gzip(&packed)));
+        archives.push(("a.tar.bz2", bzip2(&packed)));
+        archives.push(("a.tar", packed));
+    }
+    for (name, archive) in archives {
+        let opened = open_attached(name, &archive);
+        assert_eq!(opened.outcome, Outcome::Opened, "{name}");
+        for words in ["hello", "other words", "the secret word"] {
+            assert!(opened.text.body.contains(words), "{name}: {words}");
+        }
+        assert!(opened.text.attachments.contains(&"b.txt".to_owned()));
+    }
+    let opened = open_attached("a.txt.gpg.bz2", &bzip2(&binary));
+    assert!(opened.text.body.contains("the secret word"));
+}
+
+#[test]
+fn archives_are_looked_into_so_deep_and_no_deeper() {
+    let mut file = zip(&[("a.txt.gpg", &packets("the secret word"))]);
+    let mut outcomes = Vec::new();
+    for _ in 0..7 {
+        outcomes.push(open_attached("a.zip", &file).outcome == Outcome::Opened);
+        file = zip(&[("a.zip", &file)]);
+    }
+    assert_eq!(outcomes, [true, true, true, true, true, false, false]);
+}
+
+#[test]
 fn archives_without_anything_encrypted_stay_as_they_are() {
     for file in [
         zip(&[("a.txt", b"words"), ("META-INF/A.RSA", b"words")]),
         gzip(b"words"),
         zip(&[("a.txt.gpg", &packets("word"))])[..60].to_vec(),
         gzip(&packets("word"))[..60].to_vec(),
+        zip(&[("a.zip", &zip(&[("a.txt", b"words")]))]),
+        gzip(&tar("gnu", &[("a.txt", b"words")])),
+        bzip2(b"words"),
+        // It unpacks to more than is unpacked for a look.
+        gzip(&tar(
+            "gnu",
+            &[
+                ("a.bin", &vec![0; 70 << 20]),
+                ("a.txt.gpg", &packets("word")),
+            ],
+        )),
     ] {
         let opened = open_attached("a.zip", &file);
         assert_eq!(opened.outcome, Outcome::NotEncrypted);

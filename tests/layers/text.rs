@@ -476,3 +476,58 @@ fn beginnings_of_objects_cost_no_more_than_the_text_is_long() {
         assert!(took < std::time::Duration::from_secs(2), "{took:?}");
     }
 }
+
+#[test]
+fn armor_in_strings_of_json_and_in_calendar_entries_is_opened() {
+    let armor = armored("the secret word").replace("\r\n", "\n");
+    let escaped = armor.replace('\n', "\\n");
+    let entry = format!("DESCRIPTION:see {escaped} there");
+    let lines: Vec<&str> = (0..entry.len().div_ceil(70))
+        .map(|line| &entry[line * 70..entry.len().min(line * 70 + 70)])
+        .collect();
+    let calendar = format!(
+        "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nSUMMARY:words\r\n{}\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n",
+        lines.join("\r\n ")
+    );
+    let json = format!("{{\"words\": 1, \"text\": \"{escaped}\"}}\n");
+    for (essence, body) in [
+        ("text/calendar", &calendar),
+        ("application/json", &json),
+        ("text/plain", &json),
+        ("text/plain", &json.replace("\\n", "\\\\r\\\\n")),
+    ] {
+        let opened = open(format!("From: a@x\nContent-Type: {essence}\n\n{body}").as_bytes());
+        assert_eq!(opened.outcome, Outcome::Opened, "{essence}");
+        let rendition = rendition(&opened);
+        assert!(rendition.contains("the secret word"), "{rendition}");
+        assert!(rendition.contains("words"), "{rendition}");
+        assert!(!rendition.contains("BEGIN PGP"), "{rendition}");
+    }
+}
+
+#[test]
+fn armor_in_rich_text_is_opened() {
+    let armor = armored("the secret word").replace("\r\n", "\n");
+    let rich = |end: &str, hyphen: &str| {
+        let lines = armor.replace('-', hyphen).replace('\n', end);
+        format!("{{\\rtf1\\ansi{{\\fonttbl{{\\f0 Arial;}}}}\\f0 before\\par\n{lines}after\\par\n}}")
+    };
+    for essence in [
+        "text/rtf",
+        "application/rtf",
+        "application/octet-stream; name=a.rtf",
+    ] {
+        for file in [
+            rich("\\par\n", "-"),
+            rich("\\line ", "-"),
+            rich("\\par\r\n", "\\_"),
+        ] {
+            let opened = open(format!("From: a@x\nContent-Type: {essence}\n\n{file}").as_bytes());
+            assert_eq!(opened.outcome, Outcome::Opened, "{essence}: {file}");
+            let rendition = rendition(&opened);
+            for words in ["before", "the secret word", "after"] {
+                assert!(rendition.contains(words), "{essence}: {rendition}");
+            }
+        }
+    }
+}

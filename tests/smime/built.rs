@@ -3,8 +3,8 @@
 //! CCM content; and that what is not supported is refused by its name.
 
 use crate::support::build::{
-    KEY, aes_wrapped, agreement, block_wrapped, content_info, enveloped, kem, key_id, octets, oid,
-    sequence, small,
+    KEY, aes_wrapped, agreement, block_wrapped, content_info, enveloped, enveloped_with, kem,
+    key_id, octets, oid, sequence, small,
 };
 use crate::support::{MESSAGE, open, opens, passphrases};
 use hkdf::Hkdf;
@@ -140,6 +140,16 @@ fn wraps_that_openssl_lacks() {
         let object = enveloped(&kek_recipient(wrap, &wrapped));
         let unopened = open(&passphrases(&[spelt]), &Trust::default(), &object, None).unwrap_err();
         assert!(matches!(unopened.failure, Failure::NoKey { .. }));
+    }
+}
+
+#[test]
+fn a_cipher_without_its_iv_has_one_of_zeros() {
+    let recipient = kek_recipient(AES_128_WRAP, &aes_wrapped(&[5; 16]));
+    let keys = passphrases(&["05050505050505050505050505050505"]);
+    for parameters in [&[][..], &der(tag::NULL, &[])] {
+        let object = enveloped_with(&recipient, &[0; 16], parameters);
+        opens(&keys, &object, &format!("{parameters:?}"));
     }
 }
 

@@ -284,6 +284,190 @@ fn keys_are_read_as_text_software_leaves_them() {
     }
 }
 
+/// A PKCS#12 file without a MAC: all of the keys and certificates in one safe, under PBES2 over these octets.
+fn pfx_in_one_safe(folder: &Folder, names: &[&str], secret: &[u8]) -> Vec<u8> {
+    const BAG: &str = "1.2.840.113549.1.12.10.1";
+    let bag = |kind: u8, value: &[u8]| {
+        sequence(&[&oid(&format!("{BAG}.{kind}")), &der(tag::context(0), value)])
+    };
+    let mut bags = Vec::new();
+    for name in names {
+        let key = openssl::pkey::PKey::private_key_from_pem(&folder.read(&format!("{name}.key")));
+        bags.push(bag(1, &key.unwrap().private_key_to_pkcs8().unwrap()));
+        let certificate = openssl::x509::X509::from_pem(&folder.read(&format!("{name}.crt")));
+        let certificate = octets(&certificate.unwrap().to_der().unwrap());
+        let x509 = oid("1.2.840.113549.1.9.22.1");
+        bags.push(bag(
+            3,
+            &sequence(&[&x509, &der(tag::context(0), &certificate)]),
+        ));
+    }
+    let bags = sequence(&bags.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let (algorithm, ciphertext) = pbes2(secret, &bags);
+    let data = oid("1.2.840.113549.1.7.1");
+    let info = sequence(&[&data, &algorithm, &der(tag::primitive(0), &ciphertext)]);
+    let safe = content_info("1.2.840.113549.1.7.6", &sequence(&[&small(0), &info]));
+    pfx(&safe)
+}
+
+/// One key in a shroud of its own, under PBES2 over these octets, and its certificate beside it.
+fn pfx_with_shroud(folder: &Folder, name: &str, secret: &[u8]) -> Vec<u8> {
+    let key = openssl::pkey::PKey::private_key_from_pem(&folder.read(&format!("{name}.key")));
+    let (algorithm, ciphertext) = pbes2(secret, &key.unwrap().private_key_to_pkcs8().unwrap());
+    let shroud = sequence(&[&algorithm, &octets(&ciphertext)]);
+    let bag = sequence(&[
+        &oid("1.2.840.113549.1.12.10.1.2"),
+        &der(tag::context(0), &shroud),
+    ]);
+    let safe = octets(&sequence(&[&bag]));
+    pfx(&content_info("1.2.840.113549.1.7.1", &safe))
+}
+
+fn pfx(safe: &[u8]) -> Vec<u8> {
+    let safes = octets(&sequence(&[safe]));
+    sequence(&[&small(3), &content_info("1.2.840.113549.1.7.1", &safes)])
+}
+
+fn pbes2(secret: &[u8], plaintext: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let (salt, iv, mut key) = ([1; 8], [2; 16], [0; 32]);
+    let sha1 = openssl::hash::MessageDigest::sha1();
+    openssl::pkcs5::pbkdf2_hmac(secret, &salt, 2000, sha1, &mut key).unwrap();
+    let aes = openssl::symm::Cipher::aes_256_cbc();
+    let ciphertext = openssl::symm::encrypt(aes, &key, Some(&iv), plaintext).unwrap();
+    let rounds = der(tag::INTEGER, &2000_u16.to_be_bytes());
+    let derivation = sequence(&[
+        &oid("1.2.840.113549.1.5.12"),
+        &sequence(&[&octets(&salt), &rounds]),
+    ]);
+    let cipher = sequence(&[&oid("2.16.840.1.101.3.4.1.42"), &octets(&iv)]);
+    let algorithm = sequence(&[
+        &oid("1.2.840.113549.1.5.13"),
+        &sequence(&[&derivation, &cipher]),
+    ]);
+    (algorithm, ciphertext)
+}
+
+#[test]
+fn pbes2_over_other_octets_than_utf8_opens() {
+    let folder = Folder::new();
+    folder.identity("rsa", "rsa:2048", "");
+    folder.identity("ec", "ec", "-pkeyopt ec_paramgen_curve:prime256v1");
+    let passphrase = "Straße";
+    let wide = |end: &[u8]| -> Vec<u8> {
+        let units = passphrase.encode_utf16().flat_map(u16::to_be_bytes);
+        units.chain(end.iter().copied()).collect()
+    };
+    let written = [
+        passphrase.as_bytes().to_vec(),
+        b"Stra\xdfe".to_vec(),
+        wide(b""),
+        wide(b"\0\0"),
+    ];
+    let good = |name: &str| format!("CN={name}, emailAddress={name}@example.org");
+    for secret in written {
+        let file = pfx_in_one_safe(&folder, &["rsa", "ec"], &secret);
+        assert_eq!(
+            problems(&file, &["no", passphrase]),
+            [good("rsa"), good("ec")],
+            "{secret:?}"
+        );
+        assert_eq!(
+            problems(&file, &["no", "Strasse"]),
+            ["the passphrase does not open it"]
+        );
+        let file = pfx_with_shroud(&folder, "rsa", &secret);
+        let passphrases = [SecretBytes::from(passphrase.to_owned())];
+        assert_eq!(
+            load(&file, &passphrases, &[]).nameless.len(),
+            1,
+            "{secret:?}"
+        );
+    }
+}
+
+#[test]
+fn a_passphrase_opens_pkcs12_in_the_charset_that_its_writer_took_it_for() {
+    let folder = Folder::new();
+    folder.identity("rsa", "rsa:2048", "");
+    // (given to openssl, given to us): OpenSSL before 1.1 took the octets of UTF-8 for characters.
+    for (written, given) in [
+        ("Stra\u{c3}\u{9f}e", "Straße".as_bytes()),
+        ("Straße", b"Stra\xdfe"),
+    ] {
+        for more in ["", " -legacy"] {
+            let export = "pkcs12 -export -inkey rsa.key -in rsa.crt -out p -passout";
+            folder.must(&format!("{export} pass:{written}{more}"));
+            let passphrases = [SecretBytes::new(given.to_vec())];
+            let found = load(&folder.read("p"), &passphrases, &[]).named;
+            assert!(found.len() == 1 && found[0].is_ok(), "{written}{more}");
+        }
+    }
+}
+
+#[test]
+fn certificates_alone_in_pkcs12_are_told_as_such() {
+    let folder = Folder::new();
+    folder.identity("rsa", "rsa:2048", "");
+    folder.must("pkcs12 -export -nokeys -in rsa.crt -passout pass:geheim -out p");
+    assert!(problems(&folder.read("p"), &["geheim"])[0].starts_with("a certificate alone"));
+}
+
+#[test]
+fn a_passphrase_with_a_nul_is_a_wrong_one() {
+    let folder = Folder::new();
+    folder.identity("rsa", "rsa:2048", "");
+    for make in [
+        "pkcs8 -topk8 -in rsa.key -passout pass:geheim -out p",
+        "pkcs8 -topk8 -in rsa.key -passout pass:geheim -outform DER -out p",
+        "pkcs12 -export -inkey rsa.key -in rsa.crt -passout pass:geheim -out p",
+    ] {
+        folder.must(make);
+        let told = problems(&folder.read("p"), &["ge\0heim"]);
+        assert_eq!(told, ["the passphrase does not open it"], "{make}");
+    }
+}
+
+#[test]
+fn keys_in_configuration_profiles_of_apple_are_read() {
+    let folder = Folder::new();
+    folder.identity("rsa", "rsa:2048", "");
+    folder.must("pkcs12 -export -inkey rsa.key -in rsa.crt -passout pass:geheim&Co -out p");
+    let base64 = data_encoding::BASE64_MIME.encode(&folder.read("p"));
+    let profile = |inside: &str| {
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<plist version=\"1.0\"><dict><key>PayloadContent</key><array><dict>\n{inside}<key>PayloadContent</key>\n<data>\n{base64}\n</data><key>PayloadType</key><string>com.apple.security.pkcs12</string></dict></array></dict></plist>\n"
+        )
+    };
+    let good = ["CN=rsa, emailAddress=rsa@example.org"];
+    let password = "<key>Password</key>\n\t<string>geheim&amp;Co</string>";
+    assert_eq!(problems(profile(password).as_bytes(), &[]), good);
+    assert_eq!(problems(profile("").as_bytes(), &["geheim&Co"]), good);
+    let wrong = problems(profile("").as_bytes(), &["no"]);
+    assert_eq!(wrong, ["the passphrase does not open it"]);
+    folder.write("profile", profile(password).as_bytes());
+    folder.must("cms -sign -nodetach -binary -in profile -outform DER -out signed -signer rsa.crt -inkey rsa.key");
+    assert_eq!(taken(&folder.read("signed"))[0], good);
+    let none = profile(password).replace("security.pkcs12", "mail.managed");
+    assert!(problems(none.as_bytes(), &[])[0].starts_with("not a PKCS#12"));
+}
+
+#[test]
+fn stores_of_other_programs_are_refused_by_name() {
+    for (file, part) in [
+        (
+            &b"\xfe\xed\xfe\xed\0\0\0\x02"[..],
+            "keytool -importkeystore",
+        ),
+        (b"\xce\xce\xce\xce\0\0\0\x02", "keytool -importkeystore"),
+        (b"kych\0\x01\0\0", "macOS"),
+        (b"SQLite format 3\0 CREATE TABLE nssPrivate", "Thunderbird"),
+    ] {
+        for told in taken(file) {
+            assert!(told.len() == 1 && told[0].contains(part), "{told:?}");
+        }
+    }
+}
+
 #[test]
 fn ssh_keys_are_refused_by_name() {
     for file in [

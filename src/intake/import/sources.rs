@@ -5,8 +5,8 @@ use super::beside::{is_expected, is_never_mail};
 use super::packed::Packing;
 use crate::durable::{FileError, at};
 use crate::id::Digest;
-use crate::mail::emlx;
 use crate::mail::mbox::{Mbox, Place, before_mail, begins_mbox, is_header, line_end};
+use crate::mail::{emlx, foreign};
 use sha2::{Digest as _, Sha256};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -25,6 +25,9 @@ pub enum SourceError {
     /// It does not begin as a mail does.
     #[error("{} is no mail: it begins with neither a header field nor a mailbox file's \"From \" line", .0.display())]
     NoMail(PathBuf),
+    /// It is of a kind that is known and not read.
+    #[error("{} {}", .0.display(), .1)]
+    Foreign(PathBuf, String),
     /// A compressed file with many mails: those are found by their places in a file.
     #[error("{} is a compressed mailbox file: unpack it first", .0.display())]
     PackedMailbox(PathBuf),
@@ -210,7 +213,7 @@ fn open(path: &Path) -> Result<Kind, SourceError> {
         ));
     }
     if !is_header(start) {
-        return Err(SourceError::NoMail(path.to_owned()));
+        return Err(no_mail(path, start));
     }
     let message = Stretch {
         at: skipped,
@@ -218,6 +221,13 @@ fn open(path: &Path) -> Result<Kind, SourceError> {
     };
     let found = single(path, size, || Ok(Box::new(message.clone())));
     Ok(Kind::Single(found.map_err(at("read", path))?))
+}
+
+fn no_mail(path: &Path, start: &[u8]) -> SourceError {
+    match foreign::told(start) {
+        Some(told) => SourceError::Foreign(path.to_owned(), told),
+        None => SourceError::NoMail(path.to_owned()),
+    }
 }
 
 /// The mail in a compressed file.
@@ -228,7 +238,7 @@ fn packed(path: &Path, file: &Stretch, packing: Packing) -> Result<Kind, SourceE
         return Err(SourceError::PackedMailbox(path.to_owned()));
     }
     if !is_header(&start) {
-        return Err(SourceError::NoMail(path.to_owned()));
+        return Err(no_mail(path, &start));
     }
     let found = single(path, file.end, unpack).map_err(at("unpack", path))?;
     Ok(Kind::Single(found))

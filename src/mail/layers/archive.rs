@@ -1,11 +1,12 @@
-//! ZIP and gzip files with encrypted files or mails in them: people and gateways pack what a mail server would not let
-//! through. Archives without any stay as they are.
+//! ZIP, tar, gzip and bzip2 files with encrypted files or mails in them, also in archives in them: people and gateways pack
+//! what a mail server would not let through. Archives without any stay as they are.
 
 use super::{Spot, Walk};
 use crate::mail::context::Failure;
 use crate::mail::inflate::Limit;
 use crate::mail::rendition::{Edits, as_file, as_mixed};
-use crate::mail::{sniff, transfer};
+use crate::mail::{sniff, tar, transfer};
+use bzip2::read::BzDecoder;
 use flate2::read::GzDecoder;
 use memchr::memmem;
 use std::io::{Cursor, Read};
@@ -17,6 +18,29 @@ const MAX_ENTRIES: usize = 200;
 const MOST_UNPACKED: u64 = 64 << 20;
 /// Bytes of an entry in which it says what it is.
 const WINDOW: u64 = 8 << 10;
+/// Deepest archive in archives that is looked into; `a.tar.gz` are two.
+const DEEPEST: u32 = 4;
+
+/// What an archive is, by its first bytes.
+#[derive(Clone, Copy)]
+enum Kind {
+    Zip,
+    Tar,
+    Gzip,
+    Bzip2,
+}
+
+impl Kind {
+    fn of(start: &[u8]) -> Option<Self> {
+        match start {
+            [b'P', b'K', 3, 4, ..] => Some(Self::Zip),
+            [0x1f, 0x8b, 8, ..] => Some(Self::Gzip),
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Self::Bzip2),
+            _ if tar::is_tar(start) => Some(Self::Tar),
+            _ => None,
+        }
+    }
+}
 
 /// A file in an archive.
 struct Entry {
@@ -28,17 +52,25 @@ impl Walk<'_> {
     /// Opens what lies encrypted in an archive. If something was, the part becomes a multipart of all that is in it. False
     /// if nothing in it is encrypted, or the part is no archive.
     pub(super) fn archive_part(&mut self, spot: Spot<'_>, edits: &mut Edits) -> bool {
-        let start = transfer::beginning(spot.body(), spot.encoding(), 4);
-        if !start.starts_with(b"PK\x03\x04") && !start.starts_with(b"\x1f\x8b\x08") {
+        let start = transfer::beginning(spot.body(), spot.encoding(), WINDOW as usize);
+        let Some(kind) = Kind::of(&start) else {
             return false;
-        }
+        };
         let file = spot.decoded();
         let limit = Limit::of(file.len(), self.budget, &self.policy.bounds);
         let limit = limit.at_most("archive_bytes", MOST_UNPACKED);
-        let entries = if file.starts_with(b"PK") {
-            in_zip(&file, limit)
-        } else {
-            in_gzip(&file, spot.part.file_name(), limit)
+        let mut look = Look {
+            left: limit,
+            depth: 0,
+        };
+        if !look.finds_sealed(kind, &file, spot.part.file_name()) {
+            return false;
+        }
+        let entries = match kind {
+            Kind::Zip => in_zip(&file, limit),
+            Kind::Tar => in_tar(&file, limit),
+            Kind::Gzip => in_packed(GzDecoder::new(&*file), spot.part.file_name(), limit),
+            Kind::Bzip2 => in_packed(BzDecoder::new(&*file), spot.part.file_name(), limit),
         };
         let entries = entries.and_then(|entries| {
             let unpacked = entries.iter().map(|entry| entry.content.len() as u64).sum();
@@ -46,7 +78,6 @@ impl Walk<'_> {
             Ok(entries)
         });
         match entries {
-            Ok(entries) if entries.is_empty() => return false,
             Ok(entries) => self.entries(spot, &entries, edits),
             Err(Failure::Damaged(_)) => return false,
             Err(failure) => self.failures.push(failure),
@@ -66,13 +97,63 @@ impl Walk<'_> {
     }
 }
 
-/// What is in a ZIP file, if something in it is encrypted.
-fn in_zip(file: &[u8], limit: Limit) -> Result<Vec<Entry>, Failure> {
-    let mut archive = ZipArchive::new(Cursor::new(file)).map_err(damaged)?;
-    if archive.len() > MAX_ENTRIES || !has_sealed(&mut archive) {
-        return Ok(Vec::new());
+/// A look for something encrypted in an archive, and in archives in it.
+struct Look {
+    /// What the archives in it may still unpack to. One that is beyond is not looked into.
+    left: Limit,
+    depth: u32,
+}
+
+impl Look {
+    fn finds_sealed(&mut self, kind: Kind, file: &[u8], name: &str) -> bool {
+        match kind {
+            Kind::Zip => self.finds_in_zip(file),
+            Kind::Tar => {
+                let mut files = tar::files(file).take(MAX_ENTRIES);
+                files.any(|file| self.is_sealed(&file.name, file.content))
+            }
+            Kind::Gzip => self.is_sealed(unpacked_name(name), GzDecoder::new(file)),
+            Kind::Bzip2 => self.is_sealed(unpacked_name(name), BzDecoder::new(file)),
+        }
     }
-    let mut limit = limit;
+
+    fn finds_in_zip(&mut self, file: &[u8]) -> bool {
+        let Ok(mut archive) = ZipArchive::new(Cursor::new(file)) else {
+            return false;
+        };
+        archive.len() <= MAX_ENTRIES
+            && (0..archive.len()).any(|index| {
+                let Ok(entry) = archive.by_index(index) else {
+                    return false;
+                };
+                let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
+                self.is_sealed(&name, entry)
+            })
+    }
+
+    /// Whether an entry is encrypted, or an archive with something encrypted in it.
+    fn is_sealed(&mut self, name: &str, mut entry: impl Read) -> bool {
+        let start = start_of(&mut entry);
+        if is_sealed(name, &start) {
+            return true;
+        }
+        let Some(kind) = Kind::of(&start).filter(|_| self.depth < DEEPEST) else {
+            return false;
+        };
+        let Ok(inner) = self.left.read(&mut start.as_slice().chain(entry)) else {
+            return false;
+        };
+        self.left = self.left.without(inner.len());
+        self.depth += 1;
+        let finds = self.finds_sealed(kind, &inner, name);
+        self.depth -= 1;
+        finds
+    }
+}
+
+/// What is in a ZIP file.
+fn in_zip(file: &[u8], mut limit: Limit) -> Result<Vec<Entry>, Failure> {
+    let mut archive = ZipArchive::new(Cursor::new(file)).map_err(damaged)?;
     let mut entries = Vec::new();
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).map_err(damaged)?;
@@ -82,39 +163,44 @@ fn in_zip(file: &[u8], limit: Limit) -> Result<Vec<Entry>, Failure> {
         let content = limit.read(&mut entry)?;
         limit = limit.without(content.len());
         let name = String::from_utf8_lossy(entry.name_raw());
-        let name = name
-            .rsplit(['/', '\\'])
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let name = last_of(&name).to_owned();
         entries.push(Entry { name, content });
     }
     Ok(entries)
 }
 
-fn has_sealed(archive: &mut ZipArchive<Cursor<&[u8]>>) -> bool {
-    (0..archive.len()).any(|index| {
-        let Ok(entry) = archive.by_index(index) else {
-            return false;
-        };
-        let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
-        is_sealed(&name, &start_of(entry))
-    })
+/// What is in a tar file.
+fn in_tar(file: &[u8], mut limit: Limit) -> Result<Vec<Entry>, Failure> {
+    let mut entries = Vec::new();
+    for file in tar::files(file) {
+        if entries.len() == MAX_ENTRIES {
+            return Err(damaged(format!("more than {MAX_ENTRIES} files")));
+        }
+        let content = limit.read(&mut &*file.content)?;
+        limit = limit.without(content.len());
+        let name = last_of(&file.name).to_owned();
+        entries.push(Entry { name, content });
+    }
+    Ok(entries)
 }
 
-/// The file in a gzip file called `name`, if it is encrypted.
-fn in_gzip(file: &[u8], name: &str, limit: Limit) -> Result<Vec<Entry>, Failure> {
-    let lower = name.to_ascii_lowercase();
-    let ending = [".gz", ".gzip"]
-        .into_iter()
-        .find(|ending| lower.ends_with(ending));
-    let name = ending.map_or(name, |ending| &name[..name.len() - ending.len()]);
-    if !is_sealed(name, &start_of(GzDecoder::new(file))) {
-        return Ok(Vec::new());
-    }
-    let content = limit.read(&mut GzDecoder::new(file))?;
-    let name = name.to_owned();
+/// The one file in a compressed file called `name`.
+fn in_packed(mut file: impl Read, name: &str, limit: Limit) -> Result<Vec<Entry>, Failure> {
+    let content = limit.read(&mut file)?;
+    let name = unpacked_name(name).to_owned();
     Ok(vec![Entry { name, content }])
+}
+
+fn last_of(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().unwrap_or_default()
+}
+
+/// The name of the file in a compressed one called `name`.
+fn unpacked_name(name: &str) -> &str {
+    let lower = name.to_ascii_lowercase();
+    let mut endings = [".gz", ".gzip", ".bz2"].iter();
+    let ending = endings.find(|ending| lower.ends_with(*ending));
+    &name[..name.len() - ending.map_or(0, |ending| ending.len())]
 }
 
 fn start_of(entry: impl Read) -> Vec<u8> {

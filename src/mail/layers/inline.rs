@@ -9,7 +9,7 @@ use crate::mail::model::{Format, SignatureMath, Verdict};
 use crate::mail::openpgp::{self, altered, armor, cleartext};
 use crate::mail::rendition::{Edits, as_entity, replace_text};
 use crate::mail::text::html;
-use crate::mail::{charset, sniff, transfer};
+use crate::mail::{charset, rtf, sniff, transfer};
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -17,8 +17,8 @@ impl Walk<'_> {
     /// Opens the armored blocks in a text part and puts their plaintext in their place. Text that is nothing but
     /// one encrypted MIME entity is replaced by that entity.
     pub(super) fn inline_part(&mut self, spot: Spot<'_>, edits: &mut Edits) {
-        if spot.part.content_type.is("text/html") {
-            return self.html_part(spot, edits);
+        if spot.part.content_type.is("text/html") || is_rich(spot) {
+            return self.markup_part(spot, edits);
         }
         let place = &spot.place_in_text();
         let spot = Spot { place, ..spot };
@@ -52,6 +52,10 @@ impl Walk<'_> {
             return false;
         }
         drop(start);
+        if is_rich(spot) {
+            self.markup_part(spot, edits);
+            return true;
+        }
         let Some(text) = text_with_objects(spot.body(), spot.encoding()) else {
             return false;
         };
@@ -92,9 +96,9 @@ impl Walk<'_> {
         Some(self.inside_text(plaintext, &inside))
     }
 
-    /// As [`Walk::inline_part`] for HTML that a gateway made of the text: what was opened becomes plain text. HTML that
-    /// was encrypted itself stays HTML.
-    fn html_part(&mut self, spot: Spot<'_>, edits: &mut Edits) {
+    /// As [`Walk::inline_part`] for HTML or rich text that a program made of the text: what was opened becomes plain text.
+    /// HTML that was encrypted itself stays HTML.
+    fn markup_part(&mut self, spot: Spot<'_>, edits: &mut Edits) {
         if !may_have_objects(spot.body(), spot.encoding()) {
             return;
         }
@@ -103,7 +107,11 @@ impl Walk<'_> {
         let spot = Spot { place, ..spot };
         let body = spot.decoded();
         let charset = charset_of(spot.part);
-        let text = self.text_of(&charset::decode(&body, charset), place);
+        let text = if is_rich(spot) {
+            rtf::to_text(&body)
+        } else {
+            self.text_of(&charset::decode(&body, charset), place)
+        };
         let text = altered::restored(text.as_bytes()).unwrap_or_else(|| text.into_bytes());
         if let Some(packets) = only_block(&text, &["MESSAGE"]) {
             match self.only_message(spot, packets, edits) {
@@ -226,6 +234,12 @@ impl Walk<'_> {
         }
         self.settle_signature(result, Format::Openpgp, &place);
     }
+}
+
+/// Whether a part is rich text by its content.
+fn is_rich(spot: Spot<'_>) -> bool {
+    const BEGIN: &[u8] = b"{\\rtf";
+    transfer::beginning(spot.body(), spot.encoding(), BEGIN.len()).starts_with(BEGIN)
 }
 
 /// The first clear-signed block in a text.

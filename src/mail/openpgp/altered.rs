@@ -1,8 +1,9 @@
 //! Armor that text software has altered: word processors make long dashes of the five hyphens around an armor's lines,
 //! editors of HTML no-break spaces of the blanks in them, and Notepad saves as UTF-16 what it calls Unicode. Nothing else
-//! of the armor has suffered, so its lines are restored.
+//! of the armor has suffered, so its lines are restored. What JSON and calendars escape is restored too.
 
 use super::armor::{MARK, MARKS, find};
+use super::escaped;
 use crate::mail::charset;
 use memchr::memmem;
 use std::ops::Range;
@@ -48,7 +49,8 @@ pub fn restored(text: &[u8]) -> Option<Vec<u8>> {
         return find(&text, b"-----BEGIN ").is_some().then_some(text);
     }
     MARKS.find(text)?;
-    with_restored_lines(text)
+    let lines = with_restored_lines(text);
+    escaped::restored(lines.as_deref().unwrap_or(text)).or(lines)
 }
 
 /// Whether `words` of an armor line are in this beginning of a text, altered or not.

@@ -57,6 +57,7 @@ pub fn next_block(text: &[u8], from: usize) -> Option<Block> {
     let initials = initials(text, begin);
     let (mut bytes, mut digits) = (Vec::new(), Vec::new());
     let mut in_headers = true;
+    let mut checksum = None;
     while at < text.len() {
         let (whole, next) = line(text, at);
         let current = whole.strip_prefix(initials).unwrap_or(whole);
@@ -76,6 +77,9 @@ pub fn next_block(text: &[u8], from: usize) -> Option<Block> {
             let (plain, rest) = current.split_at(digits_at_start(current));
             digits.extend_from_slice(plain);
             digits.extend(data(rest));
+            if plain.is_empty() && checksum.is_none() && is_checksum(current) {
+                checksum = Some(next);
+            }
         }
         if digits.len() >= BATCH {
             let whole = digits.len() / 4 * 4;
@@ -84,11 +88,24 @@ pub fn next_block(text: &[u8], from: usize) -> Option<Block> {
         }
         at = next;
     }
+    // The last line is lost: what follows the checksum is none of the message.
+    if let Some(end) = checksum.filter(|end| *end < at && label.starts_with("MESSAGE")) {
+        return next_block(&text[..end], from);
+    }
     Some(Block {
         label,
         bytes: finish(bytes, &digits),
         span: begin..at,
     })
+}
+
+/// The line of the CRC-24 (RFC 4880 §6.1), quoted or not.
+fn is_checksum(line: &[u8]) -> bool {
+    let marks = line
+        .iter()
+        .take_while(|c| matches!(c, b'>' | b'|' | b' ' | b'\t'));
+    let line = line[marks.count()..].trim_ascii_end();
+    matches!(line, [b'=', digits @ ..] if digits.len() == 4 && digits.iter().all(|c| is_digit(*c)))
 }
 
 /// Where words begin that stand behind the dashes of the last line of armor or PEM: they are none of it.
@@ -297,6 +314,24 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_message_without_its_last_line_ends_at_the_checksum() {
+        for mark in ["", "> "] {
+            let block = "-----BEGIN PGP MESSAGE-----\n\naGVs\nbG8=\n=abcd\n";
+            let block = block.replace('\n', &format!("\n{mark}"));
+            let text = format!("{mark}{block}Bye, it ends here\n{mark}{block}");
+            let found: Vec<_> = blocks(text.as_bytes()).collect();
+            assert_eq!(found.len(), 2, "{text}");
+            assert!(found.iter().all(|block| block.bytes == b"hello"), "{text}");
+            assert!(text[found[0].span.end..].contains("Bye"), "{text}");
+        }
+        // Where the last line is there, words before it spoil the message, so that none are lost.
+        let text =
+            "-----BEGIN PGP MESSAGE-----\n\naGVsbG8=\n=abcd\nwords\n-----END PGP MESSAGE-----\n";
+        let block = next_block(text.as_bytes(), 0).expect("a block");
+        assert_ne!(block.bytes, b"hello");
     }
 
     #[test]

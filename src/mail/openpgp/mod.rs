@@ -15,6 +15,7 @@ mod consumed;
 mod container;
 mod dsa;
 mod encrypt;
+mod escaped;
 mod line_ends;
 mod message;
 pub mod packets;

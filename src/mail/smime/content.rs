@@ -273,7 +273,11 @@ impl ContentCipher {
         let mut number = None;
         match parameters {
             _ if self.family.openssl == "RC4" => return Some(()),
-            None => return None,
+            // Written by senders whose IV is zero; OpenSSL reads it so.
+            None => {
+                let is_plain = self.family.mode == Mode::Padded && self.family.name != "RC2-{}-CBC";
+                return is_plain.then_some(());
+            }
             Some(element) if element.tag & !tag::CONSTRUCTED == tag::OCTET_STRING => {
                 self.iv = element.octets().ok()?.into_owned();
             }
@@ -435,6 +439,7 @@ impl ContentCipher {
         }
         let iv = match (context.iv_length(), self.iv.as_slice()) {
             (0, _) => None,
+            (length, []) => Some(&[0; 16][..length.min(16)]),
             (length, iv) if iv.len() == length => Some(iv),
             _ => return Err(ContentError::Parameters(self.name())),
         };

@@ -36,9 +36,13 @@ pub fn key_id(id: &[u8]) -> Vec<u8> {
 
 /// EnvelopedData of [`MESSAGE`] with [`KEY`] and AES-128-CBC for one recipient.
 pub fn enveloped(recipient: &[u8]) -> Vec<u8> {
-    let iv = [7; 16];
-    let ciphertext = encrypt(Cipher::aes_128_cbc(), &KEY, Some(&iv), MESSAGE).unwrap();
-    let cipher = sequence(&[&oid("2.16.840.1.101.3.4.1.2"), &octets(&iv)]);
+    enveloped_with(recipient, &[7; 16], &octets(&[7; 16]))
+}
+
+/// The same with this IV, and these parameters of the cipher.
+pub fn enveloped_with(recipient: &[u8], iv: &[u8], parameters: &[u8]) -> Vec<u8> {
+    let ciphertext = encrypt(Cipher::aes_128_cbc(), &KEY, Some(iv), MESSAGE).unwrap();
+    let cipher = sequence(&[&oid("2.16.840.1.101.3.4.1.2"), parameters]);
     let content = sequence(&[
         &oid("1.2.840.113549.1.7.1"),
         &cipher,

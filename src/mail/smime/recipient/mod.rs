@@ -5,7 +5,7 @@ mod agreement;
 mod kem;
 mod password;
 
-pub use password::{PasswordWrap, Wrapping};
+pub use password::{PasswordWrap, Wrapping, pbkdf2_parameters};
 
 use super::algorithm::Algorithm;
 use super::ber::{BerError, Element, tag};

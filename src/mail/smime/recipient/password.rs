@@ -158,7 +158,7 @@ fn password_cipher(oid: &ObjectIdentifier) -> Option<(&'static str, usize)> {
 }
 
 /// `PBKDF2-params`: salt, iterations, digest of the HMAC.
-fn pbkdf2_parameters(
+pub fn pbkdf2_parameters(
     parameters: &Element<'_>,
 ) -> Result<(Vec<u8>, u32, &'static str), RecipientError> {
     let mut inside = parameters.inside();
