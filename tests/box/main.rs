@@ -23,5 +23,6 @@ mod release;
 mod rollback;
 mod succession;
 mod support;
+mod tenants;
 mod tls;
 mod worklist;
