@@ -12,7 +12,7 @@ use crate::mail::model::Opened;
 use crate::policy::{JournalPolicy, JournalRule};
 use std::borrow::Cow;
 use std::io::Read;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use super::derive::mailbox;
@@ -90,6 +90,21 @@ impl Journal {
     }
 }
 
+/// The address that a mail came from by SMTP.
+pub fn peer(envelope: &Envelope) -> Option<IpAddr> {
+    let Source::Smtp { peer, .. } = &envelope.source else {
+        return None;
+    };
+    let address = peer.parse::<SocketAddr>().ok()?;
+    Some(address.ip())
+}
+
+/// The mailboxes that it was sent to.
+pub fn recipients(envelope: &Envelope) -> Vec<String> {
+    let all = envelope.recipients.iter();
+    all.map(|one| mailbox(&one.address)).collect()
+}
+
 /// Keeps what was noted of a mail by [`Journal::note`] when the mail is opened once more, which does not see the report.
 pub fn keep_notes(before: &Opened, again: &mut Opened) {
     let notes = &mut again.text.notes;
@@ -103,12 +118,12 @@ fn disbelieved(envelope: &Envelope, policy: &JournalPolicy) -> Option<&'static s
     if policy.rules().is_empty() {
         return Some("the policy's [journal] names nobody");
     }
-    let Source::Smtp { peer, .. } = &envelope.source else {
+    if !matches!(envelope.source, Source::Smtp { .. }) {
         return Some("it did not come by SMTP");
-    };
-    let address = peer.parse::<SocketAddr>().ok();
+    }
+    let address = peer(envelope);
     let mut rules: Vec<&JournalRule> = policy.rules().iter().collect();
-    rules.retain(|rule| address.is_some_and(|address| rule.is_peer(address.ip())));
+    rules.retain(|rule| address.is_some_and(|address| rule.is_peer(address)));
     if rules.is_empty() {
         return Some("it did not come from one of the policy's journal.peers");
     }
@@ -117,8 +132,7 @@ fn disbelieved(envelope: &Envelope, policy: &JournalPolicy) -> Option<&'static s
     if rules.is_empty() {
         return Some("its envelope sender is not among the policy's journal.senders");
     }
-    let recipients = envelope.recipients.iter();
-    let recipients: Vec<String> = recipients.map(|one| mailbox(&one.address)).collect();
+    let recipients = recipients(envelope);
     rules.retain(|rule| recipients.iter().all(|address| rule.is_mailbox(address)));
     if recipients.is_empty() || rules.is_empty() {
         return Some("its recipients are not all among the policy's journal.recipients");
@@ -165,7 +179,7 @@ fn original(original: &Original) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::intake::envelope::Recipient;
     use crate::keeper::archiving::derive;
@@ -178,7 +192,7 @@ mod tests {
         ))
     }
 
-    fn parsed(tables: &str) -> JournalPolicy {
+    pub fn parsed(tables: &str) -> JournalPolicy {
         let text = crate::policy::DEMO
             .replace("\n[journal]", &format!("\n{tables}"))
             .replace("recipients = [] ", "")
@@ -187,7 +201,7 @@ mod tests {
         policy.journal().clone()
     }
 
-    fn envelope(peer: &str, recipients: &[&str]) -> Envelope {
+    pub fn envelope(peer: &str, recipients: &[&str]) -> Envelope {
         let recipient = |address: &&str| Recipient {
             address: (*address).to_owned(),
             parameters: Vec::new(),
