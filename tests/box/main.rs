@@ -12,6 +12,7 @@ mod faults;
 mod golden;
 mod journal;
 mod keys;
+mod logs;
 mod pages;
 mod parent;
 mod passing;
