@@ -12,7 +12,7 @@ use nix::libc;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::getppid;
 use seccompiler::{
@@ -163,6 +163,10 @@ pub fn confine_worker(address_space: u64) -> Result<(), SandboxError> {
     setrlimit(Resource::RLIMIT_AS, address_space, address_space)
         .map_err(refused("bound memory"))?;
     setrlimit(Resource::RLIMIT_NOFILE, 16, 16).map_err(refused("bound open files"))?;
+    // Where standard error is a file, what is said there is lost, and ends nothing.
+    SigSet::from(Signal::SIGXFSZ)
+        .thread_block()
+        .map_err(refused("outlive what it cannot write"))?;
     setrlimit(Resource::RLIMIT_FSIZE, 0, 0).map_err(refused("no files"))?;
     Ok(seccompiler::apply_filter(&worker_calls()?)?)
 }

@@ -220,12 +220,7 @@ fn check(file: &Path, json: bool, to: &mut dyn Write) -> Result<(), PolicyComman
             "OpenPGP trusted: {}",
             vouched(&trusted.openpgp, "openpgp")
         )?;
-        let journals: Vec<&str> = policy
-            .journal()
-            .recipients()
-            .iter()
-            .map(String::as_str)
-            .collect();
+        let journals: Vec<&str> = policy.journal().recipients().into_iter().collect();
         if !journals.is_empty() {
             writeln!(to, "Journal reports: to {}", journals.join(", "))?;
         }

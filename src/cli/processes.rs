@@ -7,6 +7,7 @@ use crate::{durable, worker};
 use clap::Args;
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
 
 /// Run the box: parent, intake, keeper and workers
 ///
@@ -69,7 +70,7 @@ impl Part {
 
 /// The process that opens one mail at a time.
 pub fn work() -> ExitCode {
-    log();
+    log_without_mail();
     match worker::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -79,13 +80,29 @@ pub fn work() -> ExitCode {
     }
 }
 
+/// A worker's log. What libraries stumble over in a mail, and what a panic quotes of it, may have been encrypted: of that no
+/// word is told.
+fn log_without_mail() {
+    log_what(EnvFilter::new("off,strongroom=info"));
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "a worker panicked");
+    }));
+}
+
 /// Logs go to standard error, in colours on a terminal only; `STRONGROOM_LOG` sets what (default `info`).
 fn log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("STRONGROOM_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,tantivy=warn,tss_esapi=off"));
+    let filter = EnvFilter::try_from_env("STRONGROOM_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,tantivy=warn,tss_esapi=off"));
+    log_what(filter);
+}
+
+fn log_what(filter: EnvFilter) {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // What cannot be written, to a full disk say, is lost: saying so would go the same way, and panic.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .try_init();

@@ -5,12 +5,13 @@ use super::pipes::{FromChild, Patience, ToChild};
 use crate::frame::{self, FrameError, Limits};
 use crate::mail::context::{OpenPolicy, Trust};
 use crate::mail::journal::Report;
-use crate::mail::keyops::KeyRefusal;
+use crate::mail::keyops::{KeyHint, KeyRefusal, SessionKey, Wrapped};
 use crate::mail::model::Opened;
 use crate::mail::{Bounds, KeyOps};
 use crate::sandbox;
 use crate::time::Timestamp;
 use std::io::{self, BufReader, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
@@ -299,7 +300,7 @@ fn dialogue(
                 let answer = if asked > most_questions || answered >= bounds.key_operations {
                     Err(KeyRefusal::TooMany)
                 } else {
-                    keys.unwrap_session_key(&hint, &wrapped, attempt)
+                    unwrapped(keys, &hint, &wrapped, attempt)
                 };
                 // To say that there is no such key is a look at a list, no operation with a key.
                 answered += u32::from(!matches!(answer, Err(KeyRefusal::NoKey)));
@@ -320,6 +321,21 @@ fn dialogue(
             }
         }
     }
+}
+
+/// What a private key makes of a wrap. That comes from a mail: where a library panics over it, the key does not open it. Else the
+/// mail would end each keeper that takes it up.
+fn unwrapped(
+    keys: &dyn KeyOps,
+    hint: &KeyHint,
+    wrapped: &Wrapped,
+    attempt: u32,
+) -> Result<SessionKey, KeyRefusal> {
+    let work = || keys.unwrap_session_key(hint, wrapped, attempt);
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        tracing::error!("a key operation panicked over what a mail asked of it");
+        Err(KeyRefusal::DoesNotOpen)
+    })
 }
 
 fn start(setup: &WorkerSetup) -> Result<Process, WorkerFailure> {
@@ -371,6 +387,25 @@ impl Drop for Process {
 mod tests {
     use super::*;
     use crate::policy::{DEMO, ValidPolicy};
+
+    #[test]
+    fn a_key_operation_that_panics_ends_no_keeper() {
+        struct Panicking;
+        impl KeyOps for Panicking {
+            fn unwrap_session_key(
+                &self,
+                _: &KeyHint,
+                _: &Wrapped,
+                _: u32,
+            ) -> Result<SessionKey, KeyRefusal> {
+                panic!("a library's")
+            }
+        }
+        let ciphertext = vec![0; 128];
+        let wrapped = Wrapped::RsaPkcs1 { ciphertext };
+        let answer = unwrapped(&Panicking, &KeyHint::Hidden, &wrapped, 0);
+        assert_eq!(answer.err(), Some(KeyRefusal::DoesNotOpen));
+    }
 
     #[test]
     fn a_process_that_ends_before_it_is_ready_is_no_mails_doing() {

@@ -30,6 +30,8 @@ pub enum Work {
     Domains,
     /// Reading the certificates that signatures are judged by.
     Trust,
+    /// Unwrapping journal reports.
+    Journal,
 }
 
 /// What somebody should look at.

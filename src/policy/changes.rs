@@ -53,7 +53,7 @@ fn settings(text: &str) -> Settings {
     all
 }
 
-/// Each value with the names of the tables around it; of a list each element, and an empty one as such.
+/// Each value with the names of the tables around it; of a list each element, and an empty list as such.
 fn collect(name: &str, value: &Value, all: &mut Settings) {
     let mut say = |what: String| *all.entry(what).or_default() += 1;
     match value {
@@ -69,8 +69,13 @@ fn collect(name: &str, value: &Value, all: &mut Settings) {
         }
         Value::Array(values) if values.is_empty() => say(format!("{name} = []")),
         Value::Array(values) => {
-            for value in values {
-                collect(&format!("{name}[]"), value, all);
+            for (index, value) in values.iter().enumerate() {
+                // What has values of its own is named by its place: else one could go to another, and no line would tell.
+                let place = match value {
+                    Value::Table(_) | Value::Array(_) => index.to_string(),
+                    _ => String::new(),
+                };
+                collect(&format!("{name}[{place}]"), value, all);
             }
         }
         Value::String(text) => say(format!("{name} = {text:?}")),
@@ -164,6 +169,16 @@ mod tests {
                 "[a]\nb = 1\n[c] # x\nb = 2",
                 "[a]\nb = 2\n[c] # x\nb = 1",
                 &["- a.b = 1", "- c.b = 2", "+ a.b = 2", "+ c.b = 1"],
+            ),
+            (
+                "[[a]]\nb = [1]\n[[a]]\nb = [2, 3]",
+                "[[a]]\nb = [2]\n[[a]]\nb = [3, 1]",
+                &[
+                    "- a[0].b[] = 1",
+                    "- a[1].b[] = 2",
+                    "+ a[0].b[] = 2",
+                    "+ a[1].b[] = 1",
+                ],
             ),
             (
                 "a.b = \"folder\"",

@@ -8,19 +8,39 @@ use std::net::IpAddr;
 
 /// Where journal reports come from. Empty: none is believed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct JournalPolicy {
+pub struct JournalPolicy(Vec<JournalRule>);
+
+impl JournalPolicy {
+    /// The tables: a report is believed that fits one of them.
+    #[must_use]
+    pub fn rules(&self) -> &[JournalRule] {
+        &self.0
+    }
+
+    /// Whether some reports may have any envelope sender, so that somebody whose mail such a peer relays can forge one.
+    #[must_use]
+    pub fn is_of_any_sender(&self) -> bool {
+        self.0.iter().any(|rule| rule.senders.is_none())
+    }
+
+    /// The journaling mailboxes, in lower case.
+    #[must_use]
+    pub fn recipients(&self) -> BTreeSet<&str> {
+        let all = self.0.iter().flat_map(|rule| &rule.recipients);
+        all.map(String::as_str).collect()
+    }
+}
+
+/// Whose reports are believed for which journaling mailboxes. Tenants with mail servers of their own have one each, so that no
+/// server gives mail to another tenant's people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalRule {
     recipients: BTreeSet<String>,
     peers: BTreeSet<Network>,
     senders: Option<BTreeSet<String>>,
 }
 
-impl JournalPolicy {
-    /// Whether no report is believed.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.peers.is_empty()
-    }
-
+impl JournalRule {
     /// Whether a mail server at this address may send reports.
     #[must_use]
     pub fn is_peer(&self, address: IpAddr) -> bool {
@@ -39,18 +59,6 @@ impl JournalPolicy {
     pub fn is_sender(&self, address: &str) -> bool {
         let senders = self.senders.as_ref();
         senders.is_none_or(|senders| senders.contains(address))
-    }
-
-    /// Whether reports may have any envelope sender, so that somebody whose mail such a peer relays can forge one.
-    #[must_use]
-    pub fn is_of_any_sender(&self) -> bool {
-        self.senders.is_none()
-    }
-
-    /// The journaling mailboxes, in lower case.
-    #[must_use]
-    pub const fn recipients(&self) -> &BTreeSet<String> {
-        &self.recipients
     }
 }
 
@@ -118,10 +126,21 @@ const RECIPIENTS: &str =
 const SENDERS: &str =
     "a list of mail addresses and \"<>\" (the empty sender), without doubles, such as [\"<>\"]";
 
-/// Reads the table.
+/// Reads the table, or tables (`[[journal]]`).
 pub(super) fn journal(item: &Item<'_>) -> Result<JournalPolicy, PolicyError> {
+    let rules: Vec<Option<JournalRule>> = if item.is_array() {
+        let tables = item.items("tables")?;
+        tables.iter().map(rule).collect::<Result<_, _>>()?
+    } else {
+        vec![rule(item)?]
+    };
+    Ok(JournalPolicy(rules.into_iter().flatten().collect()))
+}
+
+/// Reads one table; `None` if it believes nobody.
+fn rule(item: &Item<'_>) -> Result<Option<JournalRule>, PolicyError> {
     let mut section = item.section()?;
-    let policy = JournalPolicy {
+    let rule = JournalRule {
         recipients: list(&mut section, "recipients", RECIPIENTS, |entry| {
             entry.mail_address(RECIPIENTS)
         })?,
@@ -134,7 +153,7 @@ pub(super) fn journal(item: &Item<'_>) -> Result<JournalPolicy, PolicyError> {
             .transpose()?,
     };
     section.end()?;
-    if policy.recipients.is_empty() != policy.peers.is_empty() {
+    if rule.recipients.is_empty() != rule.peers.is_empty() {
         let problem =
             "believes nobody: a report must come from one of peers, for one of recipients";
         return Err(item.refuse(
@@ -142,7 +161,7 @@ pub(super) fn journal(item: &Item<'_>) -> Result<JournalPolicy, PolicyError> {
             "both recipients and peers, or (no report is believed) neither",
         ));
     }
-    Ok(policy)
+    Ok((!rule.peers.is_empty()).then_some(rule))
 }
 
 fn list<T: Ord>(
@@ -209,11 +228,12 @@ mod tests {
     #[test]
     fn an_ipv4_peer_is_known_on_an_ipv6_listener() {
         let peers = BTreeSet::from([Network::parse("192.0.2.10").expect("an address")]);
-        let policy = JournalPolicy {
+        let rule = JournalRule {
+            recipients: BTreeSet::new(),
             peers,
-            ..JournalPolicy::default()
+            senders: None,
         };
-        assert!(policy.is_peer("::ffff:192.0.2.10".parse().expect("an address")));
-        assert!(!policy.is_peer("::192.0.2.10".parse().expect("an address")));
+        assert!(rule.is_peer("::ffff:192.0.2.10".parse().expect("an address")));
+        assert!(!rule.is_peer("::192.0.2.10".parse().expect("an address")));
     }
 }

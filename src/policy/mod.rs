@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use changes::changes;
-pub use journal::JournalPolicy;
+pub use journal::{JournalPolicy, JournalRule};
 pub use trust::{Trusted, Vouched};
 
 /// `keys-policy/default.toml`: 3 of 5 officers.

@@ -80,6 +80,11 @@ impl Item<'_> {
             .ok_or_else(|| self.refuse(format!("is {}", shortened(integer.as_str())), &allowed))
     }
 
+    /// Whether it is an array.
+    pub(super) fn is_array(&self) -> bool {
+        self.value.get_ref().is_array()
+    }
+
     /// The elements of an array, each named `key[index]`.
     pub(super) fn items(&self, allowed: &str) -> Result<Vec<Item<'_>>, PolicyError> {
         let Some(array) = self.value.get_ref().as_array() else {

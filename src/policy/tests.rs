@@ -147,6 +147,11 @@ fn each_wrong_value_is_named_by_its_key() {
             "recipients = [\"journal\"] ",
             "journal.recipients[0]",
         ),
+        (
+            "\n[journal]",
+            "\n[[journal]]\nrecipients = []\npeers = []\n[[journal]]\nsenders = [7]",
+            "journal[1].senders[0]",
+        ),
     ];
     for (from, to, key) in cases {
         let text = DEMO.replace(from, to);

@@ -14,8 +14,7 @@ impl ValidPolicy {
                  any mailbox; set it to {required}"
             ));
         }
-        let journal = self.journal();
-        if !journal.is_empty() && journal.is_of_any_sender() {
+        if self.journal().is_of_any_sender() {
             warnings.push(
                 "journal.senders is missing: who can mail to the journaling mailbox through one of journal.peers can forge a report, and \
                  with it mail in anybody's mailbox; name the reports' envelope senders, and have the server take mail for that mailbox \

@@ -409,6 +409,9 @@ fn a_forged_report_is_archived_as_it_came_and_plants_no_recipient() {
     let strange =
         String::from_utf8_lossy(&forged).replace("Bcc: mallory@", "Greetings\r\nBcc: mallory@");
     send(&mut exchange, JOURNAL, strange.as_bytes());
+    // An operator learns that reports are not read: else nobody would look for what nobody finds.
+    let is_told = || box_.ok("status").contains("unwrapped (it is not strictly");
+    box_.wait_until("it is told", is_told);
     let mut inside = forged.clone();
     inside.extend_from_slice(b"Epilogue\r\n");
     send(
@@ -442,5 +445,6 @@ fn a_forged_report_is_archived_as_it_came_and_plants_no_recipient() {
     assert!(notes("anna").contains("journal report, not unwrapped"));
     assert!(notes("bert").contains("it lies in another one"));
     assert_finds_nothing(&box_, "mallory");
+    assert!(!is_told());
     box_.assert_no_panic();
 }

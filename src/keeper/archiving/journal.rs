@@ -9,10 +9,10 @@ use crate::keeper::manifest::{JournalReport, ReportedRecipient};
 use crate::keeper::pool::{Mail, Worker, WorkerFailure};
 use crate::mail::journal::{NOT_UNWRAPPED, Original, Report, Role};
 use crate::mail::model::Opened;
-use crate::policy::JournalPolicy;
+use crate::policy::{JournalPolicy, JournalRule};
 use std::borrow::Cow;
 use std::io::Read;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use super::derive::mailbox;
@@ -90,6 +90,21 @@ impl Journal {
     }
 }
 
+/// The address that a mail came from by SMTP.
+pub fn peer(envelope: &Envelope) -> Option<IpAddr> {
+    let Source::Smtp { peer, .. } = &envelope.source else {
+        return None;
+    };
+    let address = peer.parse::<SocketAddr>().ok()?;
+    Some(address.ip())
+}
+
+/// The mailboxes that it was sent to.
+pub fn recipients(envelope: &Envelope) -> Vec<String> {
+    let all = envelope.recipients.iter();
+    all.map(|one| mailbox(&one.address)).collect()
+}
+
 /// Keeps what was noted of a mail by [`Journal::note`] when the mail is opened once more, which does not see the report.
 pub fn keep_notes(before: &Opened, again: &mut Opened) {
     let notes = &mut again.text.notes;
@@ -100,24 +115,26 @@ pub fn keep_notes(before: &Opened, again: &mut Opened) {
 
 /// Why policy does not take a mail with this envelope for a journal report.
 fn disbelieved(envelope: &Envelope, policy: &JournalPolicy) -> Option<&'static str> {
-    if policy.is_empty() {
+    if policy.rules().is_empty() {
         return Some("the policy's [journal] names nobody");
     }
-    let Source::Smtp { peer, .. } = &envelope.source else {
+    if !matches!(envelope.source, Source::Smtp { .. }) {
         return Some("it did not come by SMTP");
-    };
-    let address = peer.parse::<SocketAddr>().ok();
-    if !address.is_some_and(|address| policy.is_peer(address.ip())) {
+    }
+    let address = peer(envelope);
+    let mut rules: Vec<&JournalRule> = policy.rules().iter().collect();
+    rules.retain(|rule| address.is_some_and(|address| rule.is_peer(address)));
+    if rules.is_empty() {
         return Some("it did not come from one of the policy's journal.peers");
     }
-    if !policy.is_sender(&mailbox(&envelope.sender)) {
+    let sender = mailbox(&envelope.sender);
+    rules.retain(|rule| rule.is_sender(&sender));
+    if rules.is_empty() {
         return Some("its envelope sender is not among the policy's journal.senders");
     }
-    let all_journals = envelope
-        .recipients
-        .iter()
-        .all(|recipient| policy.is_mailbox(&mailbox(&recipient.address)));
-    if envelope.recipients.is_empty() || !all_journals {
+    let recipients = recipients(envelope);
+    rules.retain(|rule| recipients.iter().all(|address| rule.is_mailbox(address)));
+    if recipients.is_empty() || rules.is_empty() {
         return Some("its recipients are not all among the policy's journal.recipients");
     }
     None
@@ -162,7 +179,7 @@ fn original(original: &Original) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::intake::envelope::Recipient;
     use crate::keeper::archiving::derive;
@@ -170,15 +187,21 @@ mod tests {
     use crate::time::Timestamp;
 
     fn policy(senders: &str) -> JournalPolicy {
-        let recipients = format!("{senders}\nrecipients = [\"journal@archive.example\"] ");
+        parsed(&format!(
+            "[journal]\n{senders}\nrecipients = [\"journal@archive.example\"]\npeers = [\"192.0.2.10\"]"
+        ))
+    }
+
+    pub fn parsed(tables: &str) -> JournalPolicy {
         let text = crate::policy::DEMO
-            .replace("recipients = [] ", &recipients)
-            .replace("peers = [] ", "peers = [\"192.0.2.10\"] ");
+            .replace("\n[journal]", &format!("\n{tables}"))
+            .replace("recipients = [] ", "")
+            .replace("peers = [] ", "");
         let policy = ValidPolicy::parse(&text, "p.toml").expect("a policy");
         policy.journal().clone()
     }
 
-    fn envelope(peer: &str, recipients: &[&str]) -> Envelope {
+    pub fn envelope(peer: &str, recipients: &[&str]) -> Envelope {
         let recipient = |address: &&str| Recipient {
             address: (*address).to_owned(),
             parameters: Vec::new(),
@@ -228,6 +251,39 @@ mod tests {
         assert!(disbelieved(&empty, &own).is_none());
         let nobody = JournalPolicy::default();
         assert!(disbelieved(&envelope("192.0.2.10:25", &[journal]), &nobody).is_some());
+    }
+
+    // Else one tenant's mail server could give mail to another's people.
+    #[test]
+    fn a_peer_is_believed_for_the_mailboxes_of_its_own_table() {
+        let table = |tenant: &str, peer: &str, senders: &str| {
+            format!(
+                "[[journal]]\nrecipients = [\"journal@{tenant}.example\"]\npeers = [\"{peer}\"]\n{senders}\n"
+            )
+        };
+        let tables = [
+            table("blue", "192.0.2.10", ""),
+            table("red", "192.0.2.11", "senders = [\"exchange@example.org\"]"),
+            table("green", "192.0.2.10", "senders = [\"<>\"]"),
+        ];
+        let policy = parsed(&tables.concat());
+        let why = |peer, tenants: &[&str]| {
+            let mailboxes = tenants.iter().map(|name| format!("journal@{name}.example"));
+            let mailboxes: Vec<String> = mailboxes.collect();
+            let mailboxes: Vec<&str> = mailboxes.iter().map(String::as_str).collect();
+            disbelieved(&envelope(peer, &mailboxes), &policy)
+        };
+        let (blue, red) = ("192.0.2.10:25", "192.0.2.11:25");
+        assert_eq!(why(blue, &["blue"]), None);
+        assert_eq!(why(red, &["red"]), None);
+        for (peer, tenants) in [
+            (blue, &["red"][..]),
+            (red, &["blue"]),
+            (blue, &["green"]),
+            (blue, &["blue", "red"]),
+        ] {
+            assert!(why(peer, tenants).is_some_and(|why| why.contains("its recipients")));
+        }
     }
 
     #[test]

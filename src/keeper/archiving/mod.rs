@@ -2,6 +2,7 @@
 //!
 //! Two threads: one reads the spool and has the openers prepare a batch, the other commits the batch before it.
 
+mod astray;
 mod batch;
 pub mod commit;
 pub mod derive;
@@ -19,6 +20,7 @@ use crate::keeper::reopen::NewKeys;
 use crate::keeper::store::NewRecord;
 use crate::keeper::troubles::Work;
 use crate::mail::keyops::KeyHint;
+use astray::Astray;
 use batch::{Again, Batch, Task};
 use commit::{Failure, Known};
 use opener::{Openers, Preparing, TenantKeys};
@@ -52,6 +54,7 @@ pub struct Archiver {
     new_keys: Sender<NewKeys>,
     /// The seat for reading journal reports: nothing but those that policy believes comes there.
     reports: Mutex<Worker>,
+    astray: Mutex<Astray>,
 }
 
 impl Archiver {
@@ -65,6 +68,7 @@ impl Archiver {
     ) -> Self {
         Self {
             reports: Mutex::new(Worker::new(Arc::clone(&core.setup))),
+            astray: Mutex::default(),
             core,
             openers,
             under_way: UnderWay::default(),

@@ -8,6 +8,7 @@ use crate::id::TenantId;
 use crate::intake::spool::SpooledMail;
 use crate::keeper::core::{CoreError, lock};
 use crate::keeper::manifest::trace_prefix;
+use crate::keeper::troubles::Work;
 use sha2::{Digest as _, Sha256};
 use std::io::{self, Read};
 use std::ops::Range;
@@ -66,12 +67,17 @@ impl Archiver {
     }
 
     fn journal(&self, mail: &SpooledMail) -> Journal {
-        let mut worker = lock(&self.reports);
-        match Journal::of(mail, self.core.policy.journal(), &mut worker) {
+        let policy = self.core.policy.journal();
+        let journal = match Journal::of(mail, policy, &mut lock(&self.reports)) {
             Ok(journal) => journal,
             // Not the mail's fault: it stays in the spool until the machine can start processes again.
             Err(failure) => crate::keeper::begin_anew(self.core.data.path(), &failure),
+        };
+        let told = lock(&self.astray).after(&mail.envelope, policy, &journal);
+        if let Some(told) = told {
+            self.core.troubles.set_all(Work::Journal, told);
         }
+        journal
     }
 
     /// Which of two candidates it is: the one whose content is known, or else the likeliest. From now on that is under way.

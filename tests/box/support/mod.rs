@@ -199,6 +199,11 @@ impl TestBox {
             .append(true)
             .open(self.file("serve.log"))
             .expect("a log");
+        self.start_with_log(log, arguments);
+    }
+
+    /// As [`TestBox::start_with`], with the log going elsewhere.
+    pub fn start_with_log(&mut self, log: File, arguments: &[&str]) {
         let child = self
             .command()
             .arg("serve")
