@@ -3,6 +3,7 @@
 
 use super::SecretBytes;
 use memchr::memmem;
+use zeroize::Zeroizing;
 
 /// The type of a payload that is PKCS#12.
 const IDENTITY: &str = "com.apple.security.pkcs12";
@@ -47,11 +48,11 @@ fn passphrases(list: &str) -> Vec<SecretBytes> {
         Some(&rest[..rest.find("</string>")?])
     });
     strings
-        .map(|text| SecretBytes::from(unescaped(text)))
+        .map(|text| SecretBytes::new(unescaped(text).as_bytes().to_vec()))
         .collect()
 }
 
-fn unescaped(text: &str) -> String {
+fn unescaped(text: &str) -> Zeroizing<String> {
     let pairs = [
         ("&lt;", "<"),
         ("&gt;", ">"),
@@ -61,7 +62,9 @@ fn unescaped(text: &str) -> String {
     ];
     pairs
         .iter()
-        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+        .fold(Zeroizing::new(text.to_owned()), |text, (from, to)| {
+            Zeroizing::new(text.replace(from, to))
+        })
 }
 
 fn between<'a>(text: &'a str, begin: &'a str, end: &'a str) -> impl Iterator<Item = &'a str> {
