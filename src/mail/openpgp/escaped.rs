@@ -14,7 +14,9 @@ pub(super) fn restored(text: &[u8]) -> Option<Vec<u8>> {
     while let Some(found) = find(&text[at..], BEGIN) {
         let begin = at + found;
         at = begin + BEGIN.len();
-        if let Some((armor, length)) = unescaped(&text[begin..]) {
+        // Each is looked through up to the next: else many beginnings without an end cost the square of their number.
+        let next = find(&text[at..], BEGIN).map_or(text.len(), |next| at + next);
+        if let Some((armor, length)) = unescaped(&text[begin..next]) {
             out.extend_from_slice(&text[kept..begin]);
             out.extend_from_slice(&armor);
             (kept, at) = (begin + length, begin + length);
