@@ -60,13 +60,15 @@ fn unescaped(text: &[u8]) -> Option<(Vec<u8>, usize)> {
 /// Adds what the escape means that begins with a backslash before `text`; what follows it. JSON in JSON has several
 /// backslashes.
 fn escape<'a>(text: &'a [u8], armor: &mut Vec<u8>) -> Option<&'a [u8]> {
-    let text = without_fold(text);
+    let mut text = without_fold(text);
+    while let Some(behind) = text.strip_prefix(b"\\") {
+        text = without_fold(behind);
+    }
     let (&sign, behind) = text.split_first()?;
     match sign {
         b'n' | b'N' => armor.push(b'\n'),
         b'r' => {}
         b't' => armor.push(b'\t'),
-        b'\\' => return escape(behind, armor),
         b'/' | b',' | b';' => armor.push(sign),
         b'u' => return code_unit(behind, armor),
         _ => return None,
@@ -114,6 +116,19 @@ mod tests {
         ] {
             assert_eq!(restored(text.as_bytes()), None, "{text}");
         }
+    }
+
+    #[test]
+    fn what_never_ends_is_passed_over_in_its_length() {
+        let begin = "-----BEGIN PGP MESSAGE-----\\n";
+        assert_eq!(
+            restored(format!("{begin}x").repeat(20_000).as_bytes()),
+            None
+        );
+        assert_eq!(
+            restored((begin.to_owned() + &"\\".repeat(1 << 20)).as_bytes()),
+            None
+        );
     }
 
     proptest! {
