@@ -19,10 +19,12 @@ const LARGE: usize = 2 << 10;
 /// Alignment in bytes that each of mimalloc's blocks has, so that it need not be asked for.
 const ALIGNED: usize = size_of::<usize>();
 
+#[inline]
 const fn is_large(size: usize) -> bool {
     size >= LARGE
 }
 
+#[inline]
 const fn is_aligned(align: usize) -> bool {
     align <= ALIGNED
 }

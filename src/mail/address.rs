@@ -19,7 +19,17 @@ pub fn mailboxes(value: &[u8]) -> Vec<Mailbox> {
         ..Current::default()
     };
     let (mut quoted, mut escaped, mut comment) = (false, false, 0_u32);
-    for &byte in &*value {
+    let mut rest = &*value;
+    while let Some((&byte, behind)) = rest.split_first() {
+        if !(quoted || escaped || comment > 0) {
+            let (plain, marked) = rest.split_at(plain_at_start(rest));
+            if !plain.is_empty() {
+                current.push_plain(plain);
+                rest = marked;
+                continue;
+            }
+        }
+        rest = behind;
         if escaped {
             escaped = false;
             current.push(byte, quoted, comment);
@@ -60,6 +70,17 @@ pub fn mailboxes(value: &[u8]) -> Vec<Mailbox> {
     found
 }
 
+/// How many bytes stand for themselves.
+fn plain_at_start(text: &[u8]) -> usize {
+    let is_mark = |byte: &u8| {
+        matches!(
+            byte,
+            b'"' | b'\\' | b'(' | b')' | b'<' | b'>' | b':' | b',' | b';'
+        )
+    };
+    text.iter().position(is_mark).unwrap_or(text.len())
+}
+
 /// An address as it is compared with others: lower case, and its domain as DNS has it (`xn--…`).
 #[must_use]
 pub fn compared(address: &str) -> String {
@@ -85,6 +106,27 @@ struct Current {
 }
 
 impl Current {
+    /// As [`Current::push`] of each byte, outside quotes and comments.
+    fn push_plain(&mut self, bytes: &[u8]) {
+        if let (Some(angle), false) = (&mut self.angle, self.angle_closed) {
+            angle.extend_from_slice(bytes);
+            return;
+        }
+        if self.angle.is_none() {
+            let before = self.text.len();
+            let mut blank = self.blank;
+            for (at, byte) in bytes.iter().enumerate() {
+                let is_blank = byte.is_ascii_whitespace();
+                if blank && !is_blank {
+                    self.word = before + at;
+                }
+                blank = is_blank;
+            }
+            self.blank = blank;
+        }
+        self.text.extend_from_slice(bytes);
+    }
+
     fn push(&mut self, byte: u8, quoted: bool, comment: u32) {
         if comment == 0 && self.angle.is_none() {
             let is_blank = !quoted && byte.is_ascii_whitespace();

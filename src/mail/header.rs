@@ -32,7 +32,7 @@ impl ContentType {
         let text = without_comments(&text);
         let mut pieces = split_outside_quotes(&text, b';');
         let first = pieces.next().unwrap_or_default();
-        let (kind, subtype) = first.split_once('/').unwrap_or((first, ""));
+        let (kind, subtype) = split_at(first, b'/').unwrap_or((first, ""));
         let raw = name_in_type(first)
             .into_iter()
             .chain(pieces.filter_map(parameter))
@@ -105,7 +105,7 @@ impl ContentType {
 
 /// Name (lower case) and value of a parameter.
 fn parameter(piece: &str) -> Option<(String, String)> {
-    let (name, value) = piece.split_once('=')?;
+    let (name, value) = split_at(piece, b'=')?;
     let name = name.trim().to_ascii_lowercase();
     let value = unquoted(value.trim(), is_of_file(&name));
     Some((name, value))
@@ -113,14 +113,15 @@ fn parameter(piece: &str) -> Option<(String, String)> {
 
 /// A file's name that stands where the type does or behind it, since the semicolon is missing.
 fn name_in_type(first: &str) -> Option<(String, String)> {
-    let at = first.find('=')?;
-    let start = first[..at].rfind(|c: char| c.is_ascii_whitespace() || c == ',');
+    let (before, _) = split_at(first, b'=')?;
+    let start = before.rfind(|c: char| c.is_ascii_whitespace() || c == ',');
     parameter(&first[start.map_or(0, |at| at + 1)..]).filter(|(name, _)| is_of_file(name))
 }
 
 /// Whether a parameter is the name of a file, or a piece of it.
 fn is_of_file(name: &str) -> bool {
-    matches!(name.split('*').next(), Some("name" | "filename"))
+    let base = split_at(name, b'*').map_or(name, |(base, _)| base);
+    matches!(base, "name" | "filename")
 }
 
 /// Joins RFC 2231 continuations (`name*0*=`, `name*1=`), decodes their charset, and decodes encoded words that
@@ -129,8 +130,8 @@ fn joined_parameters(raw: Vec<(String, String)>) -> Vec<(String, String)> {
     let mut plain: Vec<(String, String)> = Vec::new();
     let mut pieces: Vec<(String, u32, bool, String)> = Vec::new();
     for (name, value) in raw {
-        match name.split_once('*') {
-            None if value.contains("=?") => plain.push((name, decode_words(value.as_bytes()))),
+        match split_at(&name, b'*') {
+            None if has_words(&value) => plain.push((name, decode_words(value.as_bytes()))),
             None if value.trim().len() == value.len() => plain.push((name, value)),
             None => plain.push((name, value.trim().to_owned())),
             Some((base, rest)) => {
@@ -174,7 +175,7 @@ fn joined_parameters(raw: Vec<(String, String)>) -> Vec<(String, String)> {
         let is_extended = group.iter().any(|(_, _, extended, _)| *extended);
         let value = match charset::decode(&bytes, Some(&charset)) {
             // Some senders cut encoded words into pieces.
-            words if !is_extended && words.contains("=?") => decode_words(words.as_bytes()),
+            words if !is_extended && has_words(&words) => decode_words(words.as_bytes()),
             value => value,
         };
         // Readers stop at a piece that is missing, or go on behind it.
@@ -219,11 +220,9 @@ fn lossy(bytes: &[u8]) -> Cow<'_, str> {
 fn without_comments(text: &str) -> Cow<'_, str> {
     let folds = |c: char| matches!(c, '\r' | '\n');
     if memchr::memchr(b'(', text.as_bytes()).is_none() {
-        let folded = memchr::memchr2(b'\r', b'\n', text.as_bytes()).is_some();
-        return if folded {
-            Cow::Owned(text.split(folds).collect())
-        } else {
-            Cow::Borrowed(text)
+        return match unfolded(text.as_bytes()) {
+            Cow::Borrowed(_) => Cow::Borrowed(text),
+            Cow::Owned(line) => String::from_utf8(line).map_or(Cow::Borrowed(text), Cow::Owned),
         };
     }
     let mut out = String::with_capacity(text.len());
@@ -277,9 +276,9 @@ fn unquoted(value: &str, of_file: bool) -> String {
     let Some(inner) = value.strip_prefix('"') else {
         return value.to_owned();
     };
-    if !inner.contains('\\') {
-        let end = inner.find('"').unwrap_or(inner.len());
-        return inner[..end].to_owned();
+    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+        let whole = split_at(inner, b'"').map_or(inner, |(whole, _)| whole);
+        return whole.to_owned();
     }
     let mut out = String::with_capacity(inner.len());
     let mut escaped = false;
@@ -317,13 +316,30 @@ pub fn without_folders(name: &str) -> &str {
 /// The value on one line, raw bytes otherwise.
 #[must_use]
 pub fn unfolded(value: &[u8]) -> Cow<'_, [u8]> {
-    let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
-    if !value.iter().any(is_end) {
+    let mut out = Vec::new();
+    let mut start = 0;
+    for end in memchr::memchr2_iter(b'\r', b'\n', value) {
+        out.reserve(value.len() - start);
+        out.extend_from_slice(&value[start..end]);
+        start = end + 1;
+    }
+    if start == 0 {
         return Cow::Borrowed(value);
     }
-    let mut out = Vec::with_capacity(value.len());
-    out.extend(value.iter().filter(|byte| !is_end(byte)));
+    out.extend_from_slice(&value[start..]);
     Cow::Owned(out)
+}
+
+/// What stands before and behind the first `byte`, which is ASCII. Unlike `split_once` it looks at many at once.
+fn split_at(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let at = memchr::memchr(byte, text.as_bytes())?;
+    Some((&text[..at], &text[at + 1..]))
+}
+
+/// Whether an encoded word may begin somewhere.
+fn has_words(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    memchr::memchr_iter(b'=', bytes).any(|at| bytes.get(at + 1) == Some(&b'?'))
 }
 
 #[cfg(test)]

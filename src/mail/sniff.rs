@@ -128,10 +128,13 @@ pub fn openpgp_text(body: &[u8], encoding: &str) -> Option<Vec<u8>> {
         .split(|&byte| byte == b'\n')
         .next()?;
     let first = first.trim_ascii_end();
-    if first.len() < SHORTEST || !is_surely_openpgp(&transfer::base64(first)) {
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    if first.len() < SHORTEST || !first.iter().all(is_digit) {
         return None;
     }
-    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    if !is_surely_openpgp(&transfer::base64(first)) {
+        return None;
+    }
     let text = transfer::decode(body, encoding);
     let mut lines = text.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
     let is_all =

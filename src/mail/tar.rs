@@ -65,26 +65,29 @@ impl<'a> Iterator for Files<'a> {
     }
 }
 
-/// The sum of the header's octets, with blanks for its own field.
+/// The sum of the header's octets, with blanks for its own field. Hardly anything else has a number there.
 fn fits(header: &[u8; BLOCK]) -> bool {
-    let field = 148..156;
-    let octets = header.iter().enumerate();
-    let sum: usize = octets
-        .map(|(at, octet)| usize::from(if field.contains(&at) { b' ' } else { *octet }))
-        .sum();
-    number(&header[field.clone()]) == Some(sum)
+    let (before, rest) = header.split_at(148);
+    let (field, behind) = rest.split_at(8);
+    number(field).is_some_and(|stated| {
+        let octets = before.iter().chain(b"        ").chain(behind);
+        octets.map(|octet| usize::from(*octet)).sum::<usize>() == stated
+    })
 }
 
 /// An octal number; lengths of 8 GiB and more, which are written otherwise, are none.
 fn number(field: &[u8]) -> Option<usize> {
-    let field = text(field);
-    let digits = field.trim();
+    let digits = std::str::from_utf8(until_zero(field)).ok()?.trim();
     usize::from_str_radix(digits, 8).ok()
 }
 
 fn text(field: &[u8]) -> String {
+    String::from_utf8_lossy(until_zero(field)).into_owned()
+}
+
+fn until_zero(field: &[u8]) -> &[u8] {
     let end = field.iter().position(|octet| *octet == 0);
-    String::from_utf8_lossy(&field[..end.unwrap_or(field.len())]).into_owned()
+    &field[..end.unwrap_or(field.len())]
 }
 
 fn name(header: &[u8; BLOCK]) -> String {

@@ -6,8 +6,9 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// Bytes in the spool above which an import waits: about two seconds of archiving.
-const MUCH: u64 = 12 << 20;
+/// Bytes in the spool above which an import waits: about two seconds of archiving. More than what is on its way into the archive
+/// at one time, for that lies there too until it is committed; else the archive would wait for the import in turn.
+const MUCH: u64 = 16 << 20;
 /// Bytes that are imported between two looks.
 const STEP: u64 = 1 << 20;
 /// Between two looks while waiting.

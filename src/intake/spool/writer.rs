@@ -30,13 +30,13 @@ pub struct SpoolConfig {
 }
 
 impl SpoolConfig {
-    /// The usual limits: one second, 8 MB.
+    /// The usual limits: one second, 4 MB.
     #[must_use]
     pub const fn new(folders: Vec<PathBuf>) -> Self {
         Self {
             folders,
             rotate_after: Duration::from_secs(1),
-            rotate_bytes: 8 << 20,
+            rotate_bytes: 4 << 20,
         }
     }
 }

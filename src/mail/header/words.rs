@@ -1,6 +1,6 @@
 //! Encoded words (RFC 2047), as senders write them.
 
-use super::{MAX_VALUE, lossy, unfolded};
+use super::{MAX_VALUE, has_words, lossy, unfolded};
 use crate::mail::{charset, transfer};
 
 /// Unfolds and decodes encoded words (RFC 2047). Bytes that are not UTF-8 are read as Windows-1252.
@@ -8,7 +8,7 @@ use crate::mail::{charset, transfer};
 pub fn decode_words(value: &[u8]) -> String {
     let value = unfolded(&value[..value.len().min(MAX_VALUE)]);
     let text = lossy(&value);
-    if !text.contains("=?") {
+    if !has_words(&text) {
         return text.trim().to_owned();
     }
     let mut out = String::with_capacity(text.len());

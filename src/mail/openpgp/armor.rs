@@ -61,7 +61,9 @@ pub fn next_block(text: &[u8], from: usize) -> Option<Block> {
     while at < text.len() {
         let (whole, next) = line(text, at);
         let current = whole.strip_prefix(initials).unwrap_or(whole);
-        let has_dashes = memchr::memchr(b'-', current).is_some();
+        // Nearly all lines.
+        let is_plain = !in_headers && digits_at_start(current) == current.len();
+        let has_dashes = !is_plain && memchr::memchr(b'-', current).is_some();
         if has_dashes && find(current, END).is_some() {
             return Some(Block {
                 label,
@@ -73,7 +75,9 @@ pub fn next_block(text: &[u8], from: usize) -> Option<Block> {
             break;
         }
         in_headers = in_headers && (digits.is_empty() && is_header(current));
-        if !in_headers {
+        if is_plain {
+            digits.extend_from_slice(current);
+        } else if !in_headers {
             let (plain, rest) = current.split_at(digits_at_start(current));
             digits.extend_from_slice(plain);
             digits.extend(data(rest));

@@ -157,7 +157,21 @@ fn indefinite_body(input: &[u8]) -> Result<usize, BerError> {
 
 impl<'a> Element<'a> {
     /// The first value of `input`, and what follows it.
+    #[inline]
     pub fn split(input: &'a [u8]) -> Result<(Self, &'a [u8]), BerError> {
+        match input {
+            // Most values are short, and of a type that has one octet.
+            &[tag, length @ ..0x80, ref after @ ..] if tag & 0x1f != 0x1f => {
+                let length = usize::from(length);
+                let body = after.get(..length).ok_or(BerError::Truncated)?;
+                let (raw, rest) = input.split_at(2 + length);
+                Ok((Self { tag, raw, body }, rest))
+            }
+            _ => Self::split_any(input),
+        }
+    }
+
+    fn split_any(input: &'a [u8]) -> Result<(Self, &'a [u8]), BerError> {
         let header = header(input)?;
         let after = &input[header.header_len..];
         let (body_len, trailer) = match header.body_len {
