@@ -13,6 +13,7 @@ use crate::durable::{self, FileError};
 use crate::id::{RecordId, SpoolId, TenantId};
 use crate::secret::Key;
 use rows::{Rows, Table, Unreadable};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -118,17 +119,18 @@ impl Catalog {
         Ok(self.number(&row)?.unwrap_or(0))
     }
 
-    /// Applies `changes` atomically. They are seen by readers at once and survive a crash of the process;
-    /// a power failure may take back the last second, [`Catalog::applied`] included.
+    /// Applies `changes`, [`Catalog::applied`] last: what a crash leaves half done is to be applied once more. They survive a
+    /// crash of the process; a power failure may take back the last second, [`Catalog::applied`] included.
     pub fn apply(&self, changes: &Changes) -> Result<(), CatalogError> {
         let _one_writer = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut batch = sled::Batch::default();
+        // Row by row: nobody could read while a batch of all is written, and the archive looks up what comes next.
         for record in &changes.records {
-            self.put_record(&mut batch, record)?;
+            self.put_record(record)?;
         }
         for (record, arrival) in &changes.arrivals {
-            self.put_arrival(&mut batch, record, arrival)?;
+            self.put_arrival(record, arrival)?;
         }
+        let mut batch = sled::Batch::default();
         for (tenant, record) in &changes.done {
             self.remove_waits(&mut batch, tenant, record)?;
         }
@@ -244,47 +246,46 @@ impl Catalog {
 
 /// Rows of one change.
 impl Catalog {
-    fn put_record(&self, batch: &mut sled::Batch, meta: &RecordMeta) -> Result<(), CatalogError> {
+    /// What leads to a record comes behind it, so that it leads nowhere else.
+    fn put_record(&self, meta: &RecordMeta) -> Result<(), CatalogError> {
         let id = meta.record.as_bytes();
         let tenant = meta.tenant.as_str().as_bytes();
-        let row = self.rows.key(Table::Record, &[id]);
-        let sealed = self
-            .rows
-            .seal_cbor(&row, meta)
-            .map_err(|e| self.damaged(e))?;
-        batch.insert(row, sealed);
-        self.insert(
-            batch,
-            self.rows.key(Table::Content, &[tenant, &meta.join]),
-            id,
-        );
+        for arrival in &meta.arrivals {
+            self.put_sealed(self.arrival_row(&meta.record, arrival), arrival)?;
+        }
+        self.put_sealed(self.rows.key(Table::Record, &[id]), meta)?;
+        for arrival in &meta.arrivals {
+            self.put(self.spool_row(&arrival.spool), id)?;
+        }
         if let Some(message_id) = &meta.message_id {
             let row = self
                 .rows
                 .key_below(Table::MessageId, &[tenant, message_id.as_bytes()], id);
-            self.insert(batch, row, id);
+            self.put(row, id)?;
         }
-        for arrival in &meta.arrivals {
-            self.put_arrival(batch, &meta.record, arrival)?;
-        }
-        Ok(())
+        self.put(self.rows.key(Table::Content, &[tenant, &meta.join]), id)
     }
 
-    fn put_arrival(
-        &self,
-        batch: &mut sled::Batch,
-        record: &RecordId,
-        arrival: &ArrivalMeta,
-    ) -> Result<(), CatalogError> {
-        let mut row = self.rows.key(Table::Arrival, &[record.as_bytes()]);
-        row.extend(arrival.number.to_be_bytes());
-        let sealed = self
-            .rows
-            .seal_cbor(&row, arrival)
-            .map_err(|e| self.damaged(e))?;
-        batch.insert(row, sealed);
-        self.insert(batch, self.spool_row(&arrival.spool), record.as_bytes());
-        Ok(())
+    fn put_arrival(&self, record: &RecordId, arrival: &ArrivalMeta) -> Result<(), CatalogError> {
+        self.put_sealed(self.arrival_row(record, arrival), arrival)?;
+        self.put(self.spool_row(&arrival.spool), record.as_bytes())
+    }
+
+    fn put_sealed<T: Serialize>(&self, row: Vec<u8>, value: &T) -> Result<(), CatalogError> {
+        let sealed = self.rows.seal_cbor(&row, value);
+        self.write(row, sealed.map_err(|e| self.damaged(e))?)
+    }
+
+    fn put(&self, row: Vec<u8>, value: &[u8]) -> Result<(), CatalogError> {
+        let sealed = self.rows.seal(&row, value);
+        self.write(row, sealed)
+    }
+
+    fn write(&self, row: Vec<u8>, sealed: Vec<u8>) -> Result<(), CatalogError> {
+        let written = self.db.insert(row, sealed);
+        written
+            .map(drop)
+            .map_err(|error| store_failed(&self.folder, error))
     }
 
     fn put_wait(&self, batch: &mut sled::Batch, wait: &Wait) {
@@ -333,6 +334,12 @@ impl Catalog {
     fn insert(&self, batch: &mut sled::Batch, row: Vec<u8>, value: &[u8]) {
         let sealed = self.rows.seal(&row, value);
         batch.insert(row, sealed);
+    }
+
+    fn arrival_row(&self, record: &RecordId, arrival: &ArrivalMeta) -> Vec<u8> {
+        let mut row = self.rows.key(Table::Arrival, &[record.as_bytes()]);
+        row.extend(arrival.number.to_be_bytes());
+        row
     }
 
     fn spool_row(&self, spool: &SpoolId) -> Vec<u8> {
