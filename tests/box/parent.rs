@@ -421,6 +421,7 @@ fn a_program_that_was_replaced_while_it_runs_still_starts_its_children() {
             !box_.processes(role).is_empty() && is_open(&box_)
         });
     }
+    box_.wait_until("mail is taken", || box_.smtp().is_ok());
     box_.send(&numbered_mail(1));
     box_.wait_for_records(1);
     assert!(!box_.processes("worker").is_empty());
