@@ -26,6 +26,7 @@ mod reading;
 mod receipt;
 mod session;
 mod state;
+mod tenant;
 
 use crate::id::is_mail_address;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};

@@ -63,6 +63,8 @@ pub enum Request {
     Worklist,
     /// Take the private keys in the raw part into escrow.
     EscrowAdd {
+    /// The names of the box's tenants.
+    Tenants,
         /// Whose archive.
         tenant: TenantId,
         /// Passphrases to try.
@@ -273,6 +275,8 @@ pub enum Answer {
     Worklist(Vec<Waiting>),
     /// One row for each key given.
     Escrow(Vec<EscrowRow>),
+    /// See [`Request::Tenants`].
+    Tenants(Vec<TenantId>),
     /// A statement to sign.
     Statement(Statement),
     /// A session.
