@@ -221,7 +221,13 @@ fn mailbox(text: &str) -> Result<String, String> {
 
 /// The machine's form of an answer.
 fn print_json<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    print_json_so_far(value)?;
     OWES_JSON.store(false, Ordering::Relaxed);
+    Ok(())
+}
+
+/// What there is of an answer that a failure cut short; why it did is told after it.
+fn print_json_so_far<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
+    println!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }
