@@ -130,11 +130,12 @@ impl Core {
         if let Some(warning) = people.warning() {
             tracing::error!("{warning}");
         }
-        let watch = TrustWatch::new(opening::look_at_trust(&data, &escrow));
-        let (trust, warnings, _) = opening::trust(&data, &policy, &escrow)?;
-        let setup = Arc::new(WorkerSetup::new(trust, policy.open().clone()));
+        let mut watch = TrustWatch::new(opening::look_at_trust(&data, &escrow));
+        let trusted = watch.read(&data, &policy, &escrow)?;
+        watch.contents = trusted.contents;
+        let setup = Arc::new(WorkerSetup::new(trusted.trust, policy.open().clone()));
         let troubles = Troubles::default();
-        troubles.set_all(Work::Trust, warnings);
+        troubles.set_all(Work::Trust, trusted.warnings);
         policy
             .unapplied()
             .into_iter()
