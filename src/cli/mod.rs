@@ -148,6 +148,7 @@ fn wants_json(matches: &ArgMatches) -> bool {
 #[must_use]
 pub fn run() -> ExitCode {
     crate::tpm::quiet_library();
+    tell_panics_by_place();
     let mut out = std::io::stdout();
     let command = command_line();
     if command.is_child() {
@@ -192,6 +193,25 @@ pub fn run() -> ExitCode {
         Command::Intake(part) => told(part.intake()),
         Command::Worker => processes::work(),
     }
+}
+
+/// Of a panic, in whatever process, the place alone is told: what it quotes can be of a mail or a key.
+fn tell_panics_by_place() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let place = place.unwrap_or_else(|| "an unknown place".to_owned());
+        if tracing::dispatcher::has_been_set() {
+            tracing::error!(place, "a thread panicked");
+        } else if place.contains("/std/src/io/stdio.rs:") {
+            // `print!` takes this way where its output goes to a full disk.
+            let _ = writeln!(std::io::stderr(), "strongroom: cannot write the output");
+        } else {
+            let _ = writeln!(
+                std::io::stderr(),
+                "strongroom: panicked at {place}, which is a mistake in this program; please report the place"
+            );
+        }
+    }));
 }
 
 /// Exit status 1 for a command that failed, and why on standard error; as JSON on standard output where that is owed.
