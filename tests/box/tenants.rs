@@ -127,6 +127,14 @@ fn the_only_tenant_need_not_be_named_and_several_are_listed() {
     let case = box_.json(&format!("{request} --json"));
     let statement = case["statement"].as_str().expect("a statement");
     assert!(statement.contains("\"tenant\":\"solo\""), "{statement}");
+    let case = case["case"].as_str().expect("a case");
+    let early = text(&box_.run(&format!("search --case {case}")));
+    assert!(
+        early.contains("signs with `strongroom case approve`"),
+        "{early}"
+    );
+    let alone = text(&box_.run(&format!("user close anna {}", box_.officers(1))));
+    assert!(alone.contains("give --officer once for each"), "{alone}");
     let close = format!("user close anna --tenant main {}", box_.officers(2));
     let unknown = text(&box_.run(&close));
     assert!(unknown.contains("no tenant main; it has solo"), "{unknown}");
