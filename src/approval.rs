@@ -76,6 +76,17 @@ pub enum NotApproved {
     },
 }
 
+impl NotApproved {
+    /// What the caller says is to be done where officers are missing.
+    #[must_use]
+    pub fn hint(&self, what: &str) -> String {
+        match self {
+            Self::TooFew { .. } => format!("; {what}"),
+            Self::NotThisKind(_) | Self::Expired(_) => String::new(),
+        }
+    }
+}
+
 /// Why one signature does not count. It stops nobody else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {

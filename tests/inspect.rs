@@ -216,6 +216,9 @@ fn compressed_files_are_unpacked() {
     let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::default());
     bzip2.write_all(&read("plain.eml")).unwrap();
     write("plain.bz2", &bzip2.finish().unwrap());
+    let mut xz = std::process::Command::new("xz");
+    let packed = xz.arg("plain.eml").arg("--keep").current_dir(folder.path());
+    assert!(packed.status().unwrap().success());
     let zstd = zstd::encode_all(&*read("mail.pgp"), 3).unwrap();
     write("mail.zst", &zstd);
     write("cut.zst", &zstd[..zstd.len() - 9]);
@@ -224,9 +227,10 @@ fn compressed_files_are_unpacked() {
         bomb.write_all(&vec![0; 1 << 20]).unwrap();
     }
     write("bomb.zst", &bomb.finish().unwrap());
-    let fine = ["two.mbox.gz", "plain.bz2"];
+    let fine = ["two.mbox.gz", "plain.bz2", "plain.eml.xz"];
     let (status, lines) = inspect(folder.path(), &fine);
-    assert_eq!((status, lines.len()), (0, 3));
+    assert_eq!((status, lines.len()), (0, 4));
+    assert_eq!(lines[2]["outcome"], lines[3]["outcome"]);
     let keys = ["--keys", "key", "--passphrase-file", "right"];
     let (status, lines) = inspect(folder.path(), &[&keys[..], &["mail.zst"]].concat());
     assert_eq!((status, &lines[0]["outcome"]), (0, &"opened".into()));

@@ -7,9 +7,10 @@ use super::officers::{SigningOfficer, approvals, sign, sign_after_reading};
 use super::readable;
 use super::receipt::{CheckReceipt, PROOF, RECEIPT, mail_file};
 use super::session::{token, token_if_any};
+use super::tenant::Tenant;
 use crate::approval::Statement;
 use crate::durable;
-use crate::id::{CaseId, TenantId};
+use crate::id::CaseId;
 use crate::keeper::Receipt;
 use crate::keeper::protocol::{Answer, CaseView, MailScope, Prepare, Request, Wanted};
 use crate::officer::OfficerKey;
@@ -52,9 +53,8 @@ pub struct RequestCase {
     /// Whose mail: an address
     #[arg(long, value_name = "ADDRESS", value_parser = super::mailbox)]
     mailbox: String,
-    /// The tenant
-    #[arg(long, default_value = "main")]
-    tenant: TenantId,
+    #[command(flatten)]
+    tenant: Tenant,
     /// First day of the mail's date, YYYY-MM-DD
     #[arg(long, value_parser = first_moment)]
     from: Option<Timestamp>,
@@ -184,7 +184,7 @@ impl CaseCommand {
 impl RequestCase {
     fn run(&self) -> Result<(), Failure> {
         let scope = MailScope {
-            tenant: self.tenant.clone(),
+            tenant: self.tenant.of(&self.data)?,
             mailbox: self.mailbox.to_lowercase(),
             from: self.from,
             until: self.until,

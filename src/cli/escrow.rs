@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::passphrase::Source;
 use super::passphrase_list::PassphraseList;
 use super::session::token;
+use super::tenant::Tenant;
 use crate::durable;
 use crate::id::TenantId;
 use crate::keeper::protocol::{Answer, EscrowRow, Request, Token};
@@ -17,7 +18,10 @@ use std::path::{Path, PathBuf};
 /// Users' private keys
 #[derive(Debug, Subcommand)]
 pub enum EscrowCommand {
-    /// Take keys into escrow: PKCS#12, PKCS#8 with certificate, OpenPGP, a further certificate of a key that is there; a file, a folder, or a GnuPG home
+    /// Take keys into escrow: PKCS#12, PKCS#8 with certificate, OpenPGP; a file, a folder, or a GnuPG home
+    ///
+    /// A certificate without its key is taken where the key is in escrow, or comes along: mail to a renewed one opens then. In a
+    /// folder, a certificate or public key of no key that is there is passed over; named itself, it is not taken, which is a failure.
     Add(Add),
     /// List the keys in escrow
     List(List),
@@ -31,16 +35,15 @@ pub struct Add {
     /// Key files, or folders of them
     #[arg(required = true)]
     paths: Vec<PathBuf>,
-    /// The tenant
-    #[arg(long, default_value = "main")]
-    tenant: TenantId,
+    #[command(flatten)]
+    tenant: Tenant,
     /// Try the passphrases in this file, one a line, instead of asking
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
     /// A list of passphrases, rows of FILE,PASSPHRASE with file names as in the folder; quotes as spreadsheets set them
     #[arg(long, value_name = "CSV")]
     passphrases: Option<PathBuf>,
-    /// One JSON array
+    /// One JSON array; where it is cut short, what was done so far, and an object with the error behind it
     #[arg(long)]
     json: bool,
 }
@@ -56,6 +59,13 @@ pub struct List {
     /// One JSON array
     #[arg(long)]
     json: bool,
+}
+
+/// What is the same for all offers.
+struct Given {
+    tenant: TenantId,
+    by_file: PassphraseList,
+    common: Vec<SecretBytes>,
 }
 
 impl EscrowCommand {
@@ -89,41 +99,79 @@ impl Add {
                 paths.join(", ")
             )));
         }
-        self.tell_rows_without_file(&by_file, &offers);
+        let given = Given {
+            tenant: self.tenant.of(&self.data)?,
+            by_file,
+            common,
+        };
+        self.tell_rows_without_file(&given.by_file, &offers);
         let mut all = Vec::new();
-        for offer in offers {
-            let (path, rows) = match offer {
-                Ok(offer) => (
-                    offer.path.clone(),
-                    self.add_offer(&offer, &by_file, &common)?,
-                ),
-                Err(unreadable) => (
-                    unreadable.path.clone(),
-                    vec![EscrowRow::refused(
-                        &file_name(&unreadable.path),
-                        &unreadable,
-                    )],
-                ),
-            };
-            if !self.json {
-                rows.iter().for_each(|row| print_row(&path, row));
+        if let Err(failure) = self.add_offers(offers, &given, &mut all) {
+            if self.json && !all.is_empty() {
+                super::print_json_so_far(&all)?;
             }
-            all.extend(rows);
+            return Err(failure);
         }
         if self.json {
             super::print_json(&all)?;
+        } else {
+            print_sum(&all);
         }
-        let refused = all.iter().filter(|row| row.problem.is_some()).count();
-        if !self.json {
-            let known = all.iter().filter(|row| row.known).count();
-            let new = all.len() - refused - known;
-            println!("{new} new keys in escrow, {known} there already, {refused} not taken");
-        }
+        let refused = all.iter().filter(|row| is_refused(row)).count();
         if refused > 0 {
             Err(Failure::Input(format!("{refused} keys were not taken")))
         } else {
             Ok(())
         }
+    }
+
+    /// Brings one offer after the other. What has no key may be a certificate of a key that comes after it, so it comes
+    /// once more at the end.
+    fn add_offers(
+        &self,
+        offers: Vec<Result<KeyOffer, Unreadable>>,
+        given: &Given,
+        all: &mut Vec<EscrowRow>,
+    ) -> Result<(), Failure> {
+        let mut keyless = Vec::new();
+        for offer in offers {
+            match offer {
+                Ok(offer) => {
+                    let (rows, passphrases) = self.add_offer(&offer, given)?;
+                    if rows.iter().all(|row| row.passed_over) {
+                        keyless.push((offer, passphrases));
+                    } else {
+                        self.tell(&offer, rows, all);
+                    }
+                }
+                Err(unreadable) => {
+                    let row = EscrowRow::refused(&file_name(&unreadable.path), &unreadable);
+                    self.tell_row(&unreadable.path, row, all);
+                }
+            }
+        }
+        for (offer, passphrases) in keyless {
+            let rows = self.send(&offer, given, &passphrases)?;
+            self.tell(&offer, rows, all);
+        }
+        Ok(())
+    }
+
+    /// A file that was named is to have a key. A certificate that went along with its key is told if it brings something.
+    fn tell(&self, offer: &KeyOffer, rows: Vec<EscrowRow>, all: &mut Vec<EscrowRow>) {
+        for mut row in rows {
+            row.passed_over &= !offer.is_named;
+            if !(offer.went_along && (row.known || row.passed_over)) {
+                self.tell_row(&offer.path, row, all);
+            }
+        }
+    }
+
+    fn tell_row(&self, path: &Path, row: EscrowRow, all: &mut Vec<EscrowRow>) {
+        if !self.json {
+            print_row(path, &row);
+        }
+        all.push(row);
     }
 
     /// A row of the list whose file is not among those offered is mostly a misspelt one.
@@ -147,38 +195,41 @@ impl Add {
         }
     }
 
-    /// A key file with a locked key and no passphrase at hand is asked about on the terminal.
+    /// A key file with a locked key and no passphrase at hand is asked about on the terminal. Gives the passphrases too.
     fn add_offer(
         &self,
         offer: &KeyOffer,
-        by_file: &PassphraseList,
-        common: &[SecretBytes],
-    ) -> Result<Vec<EscrowRow>, Failure> {
+        given: &Given,
+    ) -> Result<(Vec<EscrowRow>, Vec<SecretBytes>), Failure> {
         let names = offer.files.iter().map(|file| file_name(file));
         let mut passphrases: Vec<SecretBytes> =
-            names.filter_map(|name| by_file.of(&name)).collect();
-        passphrases.extend(common.iter().map(SecretBytes::duplicate));
-        let rows = self.send(offer, passphrases)?;
+            names.filter_map(|name| given.by_file.of(&name)).collect();
+        passphrases.extend(given.common.iter().map(SecretBytes::duplicate));
+        let rows = self.send(offer, given, &passphrases)?;
         let locked = rows.iter().any(|row| {
             row.problem
                 .as_ref()
                 .is_some_and(|why| why.contains("passphrase"))
         });
         if !locked || self.passphrase_file.is_some() || self.passphrases.is_some() {
-            return Ok(rows);
+            return Ok((rows, passphrases));
         }
-        let typed = Source::of(None).read(&file_name(&offer.path))?;
-        self.send(offer, vec![typed])
+        let typed = vec![Source::of(None).read(&file_name(&offer.path))?];
+        Ok((self.send(offer, given, &typed)?, typed))
     }
 
     fn send(
         &self,
         offer: &KeyOffer,
-        passphrases: Vec<SecretBytes>,
+        given: &Given,
+        passphrases: &[SecretBytes],
     ) -> Result<Vec<EscrowRow>, Failure> {
         let request = Request::EscrowAdd {
-            tenant: self.tenant.clone(),
-            passphrases: passphrases.into_iter().map(Token).collect(),
+            tenant: given.tenant.clone(),
+            passphrases: passphrases
+                .iter()
+                .map(|one| Token(one.duplicate()))
+                .collect(),
             certificates: offer.certificates.iter().cloned().map(Into::into).collect(),
             source: file_name(&offer.path),
         };
@@ -240,9 +291,26 @@ impl List {
     }
 }
 
+/// A key that should have been taken, and was not.
+const fn is_refused(row: &EscrowRow) -> bool {
+    row.problem.is_some() && !row.passed_over
+}
+
+fn print_sum(rows: &[EscrowRow]) {
+    let count = |what: fn(&EscrowRow) -> bool| rows.iter().filter(|row| what(row)).count();
+    let new = count(|row| row.problem.is_none() && !row.known);
+    let (known, refused) = (count(|row| row.known), count(is_refused));
+    let passed_over = match count(|row| row.passed_over) {
+        0 => String::new(),
+        some => format!(", {some} passed over"),
+    };
+    println!("{new} new keys in escrow, {known} there already, {refused} not taken{passed_over}");
+}
+
 fn print_row(path: &Path, row: &EscrowRow) {
     let file = path.display();
     match &row.problem {
+        Some(problem) if row.passed_over => println!("{file}: passed over: {problem}"),
         Some(problem) => println!("{file}: not taken: {problem}"),
         None if row.known => println!("{file}: {} is in escrow already", row.fingerprint),
         None => {

@@ -9,6 +9,7 @@ use crate::escrow::openpgp_key::{
     certificates_in, is_agent_file, joined_agent_files, naming, x509_naming,
 };
 use crate::secret::SecretBytes;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Largest file that is read for keys.
@@ -16,7 +17,7 @@ pub const LARGEST_KEY_FILE: u64 = 16 << 20;
 /// File name endings of certificates that may stand beside a key.
 const CERTIFICATE_ENDINGS: [&str; 3] = ["crt", "cer", "cert"];
 
-/// Keys that are offered together, with the certificates that name them.
+/// Keys that are offered together, with the certificates that name them; or a certificate of a key in escrow.
 pub struct KeyOffer {
     /// What is shown: the file, or the folder of several.
     pub path: PathBuf,
@@ -26,6 +27,10 @@ pub struct KeyOffer {
     pub keys: SecretBytes,
     /// Certificates from beside.
     pub certificates: Vec<Vec<u8>>,
+    /// The file itself was named, no folder of it.
+    pub is_named: bool,
+    /// A certificate beside a key file of the same name, with which it was offered before.
+    pub went_along: bool,
 }
 
 /// A file that could not be read.
@@ -43,7 +48,8 @@ pub fn offers(paths: &[PathBuf]) -> Result<Vec<Result<KeyOffer, Unreadable>>, Fa
     let mut offers = Vec::new();
     for path in paths {
         if !path.is_dir() {
-            offers.extend(of_files(path, vec![path.clone()]));
+            let named = of_files(path, vec![path.clone()]);
+            offers.extend(named.into_iter().map(as_named));
         } else if let Some(folder) = gnupg::agent_folder(path) {
             offers.extend(of_files(&folder, files_in(&folder)?));
             let old = path.join("secring.gpg");
@@ -70,20 +76,33 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut files: Vec<PathBuf> = entries
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.is_file() && !has_ending(path, &CERTIFICATE_ENDINGS))
-        .filter(|path| !has_ending(path, &["csv"]))
+        .filter(|path| path.is_file() && !has_ending(path, &["csv"]))
         .collect();
     files.sort();
     Ok(files)
 }
 
+fn as_named(offer: Result<KeyOffer, Unreadable>) -> Result<KeyOffer, Unreadable> {
+    offer.map(|offer| KeyOffer {
+        is_named: true,
+        ..offer
+    })
+}
+
 fn of_files(path: &Path, files: Vec<PathBuf>) -> Vec<Result<KeyOffer, Unreadable>> {
     let mut offers = Vec::new();
     let mut agent_files: Vec<(PathBuf, SecretBytes)> = Vec::new();
+    let keys = files
+        .iter()
+        .filter(|file| !has_ending(file, &CERTIFICATE_ENDINGS));
+    let names: BTreeSet<PathBuf> = keys.map(|file| file.with_extension("")).collect();
     for file in files {
+        let goes_along = is_beside(&file) && names.contains(&file.with_extension(""));
         match read(&file) {
             Ok(keys) if is_agent_file(keys.expose()) => agent_files.push((file, keys)),
-            keys => offers.push(keys.and_then(|keys| of_file(file, keys))),
+            // The offer of the key beside tells of it.
+            Err(_) if goes_along => {}
+            keys => offers.push(keys.and_then(|keys| of_file(file, keys, goes_along))),
         }
     }
     if !agent_files.is_empty() {
@@ -92,8 +111,16 @@ fn of_files(path: &Path, files: Vec<PathBuf>) -> Vec<Result<KeyOffer, Unreadable
     offers
 }
 
-fn of_file(file: PathBuf, keys: SecretBytes) -> Result<KeyOffer, Unreadable> {
+/// Whether [`beside`] looks for files with such an ending.
+fn is_beside(file: &Path) -> bool {
+    let mut endings = CERTIFICATE_ENDINGS.iter();
+    endings.any(|ending| file.extension() == Some(ending.as_ref()))
+}
+
+fn of_file(file: PathBuf, keys: SecretBytes, went_along: bool) -> Result<KeyOffer, Unreadable> {
     Ok(KeyOffer {
+        is_named: false,
+        went_along,
         certificates: beside(&file)?,
         path: file.clone(),
         files: vec![file],
@@ -115,6 +142,8 @@ fn of_agent_files(path: &Path, files: Vec<(PathBuf, SecretBytes)>) -> KeyOffer {
         .iter()
         .filter_map(|certificate| certificate.to_der().ok());
     KeyOffer {
+        is_named: false,
+        went_along: false,
         path: path.to_owned(),
         certificates: naming(keys.expose(), &openpgp)
             .into_iter()

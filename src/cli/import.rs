@@ -23,7 +23,7 @@ use std::process::ExitCode;
     after_help = "Exit status: 0 if everything was imported, 1 if some was not, 2 if the import broke off."
 )]
 pub struct Import {
-    /// Files and folders: EML, mbox, Maildir, .emlx; a file of one mail may be compressed (gzip, bzip2, zstd)
+    /// Files and folders: EML, mbox, Maildir, .emlx; a file of one mail may be compressed (gzip, bzip2, xz, zstd)
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// The address whose mail this is

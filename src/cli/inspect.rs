@@ -44,7 +44,7 @@ pub struct Inspect {
     /// Where to write the readable mail: a file for one message, a directory for several
     #[arg(long, value_name = "OUT")]
     rendition: Option<PathBuf>,
-    /// Mail (.eml, mbox, Outlook's .msg, Apple's .emlx), CMS or OpenPGP files, also compressed (gzip, bzip2, zstd); `-` is standard input
+    /// Mail (.eml, mbox, Outlook's .msg, Apple's .emlx), CMS or OpenPGP files, also compressed (gzip, bzip2, xz, zstd); `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }

@@ -26,6 +26,7 @@ mod reading;
 mod receipt;
 mod session;
 mod state;
+mod tenant;
 
 use crate::id::is_mail_address;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -147,6 +148,7 @@ fn wants_json(matches: &ArgMatches) -> bool {
 #[must_use]
 pub fn run() -> ExitCode {
     crate::tpm::quiet_library();
+    tell_panics_by_place();
     let mut out = std::io::stdout();
     let command = command_line();
     if command.is_child() {
@@ -193,6 +195,25 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// Of a panic, in whatever process, the place alone is told: what it quotes can be of a mail or a key.
+fn tell_panics_by_place() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let place = place.unwrap_or_else(|| "an unknown place".to_owned());
+        if tracing::dispatcher::has_been_set() {
+            tracing::error!(place, "a thread panicked");
+        } else if place.contains("/std/src/io/stdio.rs:") {
+            // `print!` takes this way where its output goes to a full disk.
+            let _ = writeln!(std::io::stderr(), "strongroom: cannot write the output");
+        } else {
+            let _ = writeln!(
+                std::io::stderr(),
+                "strongroom: panicked at {place}, which is a mistake in this program; please report the place"
+            );
+        }
+    }));
+}
+
 /// Exit status 1 for a command that failed, and why on standard error; as JSON on standard output where that is owed.
 fn told<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
     match result {
@@ -220,7 +241,13 @@ fn mailbox(text: &str) -> Result<String, String> {
 
 /// The machine's form of an answer.
 fn print_json<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    print_json_so_far(value)?;
     OWES_JSON.store(false, Ordering::Relaxed);
+    Ok(())
+}
+
+/// What there is of an answer that a failure cut short; why it did is told after it.
+fn print_json_so_far<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
+    println!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::client::{Client, ClientError};
 use super::failure::Failure;
 use super::officers::{SigningOfficer, sign};
 use super::passphrase::Source;
-use crate::id::TenantId;
+use super::tenant::Tenant;
 use crate::keeper::people::{PersonSubject, StoredPassword, hash_password};
 use crate::keeper::protocol::{Answer, Prepare, Request};
 use clap::{Args, Subcommand};
@@ -33,9 +33,8 @@ pub struct SetUser {
         required_unless_present = "auditor"
     )]
     mailboxes: Vec<String>,
-    /// The tenant
-    #[arg(long, default_value = "main")]
-    tenant: TenantId,
+    #[command(flatten)]
+    tenant: Tenant,
     /// The officer who this person is: not counted where they ask for something themselves. Not needed where both have
     /// the same name
     #[arg(long, value_name = "OFFICER")]
@@ -60,9 +59,8 @@ pub struct CloseUser {
     data: super::Data,
     /// Sign-in name
     name: String,
-    /// The tenant
-    #[arg(long, default_value = "main")]
-    tenant: TenantId,
+    #[command(flatten)]
+    tenant: Tenant,
     #[command(flatten)]
     officers: SigningOfficer,
     /// One JSON object: what was signed
@@ -82,11 +80,12 @@ impl UserCommand {
 
 impl SetUser {
     fn run(&self) -> Result<(), Failure> {
+        let tenant = self.tenant.of(&self.data)?;
         let password = Source::of(self.password_file.as_deref()).read_new(&self.name)?;
         let password = hash_password(&password)?;
         let person = PersonSubject {
             name: self.name.clone(),
-            tenant: self.tenant.clone(),
+            tenant,
             mailboxes: self
                 .mailboxes
                 .iter()
@@ -113,7 +112,7 @@ impl CloseUser {
         let none = StoredPassword::default();
         let person = PersonSubject {
             name: self.name.clone(),
-            tenant: self.tenant.clone(),
+            tenant: self.tenant.of(&self.data)?,
             mailboxes: Vec::new(),
             password: none.digest(),
             active: false,

@@ -80,14 +80,9 @@ pub fn work() -> ExitCode {
     }
 }
 
-/// A worker's log. What libraries stumble over in a mail, and what a panic quotes of it, may have been encrypted: of that no
-/// word is told.
+/// A worker's log. What libraries stumble over in a mail may have been encrypted: of that no word is told.
 fn log_without_mail() {
     log_what(EnvFilter::new("off,strongroom=info"));
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        tracing::error!(place, "a worker panicked");
-    }));
 }
 
 /// Logs go to standard error, in colours on a terminal only; `STRONGROOM_LOG` sets what (default `info`).

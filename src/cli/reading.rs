@@ -29,7 +29,6 @@ pub struct Search {
     query: Vec<String>,
     #[command(flatten)]
     under: Under,
-    /// At most so many hits
     /// At most so many hits, and at most 500
     #[arg(long, default_value_t = 50)]
     limit: u32,

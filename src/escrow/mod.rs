@@ -68,6 +68,11 @@ pub enum KeyProblem {
     /// There is a certificate and no key.
     #[error("a certificate alone: give its private key too, unless that is in escrow already")]
     CertificateAlone,
+    /// As before, OpenPGP.
+    #[error(
+        "an OpenPGP public key alone: give the secret key, as gpg --export-secret-keys writes it"
+    )]
+    PublicKeyAlone,
     /// A key of GnuPG's agent, which only its certificate can name.
     #[error(
         "a GnuPG agent key ({0}) without its certificate: give the whole .gnupg folder, or put the exported certificate beside the key file"

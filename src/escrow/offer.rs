@@ -54,16 +54,27 @@ fn agent_openpgp(
     openpgp_key::load_agent_file_for_escrow(bytes, passphrases, &certificates, x509)
 }
 
-/// The X.509 certificates in a file, PEM or DER.
+/// The X.509 certificates in a file, PEM or DER, one or a bundle.
 #[must_use]
 pub fn certificates_in(file: &[u8]) -> Vec<X509> {
     let plain = plain(file);
     let file = plain.as_ref().map_or(file, SecretBytes::expose);
     let pem = smime_load::certificates_in_pem(file);
     if pem.is_empty() {
-        X509::from_der(file).into_iter().collect()
+        smime_load::certificates_in_der(file)
     } else {
         pem
+    }
+}
+
+/// The X.509 certificates in a file that has no key, also where a passphrase locks them up (PKCS#12).
+#[must_use]
+pub fn certificates_alone(file: &[u8], passphrases: &[SecretBytes]) -> Vec<X509> {
+    let bare = certificates_in(file);
+    if bare.is_empty() {
+        smime_load::certificates_in_container(file, passphrases)
+    } else {
+        bare
     }
 }
 

@@ -359,15 +359,17 @@ fn each(
     bytes: &[u8],
     read: impl Fn(Vec<RingPacket>) -> Result<Box<dyn UserKey>, KeyProblem>,
 ) -> Vec<Result<Box<dyn UserKey>, KeyProblem>> {
-    let rings = ring::keys(bytes)
+    let (rings, public): (Vec<_>, Vec<_>) = ring::keys(bytes)
         .into_iter()
-        .filter(|key| key.iter().any(RingPacket::is_secret));
-    let keys: Vec<_> = rings.map(read).collect();
-    if keys.is_empty() {
-        let problem = KeyProblem::Unreadable("no OpenPGP secret key in it".to_owned());
-        return vec![Err(problem)];
+        .partition(|key| key.iter().any(RingPacket::is_secret));
+    if !rings.is_empty() {
+        return rings.into_iter().map(read).collect();
     }
-    keys
+    vec![Err(if public.iter().any(|key| facts_of(key).is_some()) {
+        KeyProblem::PublicKeyAlone
+    } else {
+        KeyProblem::Unreadable("no OpenPGP secret key in it".to_owned())
+    })]
 }
 
 /// Unlocks what it can; a key counts as locked only if nothing that decrypts came free.

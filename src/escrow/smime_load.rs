@@ -167,19 +167,16 @@ fn der(bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {
     match private_key(bytes, passphrases) {
         Some(Ok(key)) => contents.keys.push(key),
         Some(Err(problem)) => contents.problems.push(problem),
-        None if X509::from_der(bytes).is_ok() => {
-            contents.certificates.extend(X509::from_der(bytes));
-        }
-        None => {
-            let why = if Element::split(bytes).is_err() {
-                "not ASN.1, or truncated"
-            } else {
-                "no key in it"
-            };
-            contents
-                .problems
-                .push(KeyProblem::Unreadable(why.to_owned()));
-        }
+        None => contents.certificates = certificates_in_der(bytes),
+    }
+    if contents.is_empty() {
+        let why = if Element::split(bytes).is_err() {
+            "not ASN.1, or truncated"
+        } else {
+            "no key in it"
+        };
+        let problem = KeyProblem::Unreadable(why.to_owned());
+        contents.problems.push(problem);
     }
     contents
 }
@@ -253,6 +250,11 @@ fn foreign_store(bytes: &[u8]) -> Option<&'static str> {
 }
 
 impl Contents {
+    /// Nothing was found, and nothing told of it.
+    fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.certificates.is_empty() && self.problems.is_empty()
+    }
+
     /// Adds what is in a block whose label does not say it: PKCS#12 or a key.
     fn add_container(&mut self, block: &Block<'_>, passphrases: &[SecretBytes]) {
         if let Some(inner) = block.decoded() {
@@ -295,8 +297,7 @@ fn in_profile(profile: Profile, passphrases: &[SecretBytes]) -> Contents {
     for container in &profile.containers {
         contents.add_der(container.expose(), &passphrases);
     }
-    let is_empty = contents.keys.is_empty() && contents.certificates.is_empty();
-    if is_empty && contents.problems.is_empty() {
+    if contents.is_empty() {
         let what = "a profile whose identity cannot be read";
         contents
             .problems
@@ -327,8 +328,7 @@ fn pem(bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {
             contents.certificates.extend(certificates);
         }
     }
-    let is_empty = contents.keys.is_empty() && contents.certificates.is_empty();
-    if is_empty && contents.problems.is_empty() {
+    if contents.is_empty() {
         contents.problems.push(KeyProblem::Unreadable(
             "PEM without a private key".to_owned(),
         ));
@@ -385,17 +385,8 @@ impl Block<'_> {
         if let Ok(certificate) = X509::from_pem(self.text.as_bytes()) {
             return vec![certificate];
         }
-        let Some(inner) = self.decoded() else {
-            return Vec::new();
-        };
-        if let Ok(certificate) = X509::from_der(&inner) {
-            return vec![certificate];
-        }
-        let bundle = Pkcs7::from_der(&inner).ok();
-        let signed = bundle.as_ref().and_then(|bundle| bundle.signed());
-        let certificates = signed.and_then(|signed| signed.certificates());
-        let certificates = certificates.into_iter().flatten();
-        certificates.map(ToOwned::to_owned).collect()
+        let inner = self.decoded();
+        inner.map_or_else(Vec::new, |inner| certificates_in_der(&inner))
     }
 
     fn is_pkcs12(&self) -> bool {
@@ -411,6 +402,23 @@ impl Block<'_> {
         let digits: String = lines.flat_map(str::split_whitespace).collect();
         data_encoding::BASE64.decode(digits.as_bytes()).ok()
     }
+}
+
+/// The certificates in a container, whichever of `passphrases` opens it.
+pub(super) fn certificates_in_container(bytes: &[u8], passphrases: &[SecretBytes]) -> Vec<X509> {
+    read(bytes, passphrases, &[]).certificates
+}
+
+/// A certificate, or those of a PKCS#7 bundle, as authorities on Windows hand them out.
+pub(super) fn certificates_in_der(bytes: &[u8]) -> Vec<X509> {
+    if let Ok(certificate) = X509::from_der(bytes) {
+        return vec![certificate];
+    }
+    let bundle = Pkcs7::from_der(bytes).ok();
+    let signed = bundle.as_ref().and_then(|bundle| bundle.signed());
+    let certificates = signed.and_then(|signed| signed.certificates());
+    let certificates = certificates.into_iter().flatten();
+    certificates.map(ToOwned::to_owned).collect()
 }
 
 /// The certificates in PEM, whatever its labels say.

@@ -15,18 +15,16 @@ use super::trust_watch::TrustWatch;
 use super::{archiving, escrowing, opening, policy_change, replay};
 use crate::boxfiles::{DataFolder, LEDGER, TpmFile};
 use crate::catalog::{Catalog, RecordMeta};
-use crate::crypto::hpke::HpkeError;
 use crate::crypto::random;
 use crate::crypto::sign::VerifyingKey;
 use crate::durable;
-use crate::id::{BoxId, Digest, RecordId, TenantId};
-use crate::intake::spool::SpoolKeys;
+use crate::id::{BoxId, RecordId, TenantId};
 use crate::keyring::Keyring;
 use crate::ledger::{Event, Ledger};
 use crate::mail::KeyOps;
 use crate::policy::{Action, ValidPolicy};
 use crate::search::{SearchDoc, SearchIndex};
-use crate::secret::{Key, SecretBytes};
+use crate::secret::Key;
 use crate::time::{Clock, Timestamp};
 use crate::tpm_link::TpmLink;
 use crate::vault::{PartPlace, SegmentNo};
@@ -132,11 +130,12 @@ impl Core {
         if let Some(warning) = people.warning() {
             tracing::error!("{warning}");
         }
-        let watch = TrustWatch::new(opening::look_at_trust(&data, &escrow));
-        let (trust, warnings, _) = opening::trust(&data, &policy, &escrow)?;
-        let setup = Arc::new(WorkerSetup::new(trust, policy.open().clone()));
+        let mut watch = TrustWatch::new(opening::look_at_trust(&data, &escrow));
+        let trusted = watch.read(&data, &policy, &escrow)?;
+        watch.contents = trusted.contents;
+        let setup = Arc::new(WorkerSetup::new(trusted.trust, policy.open().clone()));
         let troubles = Troubles::default();
-        troubles.set_all(Work::Trust, warnings);
+        troubles.set_all(Work::Trust, trusted.warnings);
         policy
             .unapplied()
             .into_iter()
@@ -444,48 +443,11 @@ impl Core {
         }
         all
     }
-
-    /// Makes a new spool key when its time has come: keyring first, then the public half for intake.
-    pub fn rotate_spool_key(&self) -> Result<(), CoreError> {
-        let mut keyring = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
-        if keyring.rotate_spool_key(self.clock.now(), self.policy.rotation().spool_key_days) {
-            keyring.generation += 1;
-            let sealed = keyring.seal(&self.box_secret);
-            let written = sealed
-                .map_err(CoreError::from)
-                .and_then(|sealed| Ok(self.data.write_keyring(&sealed)?));
-            if let Err(error) = written {
-                // No file has the new key: nothing may be sealed to it.
-                keyring.spool.pop();
-                keyring.generation -= 1;
-                return Err(error);
-            }
-        }
-        drop(keyring);
-        self.keep_spool_key_file().map(drop)
-    }
 }
 
 /// A mutex's content, also after a thread died with it: every change under our locks is complete or undone.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl SpoolKeys for Core {
-    fn open(
-        &self,
-        fingerprint: &Digest,
-        info: &[u8],
-        associated: &[u8],
-        sealed: &[u8],
-    ) -> Option<Result<SecretBytes, HpkeError>> {
-        let keyring = self.keyring.read().unwrap_or_else(PoisonError::into_inner);
-        let opening = keyring.spool.iter().rev().map(|key| key.opening());
-        opening
-            .into_iter()
-            .find(|key| key.sealing_key().fingerprint() == *fingerprint)
-            .map(|key| key.open(info, associated, sealed))
-    }
 }
 
 impl archiving::opener::TenantKeys for Core {

@@ -147,7 +147,7 @@ pub enum CoreError {
     Link(#[from] LinkError),
     #[error(transparent)]
     RolledBack(#[from] RolledBack),
-    #[error(transparent)]
+    #[error("{0}{hint}", hint = .0.hint("they sign together: give --officer once for each"))]
     Approval(#[from] crate::approval::NotApproved),
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),

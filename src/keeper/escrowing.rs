@@ -43,7 +43,7 @@ pub fn take(
     let mut results = escrow::offer::load_for_escrow(keys, &passphrases, &certificates);
     let store = core.escrow(&offer.tenant)?;
     if let [Err(KeyProblem::CertificateAlone)] = results[..] {
-        let renewed = under_certificates(store, keys);
+        let renewed = under_certificates(store, keys, &passphrases);
         if !renewed.is_empty() {
             results = renewed;
         }
@@ -63,10 +63,21 @@ pub fn take(
                 let _ = new_keys.send((offer.tenant.clone(), info.hints.clone()));
                 rows.push(row(&info, &offer.source));
             }
-            Err(problem) => rows.push(EscrowRow::refused(&offer.source, &problem)),
+            Err(problem) => rows.push(EscrowRow {
+                passed_over: is_public(&problem),
+                ..EscrowRow::refused(&offer.source, &problem)
+            }),
         }
     }
     Ok(rows)
+}
+
+/// What lies in many a folder of keys, and is none.
+const fn is_public(problem: &KeyProblem) -> bool {
+    matches!(
+        problem,
+        KeyProblem::CertificateAlone | KeyProblem::PublicKeyAlone
+    )
 }
 
 /// The keys in escrow that the certificates in a file are of, each under its certificate: a renewed one often keeps the
@@ -74,8 +85,9 @@ pub fn take(
 fn under_certificates(
     store: &EscrowStore,
     file: &[u8],
+    passphrases: &[SecretBytes],
 ) -> Vec<Result<Box<dyn UserKey>, KeyProblem>> {
-    let certificates = escrow::offer::certificates_in(file);
+    let certificates = escrow::offer::certificates_alone(file, passphrases);
     let keys = certificates.iter().filter_map(|one| store.under(one));
     keys.map(|key| key.and_then(escrow::offer::escrowable))
         .collect()

@@ -35,6 +35,7 @@ mod replay;
 pub mod rights;
 mod rollback;
 mod server;
+mod spool_keys;
 mod status;
 mod store;
 mod transcripts;

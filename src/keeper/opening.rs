@@ -184,8 +184,9 @@ pub(super) fn trust(
     data: &DataFolder,
     policy: &ValidPolicy,
     escrow: &BTreeMap<TenantId, Arc<EscrowStore>>,
-) -> Result<(Trust, Vec<String>, Vec<NewKeys>), CoreError> {
-    let (mut trust, warnings) = super::trust::load(&data.join("trust"), policy.trust())?;
+    contents: &super::trust::Contents,
+) -> (Trust, Vec<String>, Vec<NewKeys>) {
+    let (mut trust, warnings) = super::trust::load(&data.join("trust"), policy.trust(), contents);
     let named = escrow.iter().map(|(tenant, store)| {
         let certificates = trust.anchors.iter().chain(&trust.certificates);
         let names = store.answer_to(certificates.map(|der| der.as_slice()));
@@ -202,8 +203,5 @@ pub(super) fn trust(
             trust.certificates.push(info.certificate.into());
         }
     }
-    for warning in &warnings {
-        tracing::warn!("{warning}");
-    }
-    Ok((trust, warnings, named))
+    (trust, warnings, named)
 }

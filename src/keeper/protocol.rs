@@ -6,9 +6,11 @@
 
 mod access;
 mod cases;
+mod escrow;
 
 pub use access::{AccessFilter, AccessPage, AccessRow};
 pub use cases::{CaseAct, CaseView, MailScope, Wanted};
+pub use escrow::EscrowRow;
 
 use crate::approval::{Approval, Statement};
 use crate::frame::Limits;
@@ -61,6 +63,8 @@ pub enum Request {
     },
     /// The keys that archived mail waits for.
     Worklist,
+    /// The names of the box's tenants.
+    Tenants,
     /// Take the private keys in the raw part into escrow.
     EscrowAdd {
         /// Whose archive.
@@ -271,6 +275,8 @@ pub enum Answer {
     },
     /// See [`Request::Worklist`].
     Worklist(Vec<Waiting>),
+    /// See [`Request::Tenants`].
+    Tenants(Vec<TenantId>),
     /// One row for each key given.
     Escrow(Vec<EscrowRow>),
     /// A statement to sign.
@@ -371,65 +377,6 @@ pub struct Waiting {
     pub key: String,
     /// Mails that wait for it.
     pub mails: u64,
-}
-
-/// What became of one key, or a line of the list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EscrowRow {
-    /// Where it came from.
-    pub source: String,
-    /// Taken (or there already), else why not.
-    pub problem: Option<String>,
-    /// True if it was there before.
-    pub known: bool,
-    /// Fingerprint.
-    pub fingerprint: String,
-    /// "S/MIME" or "OpenPGP".
-    pub format: String,
-    /// Algorithm.
-    pub algorithm: String,
-    /// Whose (empty where the asker may not see it).
-    pub addresses: Vec<String>,
-    /// Validity.
-    pub valid_from: Option<Timestamp>,
-    /// Validity.
-    pub valid_until: Option<Timestamp>,
-    /// May also sign.
-    pub dual_use: bool,
-    /// Mails it opened.
-    pub opened: u64,
-    /// When it was taken.
-    pub added: Option<Timestamp>,
-}
-
-impl EscrowRow {
-    /// A row that says only where something came from.
-    #[must_use]
-    pub fn of(source: &str) -> Self {
-        Self {
-            source: source.to_owned(),
-            problem: None,
-            known: false,
-            fingerprint: String::new(),
-            format: String::new(),
-            algorithm: String::new(),
-            addresses: Vec::new(),
-            valid_from: None,
-            valid_until: None,
-            dual_use: false,
-            opened: 0,
-            added: None,
-        }
-    }
-
-    /// What was not taken, and why.
-    #[must_use]
-    pub fn refused(source: &str, problem: &dyn std::fmt::Display) -> Self {
-        Self {
-            problem: Some(problem.to_string()),
-            ..Self::of(source)
-        }
-    }
 }
 
 /// A page of hits.

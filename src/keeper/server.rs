@@ -170,6 +170,7 @@ impl Connection<'_> {
                 Ok(Answer::Done)
             }
             Request::Worklist => Ok(Answer::Worklist(self.core.worklist()?)),
+            Request::Tenants => Ok(Answer::Tenants(self.core.tenants().cloned().collect())),
             Request::EscrowAdd {
                 tenant,
                 passphrases,

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 const LARGEST: u64 = 64 << 20;
 
 /// A file of the folder with its bytes.
-type File = (PathBuf, Vec<u8>);
+type File<'a> = (&'a PathBuf, &'a Vec<u8>);
 
 /// The parts of the folder.
 const PARTS: [&str; 4] = ["anchors", "certificates", "crls", "openpgp"];
@@ -46,13 +46,73 @@ pub fn look(folder: &Path) -> Look {
     paths.filter_map(about).collect()
 }
 
-/// Reads the folder, of which that counts that policy trusts; what is absent is empty. With it come warnings about what
-/// policy names and is not there, and about files that cannot be read.
-pub fn load(folder: &Path, policy: &Trusted) -> Result<(Trust, Vec<String>), FileError> {
+/// The folder's files as they were read.
+#[derive(Default)]
+pub struct Contents(BTreeMap<PathBuf, Vec<u8>>);
+
+impl Contents {
+    /// Reads the folder anew; what is absent is empty. Files that change all the time stay as they were read before. With it
+    /// come warnings about those, and about files that cannot be read.
+    pub fn anew(
+        &self,
+        folder: &Path,
+        restless: &BTreeSet<PathBuf>,
+    ) -> Result<(Self, Vec<String>), FileError> {
+        let (mut contents, mut warnings) = (BTreeMap::new(), Vec::new());
+        for path in restless {
+            let before = self.0.get(path);
+            warnings.push(changes_all_the_time(path, before.is_some()));
+            contents.extend(before.map(|bytes| (path.clone(), bytes.clone())));
+        }
+        for part in PARTS {
+            for path in files(&folder.join(part))? {
+                if restless.contains(&path) {
+                    continue;
+                }
+                // A file that cannot be read keeps nobody from reading the others.
+                match durable::read(&path, LARGEST) {
+                    Ok(bytes) => drop(contents.insert(path, bytes)),
+                    Err(error) => warnings.push(format!("{error}; it is left out")),
+                }
+            }
+        }
+        Ok((Self(contents), warnings))
+    }
+
+    fn part(&self, folder: &Path, part: &str) -> Vec<File<'_>> {
+        let folder = folder.join(part);
+        let files = self.0.iter();
+        files
+            .filter(|(path, _)| path.parent() == Some(&folder))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+impl Contents {
+    pub fn of(&self, path: &Path) -> Option<&[u8]> {
+        self.0.get(path).map(Vec::as_slice)
+    }
+}
+
+fn changes_all_the_time(path: &Path, is_known: bool) -> String {
+    let counts = if is_known {
+        "what was read of it before counts"
+    } else {
+        "it is left out"
+    };
+    format!(
+        "{} changes all the time, and {counts} until it rests: write it elsewhere and move it there whole",
+        path.display()
+    )
+}
+
+/// What counts of the folder's files by what policy trusts. With it come warnings about what policy names and is not there.
+pub fn load(folder: &Path, policy: &Trusted, contents: &Contents) -> (Trust, Vec<String>) {
     let mut trust = Trust::default();
-    let (mut found, mut unreadable) = (BTreeSet::new(), Vec::new());
-    let mut files = |part: &str| files(&folder.join(part), &mut unreadable);
-    for certificate in files("anchors")?.iter().flat_map(certificates) {
+    let mut found = BTreeSet::new();
+    let files = |part: &str| contents.part(folder, part);
+    for certificate in files("anchors").into_iter().flat_map(certificates) {
         let fingerprint = Digest::of(&certificate).to_string();
         if policy.anchors.counts(&fingerprint) {
             trust.anchors.push(certificate);
@@ -62,21 +122,20 @@ pub fn load(folder: &Path, policy: &Trusted) -> Result<(Trust, Vec<String>), Fil
         found.insert(fingerprint);
     }
     let mut warnings = missing(&policy.anchors, &found, "anchors");
-    for file in files("certificates")? {
-        trust.certificates.extend(certificates(&file));
+    for file in files("certificates") {
+        trust.certificates.extend(certificates(file));
     }
-    for file in files("crls")? {
-        if OcspResponse::from_der(&file.1).is_ok() {
-            trust.ocsp.push(file.1.into());
+    for file in files("crls") {
+        if OcspResponse::from_der(file.1).is_ok() {
+            trust.ocsp.push(file.1.clone().into());
         } else {
-            trust.crls.extend(crls(&file));
+            trust.crls.extend(crls(file));
         }
     }
-    let (vouched, found) = openpgp(&files("openpgp")?, &policy.openpgp);
+    let (vouched, found) = openpgp(&files("openpgp"), &policy.openpgp);
     trust.openpgp = vouched;
     warnings.extend(missing(&policy.openpgp, &found, "openpgp"));
-    warnings.append(&mut unreadable);
-    Ok((trust, warnings))
+    (trust, warnings)
 }
 
 fn missing(policy: &Vouched, found: &BTreeSet<String>, kind: &str) -> Vec<String> {
@@ -90,7 +149,7 @@ fn missing(policy: &Vouched, found: &BTreeSet<String>, kind: &str) -> Vec<String
 
 /// The OpenPGP certificates that count, and the fingerprints of those that are there, where policy names some. One that is
 /// not named is left out: unlike an intermediate certificate it is of no use without being trusted.
-fn openpgp(files: &[File], policy: &Vouched) -> (Vec<OpenPgpCertificate>, BTreeSet<String>) {
+fn openpgp(files: &[File<'_>], policy: &Vouched) -> (Vec<OpenPgpCertificate>, BTreeSet<String>) {
     let vouched = |bytes| OpenPgpCertificate {
         bytes,
         source: "directory".to_owned(),
@@ -115,30 +174,17 @@ fn openpgp(files: &[File], policy: &Vouched) -> (Vec<OpenPgpCertificate>, BTreeS
     (counting, found)
 }
 
-/// A file that cannot be read keeps nobody from reading the others.
-fn files(folder: &Path, unreadable: &mut Vec<String>) -> Result<Vec<File>, FileError> {
+fn files(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(durable::at("read", folder)(error)),
     };
-    let mut paths: Vec<_> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.is_file())
-        .collect();
-    paths.sort();
-    let mut files = Vec::new();
-    for path in paths {
-        match durable::read(&path, LARGEST) {
-            Ok(bytes) => files.push((path, bytes)),
-            Err(error) => unreadable.push(format!("{error}; it is left out")),
-        }
-    }
-    Ok(files)
+    let paths = entries.flatten().map(|entry| entry.path());
+    Ok(paths.filter(|path| path.is_file()).collect())
 }
 
-fn certificates((path, file): &File) -> Vec<serde_bytes::ByteBuf> {
+fn certificates((path, file): File<'_>) -> Vec<serde_bytes::ByteBuf> {
     let parsed = X509::stack_from_pem(file)
         .ok()
         .filter(|found| !found.is_empty())
@@ -154,7 +200,7 @@ fn certificates((path, file): &File) -> Vec<serde_bytes::ByteBuf> {
         .collect()
 }
 
-fn crls((path, file): &File) -> Option<serde_bytes::ByteBuf> {
+fn crls((path, file): File<'_>) -> Option<serde_bytes::ByteBuf> {
     let parsed = X509Crl::from_pem(file).or_else(|_| X509Crl::from_der(file));
     if parsed.is_err() {
         tracing::warn!(file = %path.display(), "it holds no revocation list and is left out");
@@ -182,6 +228,13 @@ mod tests {
     use openssl::x509::X509NameBuilder;
     use sequoia_openpgp::cert::CertBuilder;
     use std::fs;
+
+    fn read(folder: &Path, policy: &Trusted) -> (Trust, Vec<String>) {
+        let read = Contents::default().anew(folder, &BTreeSet::new());
+        let (contents, unread) = read.expect("read");
+        assert!(unread.is_empty(), "{unread:?}");
+        load(folder, policy, &contents)
+    }
 
     fn anchor(name: &str) -> Vec<u8> {
         signer(name).0.to_der().expect("DER")
@@ -236,7 +289,7 @@ mod tests {
         for (name, certificate) in [("own.crt", &own), ("other.crt", &other)] {
             fs::write(folder.path().join("anchors").join(name), certificate).expect("a file");
         }
-        let (all, warnings) = load(folder.path(), &Trusted::default()).expect("read");
+        let (all, warnings) = read(folder.path(), &Trusted::default());
         assert_eq!((all.anchors.len(), all.certificates.len()), (2, 0));
         assert!(warnings.is_empty(), "{warnings:?}");
         let absent = "0".repeat(64);
@@ -245,14 +298,14 @@ mod tests {
             anchors,
             openpgp: Vouched::Folder,
         };
-        let (some, warnings) = load(folder.path(), &policy).expect("read");
+        let (some, warnings) = read(folder.path(), &policy);
         assert_eq!(some.anchors, [own]);
         assert_eq!(some.certificates, [other], "an intermediate one");
         let policy = Trusted {
             anchors: listed(&[&Digest::of(&some.certificates[0]).to_string()]),
             openpgp: Vouched::Folder,
         };
-        let (without, _) = load(folder.path(), &policy).expect("read");
+        let (without, _) = read(folder.path(), &policy);
         let (good, bad) = (judged(&signer, &some), judged(&signer, &without));
         assert_eq!(good.verdict, Verdict::Valid, "{}", good.reason);
         assert_eq!(bad.verdict, Verdict::UnknownSigner, "{}", bad.reason);
@@ -275,7 +328,8 @@ mod tests {
             PathBuf::from("ring"),
             [own.to_vec().expect("bytes"), other.to_vec().expect("bytes")].concat(),
         );
-        let (all, _) = openpgp(std::slice::from_ref(&ring), &Vouched::Folder);
+        let ring = (&ring.0, &ring.1);
+        let (all, _) = openpgp(&[ring], &Vouched::Folder);
         assert_eq!(all.len(), 1, "the ring as it is");
         let policy = listed(&[&own.fingerprint().to_hex().to_lowercase()]);
         let (some, found) = openpgp(&[ring], &policy);

@@ -6,6 +6,8 @@ use crate::support::{TestBox, hostile, numbered_mail, openssl, smtp, text};
 use serde_json::Value;
 use std::fs;
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 fn send(box_: &TestBox, recipient: &str, mail: &[u8]) {
@@ -68,12 +70,10 @@ fn a_mail_with_oversized_evidence_is_kept_as_received_and_its_second_copy_joins_
     box_.assert_no_panic();
 }
 
-// What the operator puts into trust/ counts for mail that comes from then on, without a new start of the box.
-#[test]
-fn an_anchor_that_comes_while_the_box_runs_vouches_for_signatures_from_then_on() {
-    let box_ = TestBox::running();
+/// A signed mail's text and what signs it, by `signer.crt` in this folder; gives what sends one with a subject.
+fn signing(box_: &TestBox) -> impl Fn(&str) {
     let folder = box_.file("certificates");
-    certificate(&box_, "signer");
+    certificate(box_, "signer");
     fs::write(
         folder.join("text"),
         "Content-Type: text/plain\r\n\r\nText.\r\n",
@@ -81,11 +81,19 @@ fn an_anchor_that_comes_while_the_box_runs_vouches_for_signatures_from_then_on()
     .expect("a text");
     let sign =
         "cms -sign -binary -nodetach -outform SMIME -in text -signer signer.crt -inkey signer.key";
-    let send = |subject: &str| {
+    move |subject| {
         let head = format!("From: signer@example.org\nTo: anna@example.org\nSubject: {subject}\n");
         let mail = head + &String::from_utf8_lossy(&openssl(&folder, sign));
         box_.send(mail.replace('\r', "").replace('\n', "\r\n").as_bytes());
-    };
+    }
+}
+
+// What the operator puts into trust/ counts for mail that comes from then on, without a new start of the box.
+#[test]
+fn an_anchor_that_comes_while_the_box_runs_vouches_for_signatures_from_then_on() {
+    let box_ = TestBox::running();
+    let send = signing(&box_);
+    let folder = box_.file("certificates");
     send("before");
     box_.wait_for_hits(1, "subject:before signed:unknown-signer");
     let anchors = box_.data().join("trust/anchors");
@@ -107,4 +115,38 @@ fn an_anchor_that_comes_while_the_box_runs_vouches_for_signatures_from_then_on()
     });
     send("later");
     box_.wait_for_hits(1, "subject:later signed:unknown-signer");
+}
+
+// A program that writes one file without end kept all others from counting, and nobody heard of it.
+#[test]
+fn a_file_in_trust_that_never_rests_is_named_and_keeps_no_other_from_counting() {
+    let box_ = TestBox::running();
+    let send = signing(&box_);
+    let trust = box_.data().join("trust");
+    for part in ["anchors", "crls"] {
+        fs::create_dir_all(trust.join(part)).expect("a folder");
+    }
+    let (done, endless) = (Arc::new(AtomicBool::new(false)), trust.join("crls/endless"));
+    let told = Arc::clone(&done);
+    let writer = std::thread::spawn(move || {
+        let mut growing = String::new();
+        while !told.load(Ordering::SeqCst) {
+            growing.push('x');
+            fs::write(&endless, &growing).expect("written");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    let anchor = box_.file("certificates").join("signer.crt");
+    fs::copy(anchor, trust.join("anchors/signer.crt")).expect("an anchor");
+    let warned = || {
+        let status = box_.json("status --json");
+        let warnings = status["warnings"].to_string();
+        warnings.contains("crls/endless changes all the time")
+    };
+    box_.wait_until("the file is named", warned);
+    send("meanwhile");
+    box_.wait_for_hits(1, "subject:meanwhile signed:valid");
+    done.store(true, Ordering::SeqCst);
+    writer.join().expect("the writer");
+    box_.wait_until("it rests", || !warned());
 }

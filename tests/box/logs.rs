@@ -59,3 +59,12 @@ fn a_log_that_cannot_be_written_stops_nothing() {
     box_.wait_for_hits(2, "crocodile");
     box_.stop();
 }
+
+// What a panic quotes can be of a mail: of each process only its place is told. Printing to a full disk panics too.
+#[test]
+fn output_that_cannot_be_written_is_said_in_plain_words_and_a_panic_quotes_nothing() {
+    let told = TestBox::running().run_in_shell("\"$STRONGROOM\" escrow list >/dev/full");
+    assert!(!told.status.success());
+    let told = crate::support::text(&told);
+    assert_eq!(told, "strongroom: cannot write the output\n");
+}

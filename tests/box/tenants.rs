@@ -1,5 +1,6 @@
 //! Two tenants with mail servers of their own on one box: what is one's is the other's in no way.
 
+use crate::keys::make_key;
 use crate::support::{TestBox, smtp, text};
 use serde_json::Value;
 use std::fs;
@@ -107,4 +108,47 @@ fn what_is_one_tenants_is_the_others_in_no_way() {
     }
     assert_eq!(box_.json("verify --json")["damage"], serde_json::json!([]));
     box_.assert_no_panic();
+}
+
+// Who has one tenant alone, of whatever name, need not name it; of several all are told.
+#[test]
+fn the_only_tenant_need_not_be_named_and_several_are_listed() {
+    let box_ = TestBox::running_with(&|policy| policy.replace("[\"main\"]", "[\"solo\"]"));
+    let keys = box_.file("keys");
+    fs::create_dir(&keys).expect("a folder");
+    make_key(&keys, "anna");
+    fs::write(box_.file("pass"), "secret\n").expect("a passphrase");
+    box_.ok(&format!(
+        "escrow add {} --passphrase-file {}",
+        keys.join("anna.p12").display(),
+        box_.file("pass").display()
+    ));
+    let request = "case request --mailbox anna@example.org --purpose illness --read --days 3";
+    let case = box_.json(&format!("{request} --json"));
+    let statement = case["statement"].as_str().expect("a statement");
+    assert!(statement.contains("\"tenant\":\"solo\""), "{statement}");
+    let case = case["case"].as_str().expect("a case");
+    let early = text(&box_.run(&format!("search --case {case}")));
+    assert!(
+        early.contains("signs with `strongroom case approve`"),
+        "{early}"
+    );
+    let alone = text(&box_.run(&format!("user close anna {}", box_.officers(1))));
+    assert!(alone.contains("give --officer once for each"), "{alone}");
+    let close = format!("user close anna --tenant main {}", box_.officers(2));
+    let unknown = text(&box_.run(&close));
+    assert!(unknown.contains("no tenant main; it has solo"), "{unknown}");
+    box_.ok(&close.replace("--tenant main", ""));
+
+    let several = shared();
+    several.login_as("blue-anna");
+    let close = format!("user close blue-anna {}", several.officers(2));
+    let add = format!("escrow add {}", keys.join("anna.crt").display());
+    for command in [request, &close, &add] {
+        let told = text(&several.run(command));
+        assert!(
+            told.contains("give --tenant with one of blue, red"),
+            "{command}: {told}"
+        );
+    }
 }

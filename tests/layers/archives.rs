@@ -28,6 +28,28 @@ fn bzip2(content: &[u8]) -> Vec<u8> {
     writer.finish().unwrap()
 }
 
+/// As the system's `xz` writes it, with this preset and check.
+fn xz(preset: &str, check: &str, content: &[u8]) -> Vec<u8> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(content).unwrap();
+    let mut xz = std::process::Command::new("xz");
+    xz.args([preset, &format!("--check={check}"), "--stdout"]);
+    let made = xz.arg(file.path()).output().unwrap();
+    assert!(made.status.success());
+    made.stdout
+}
+
+/// The file with a first block that asks for 1 GiB, as no honest one of this size does.
+fn with_huge_window(mut file: Vec<u8>) -> Vec<u8> {
+    const BLOCK: usize = 12;
+    let checksum = BLOCK + usize::from(file[BLOCK]) * 4;
+    assert_eq!(file[BLOCK + 2..BLOCK + 4], [0x21, 1], "LZMA2");
+    file[BLOCK + 4] = 36;
+    let sum = crc32fast::hash(&file[BLOCK..checksum]);
+    file[checksum..checksum + 4].copy_from_slice(&sum.to_le_bytes());
+    file
+}
+
 /// As the system's `tar` writes it.
 fn tar(format: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
@@ -88,6 +110,7 @@ fn encrypted_files_in_tar_and_in_archives_in_archives_are_opened() {
         let packed = tar(format, if format == "v7" { &short } else { &files });
         archives.push(("a.tgz", gzip(&packed)));
         archives.push(("a.tar.bz2", bzip2(&packed)));
+        archives.push(("a.tar.xz", xz("-6", "crc64", &packed)));
         archives.push(("a.tar", packed));
     }
     for (name, archive) in archives {
@@ -100,6 +123,13 @@ fn encrypted_files_in_tar_and_in_archives_in_archives_are_opened() {
     }
     let opened = open_attached("a.txt.gpg.bz2", &bzip2(&binary));
     assert!(opened.text.body.contains("the secret word"));
+    for preset in ["-0", "-9e"] {
+        for check in ["none", "crc32", "crc64", "sha256"] {
+            let opened = open_attached("a.txt.gpg.xz", &xz(preset, check, &binary));
+            let body = &opened.text.body;
+            assert!(body.contains("the secret word"), "{preset} {check}");
+        }
+    }
 }
 
 #[test]
@@ -123,6 +153,9 @@ fn archives_without_anything_encrypted_stay_as_they_are() {
         zip(&[("a.zip", &zip(&[("a.txt", b"words")]))]),
         gzip(&tar("gnu", &[("a.txt", b"words")])),
         bzip2(b"words"),
+        xz("-6", "crc64", b"words"),
+        xz("-6", "crc64", &packets("word"))[..60].to_vec(),
+        with_huge_window(xz("-6", "crc64", &packets("word"))),
         // It unpacks to more than is unpacked for a look.
         gzip(&tar(
             "gnu",

@@ -1,7 +1,7 @@
 //! Text files with objects in them: what was opened is put in its place, and all the rest stays, the file's name too.
 
 use super::{INNER, armored, encrypted, open, packets, pgp_mime};
-use crate::text::clear_signed;
+use crate::signed_text::clear_signed;
 use strongroom::mail::mime::{Part, parse};
 use strongroom::mail::model::{Opened, Outcome, Scope};
 use strongroom::mail::{bounds::Bounds, context::Budget, transfer};

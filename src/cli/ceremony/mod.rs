@@ -202,7 +202,8 @@ pub enum CeremonyCommandError {
     OtherLedger(u64),
     /// The officers did not accept the head.
     #[error(
-        "the ledger's head was not accepted ({given} was given, the ledger has {actual} entries); nothing was changed"
+        "the ledger's head was not accepted: {given:?} was given, and the ledger has {actual} entries; nothing was changed. If that is the newest, \
+         type the number, or give --accept-head {actual}"
     )]
     NotAccepted {
         /// What was typed or given.

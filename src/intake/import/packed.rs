@@ -3,10 +3,13 @@
 
 use bzip2::read::MultiBzDecoder;
 use flate2::read::MultiGzDecoder;
+use lzma_rust2::XzReader;
 use std::io::{self, Read};
 
 /// Most bytes that one file may unpack to: more than any mail system lets through, and an end for a bomb.
 const MOST: u64 = 4 << 30;
+/// Most memory for unpacking xz, in KiB: `xz -9` asks for a window of 64 MiB.
+const XZ_MEMORY: u32 = 80 << 10;
 
 /// How a file is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub enum Packing {
     Bzip2,
     /// RFC 8878.
     Zstd,
+    /// Of xz.
+    Xz,
 }
 
 impl Packing {
@@ -27,6 +32,7 @@ impl Packing {
             [0x1f, 0x8b, 8, ..] => Some(Self::Gzip),
             [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Self::Bzip2),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Self::Zstd),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
             _ => None,
         }
     }
@@ -37,6 +43,7 @@ impl Packing {
             Self::Gzip => Box::new(MultiGzDecoder::new(packed)),
             Self::Bzip2 => Box::new(MultiBzDecoder::new(packed)),
             Self::Zstd => Box::new(zstd::stream::read::Decoder::new(packed)?),
+            Self::Xz => Box::new(XzReader::new_mem_limit(packed, true, XZ_MEMORY)),
         };
         Ok(Box::new(Bounded {
             unpacked,
@@ -80,7 +87,16 @@ mod tests {
                 out.finish().unwrap()
             }
             Packing::Zstd => zstd::encode_all(bytes, 3).unwrap(),
+            Packing::Xz => xz(bytes),
         }
+    }
+
+    /// As the system's `xz` writes it.
+    fn xz(bytes: &[u8]) -> Vec<u8> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        let mut xz = std::process::Command::new("xz");
+        xz.arg("--stdout").arg(file.path()).output().unwrap().stdout
     }
 
     fn unpacked(packed: Vec<u8>) -> io::Result<Vec<u8>> {
@@ -102,6 +118,20 @@ mod tests {
         assert!(io::read_to_string(bounded(9)).is_err());
     }
 
+    #[test]
+    fn what_xz_packed_comes_back_whole_or_not_at_all() {
+        let text = b"the same words again and again, ".repeat(40);
+        let packed = packed(Packing::Xz, &text);
+        assert_eq!(Packing::of(&packed), Some(Packing::Xz));
+        assert_eq!(unpacked(packed.clone()).unwrap(), text);
+        // Two after one another are one.
+        let twice = unpacked([&packed[..], &packed].concat());
+        assert_eq!(twice.unwrap(), text.repeat(2));
+        for length in 6..packed.len() {
+            assert!(unpacked(packed[..length].to_vec()).is_err(), "{length}");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_was_packed_comes_back_and_what_was_cut_off_is_an_error(
@@ -118,8 +148,8 @@ mod tests {
         }
 
         #[test]
-        fn anything_is_survived(start in 0..3_usize, bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let magic: [&[u8]; 3] = [&[0x1f, 0x8b, 8], b"BZh9", &[0x28, 0xb5, 0x2f, 0xfd]];
+        fn anything_is_survived(start in 0..4_usize, bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let magic: [&[u8]; 4] = [&[0x1f, 0x8b, 8], b"BZh9", &[0x28, 0xb5, 0x2f, 0xfd], b"\xfd7zXZ\0"];
             let _ = unpacked([magic[start], &bytes].concat());
         }
     }

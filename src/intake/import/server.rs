@@ -2,7 +2,7 @@
 
 use super::pace::Pace;
 use super::protocol::{Answer, Offer, decode, encode, length};
-use crate::id::SpoolId;
+use crate::id::{SpoolId, TenantId};
 use crate::intake::config::Shared;
 use crate::intake::envelope::{Envelope, Recipient, Source};
 use crate::intake::spool::format::FULL_FRAME;
@@ -141,7 +141,10 @@ fn refusal(shared: &Shared, offer: &Offer) -> Option<String> {
     }
     let tenant = offer.tenant.as_ref()?;
     let unknown = !config.tenants.contains(tenant);
-    unknown.then(|| format!("{tenant} is no tenant of this box; the policy lists them"))
+    unknown.then(|| {
+        let all: Vec<&str> = config.tenants.iter().map(TenantId::as_str).collect();
+        format!("the box has no tenant {tenant}; it has {}", all.join(", "))
+    })
 }
 
 fn envelope(shared: &Shared, offer: Offer, uid: u32) -> Envelope {

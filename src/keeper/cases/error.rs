@@ -19,7 +19,7 @@ pub enum CaseError {
     #[error("case {0} is altered on disk, or of another box")]
     Altered(CaseId),
     /// Not enough signatures, or too late.
-    #[error(transparent)]
+    #[error("{0}{hint}", hint = .0.hint("each officer signs with `strongroom case approve`"))]
     NotApproved(#[from] NotApproved),
     /// One signature does not count.
     #[error("{officer} {why}")]

@@ -1,4 +1,4 @@
-//! ZIP, tar, gzip and bzip2 files with encrypted files or mails in them, also in archives in them: people and gateways pack
+//! ZIP, tar, gzip, bzip2 and xz files with encrypted files or mails in them, also in archives in them: people and gateways pack
 //! what a mail server would not let through. Archives without any stay as they are.
 
 use super::{Spot, Walk};
@@ -8,6 +8,7 @@ use crate::mail::rendition::{Edits, as_file, as_mixed};
 use crate::mail::{sniff, tar, transfer};
 use bzip2::read::BzDecoder;
 use flate2::read::GzDecoder;
+use lzma_rust2::XzReader;
 use memchr::memmem;
 use std::io::{Cursor, Read};
 use zip::ZipArchive;
@@ -16,6 +17,8 @@ use zip::ZipArchive;
 const MAX_ENTRIES: usize = 200;
 /// Most bytes that one is unpacked to: all of it is in memory, several times.
 const MOST_UNPACKED: u64 = 64 << 20;
+/// Most memory for unpacking xz, in KiB: `xz -9` asks for a window of 64 MiB.
+const XZ_MEMORY: u32 = 80 << 10;
 /// Bytes of an entry in which it says what it is.
 const WINDOW: u64 = 8 << 10;
 /// Deepest archive in archives that is looked into; `a.tar.gz` are two.
@@ -28,6 +31,7 @@ enum Kind {
     Tar,
     Gzip,
     Bzip2,
+    Xz,
 }
 
 impl Kind {
@@ -36,6 +40,7 @@ impl Kind {
             [b'P', b'K', 3, 4, ..] => Some(Self::Zip),
             [0x1f, 0x8b, 8, ..] => Some(Self::Gzip),
             [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Self::Bzip2),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
             _ if tar::is_tar(start) => Some(Self::Tar),
             _ => None,
         }
@@ -71,6 +76,7 @@ impl Walk<'_> {
             Kind::Tar => in_tar(&file, limit),
             Kind::Gzip => in_packed(GzDecoder::new(&*file), spot.part.file_name(), limit),
             Kind::Bzip2 => in_packed(BzDecoder::new(&*file), spot.part.file_name(), limit),
+            Kind::Xz => in_packed(unpacking_xz(&file), spot.part.file_name(), limit),
         };
         let entries = entries.and_then(|entries| {
             let unpacked = entries.iter().map(|entry| entry.content.len() as u64).sum();
@@ -114,6 +120,7 @@ impl Look {
             }
             Kind::Gzip => self.is_sealed(unpacked_name(name), GzDecoder::new(file)),
             Kind::Bzip2 => self.is_sealed(unpacked_name(name), BzDecoder::new(file)),
+            Kind::Xz => self.is_sealed(unpacked_name(name), unpacking_xz(file)),
         }
     }
 
@@ -184,6 +191,10 @@ fn in_tar(file: &[u8], mut limit: Limit) -> Result<Vec<Entry>, Failure> {
     Ok(entries)
 }
 
+fn unpacking_xz(file: &[u8]) -> impl Read {
+    XzReader::new_mem_limit(file, true, XZ_MEMORY)
+}
+
 /// The one file in a compressed file called `name`.
 fn in_packed(mut file: impl Read, name: &str, limit: Limit) -> Result<Vec<Entry>, Failure> {
     let content = limit.read(&mut file)?;
@@ -198,7 +209,7 @@ fn last_of(path: &str) -> &str {
 /// The name of the file in a compressed one called `name`.
 fn unpacked_name(name: &str) -> &str {
     let lower = name.to_ascii_lowercase();
-    let mut endings = [".gz", ".gzip", ".bz2"].iter();
+    let mut endings = [".gz", ".gzip", ".bz2", ".xz"].iter();
     let ending = endings.find(|ending| lower.ends_with(*ending));
     &name[..name.len() - ending.map_or(0, |ending| ending.len())]
 }

@@ -9,6 +9,7 @@ pub mod ber;
 pub mod certificates;
 pub mod chain;
 pub mod content;
+mod content_families;
 pub mod encrypt;
 pub mod enveloped;
 mod key_search;
