@@ -271,6 +271,7 @@ impl Walk<'_> {
         place.from.extend(shown);
         place.from.sort();
         place.from.dedup();
+        place.from = sender::bounded(place.from);
         place.is_mail |= is_mail;
         let date = root.first(bytes, "date").map(header::decode_words);
         place.date = date.and_then(|date| date::parse(&date)).or(place.date);
