@@ -46,8 +46,10 @@ impl PassphraseList {
     fn parse(text: &[u8]) -> Result<Self, (usize, &'static str)> {
         let mut rest = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
         let mut found = BTreeMap::new();
+        let (mut line, mut counted) = (1, rest.len());
         while !rest.is_empty() {
-            let line = 1 + lines_in(text) - lines_in(rest);
+            line += lines_in(&text[text.len() - counted..text.len() - rest.len()]);
+            counted = rest.len();
             let (file, after) = field(rest, b",\n").ok_or((line, UNCLOSED))?;
             let Some(after) = after.strip_prefix(b",") else {
                 if !trimmed(file.expose()).is_empty() {

@@ -4,8 +4,8 @@
 //! the MAC fits, is read here: further keys, keys in encrypted safes, and PBES2 over the passphrase in other octets than
 //! UTF-8, as NSS before 3.30 (BMPString) and programs of Latin-1 times wrote it.
 
-use super::pbes2;
 use super::smime_load::unlocked;
+use super::{pbes2, rounds};
 use crate::mail::smime::algorithm::Algorithm;
 use crate::mail::smime::ber::{Element, tag};
 use crate::mail::smime::oids;
@@ -168,10 +168,10 @@ impl Opened {
     }
 
     fn add_shrouded(&mut self, value: &Element<'_>, octets: &[u8]) -> Option<()> {
-        let key = value
-            .to_der()
-            .ok()
-            .and_then(|der| unlocked(&der, octets).ok());
+        // What lay in an encrypted safe was not looked at before.
+        let der = value.to_der().ok();
+        let affordable = der.filter(|der| rounds::asked_for(der) <= rounds::MOST);
+        let key = affordable.and_then(|der| unlocked(&der, octets).ok());
         let goes_on = key.is_some() || !self.keys.is_empty();
         self.add_key(key);
         goes_on.then_some(())

@@ -4,6 +4,8 @@ use crate::mail::smime::ber::{Element, Reader, tag};
 
 /// Most rounds of a derivation from a passphrase, some seconds of work; more is a file made to keep us busy.
 pub const MOST: u64 = 10_000_000;
+/// Most rounds of all derivations in a file together, of which each passphrase that is tried may need all.
+pub const MOST_IN_ALL: u64 = 4 * MOST;
 /// Deepest nesting looked at; a PKCS#12 has less than half of it.
 const DEEPEST: u32 = 32;
 
@@ -12,10 +14,16 @@ const DEEPEST: u32 = 32;
 /// encrypted safe is not seen.
 #[must_use]
 pub fn asked_for(bytes: &[u8]) -> u64 {
-    Element::split(bytes).map_or(0, |(element, _)| inside(&element, 0))
+    Element::split(bytes).map_or(0, |(element, _)| inside(&element, 0, u64::max))
 }
 
-fn inside(element: &Element<'_>, depth: u32) -> u64 {
+/// As [`asked_for`], the rounds of all of it together.
+#[must_use]
+pub fn in_all(bytes: &[u8]) -> u64 {
+    Element::split(bytes).map_or(0, |(element, _)| inside(&element, 0, u64::saturating_add))
+}
+
+fn inside(element: &Element<'_>, depth: u32, both: fn(u64, u64) -> u64) -> u64 {
     if depth == DEEPEST {
         return 0;
     }
@@ -23,13 +31,13 @@ fn inside(element: &Element<'_>, depth: u32) -> u64 {
         let octets = element.octet_string().unwrap_or_default();
         let nested = Element::only(&octets).ok();
         let nested = nested.filter(|nested| nested.tag == tag::SEQUENCE);
-        return nested.map_or(0, |nested| inside(&nested, depth + 1));
+        return nested.map_or(0, |nested| inside(&nested, depth + 1, both));
     }
     if element.tag & tag::CONSTRUCTED == 0 {
         return 0;
     }
-    let deeper = values(element.inside()).map(|value| inside(&value, depth + 1));
-    deeper.max().unwrap_or(0).max(behind_salt(element))
+    let deeper = values(element.inside()).map(|value| inside(&value, depth + 1, both));
+    deeper.fold(behind_salt(element), both)
 }
 
 fn values(reader: Reader<'_>) -> impl Iterator<Item = Element<'_>> {
@@ -88,6 +96,7 @@ mod tests {
         let few = salted(&[&[8, 0]]);
         let file = der(tag::SEQUENCE, &[few, safe].concat());
         assert_eq!(asked_for(&file), 0x7fff_ffff);
+        assert_eq!(in_all(&file), 0x7fff_ffff + 2048);
         assert_eq!(asked_for(&der(tag::SEQUENCE, &der(tag::INTEGER, &[99]))), 0);
         let mac = [
             der(tag::SEQUENCE, b""),
@@ -113,7 +122,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = asked_for(&der(tag::SEQUENCE, &bytes));
+            let file = der(tag::SEQUENCE, &bytes);
+            prop_assert!(asked_for(&file) <= in_all(&file));
         }
     }
 }

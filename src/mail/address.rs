@@ -47,6 +47,9 @@ pub fn mailboxes(value: &[u8]) -> Vec<Mailbox> {
                     // A comma is missing: what stands behind the address before is the name of the next.
                     let text = current.text.split_off(current.name_end);
                     found.extend(std::mem::take(&mut current).finish());
+                    if found.len() >= MAX_ADDRESSES {
+                        return found;
+                    }
                     current.text = text;
                 }
                 current.angle = Some(Vec::new());
@@ -222,6 +225,17 @@ mod tests {
         assert_eq!(show("<a@x> A"), [pair("A", "a@x")]);
         assert_eq!(show("a> b c@x <d@x>"), [pair("a b c@x", "d@x")]);
         assert_eq!(show("\"a b\"@x"), [pair("", "a b@x")]);
+    }
+
+    #[test]
+    fn addresses_are_bounded_with_and_without_commas() {
+        for one in ["<a@x>", "<a@x>,", "a@x,", "a:b@x;"] {
+            assert_eq!(
+                mailboxes(one.repeat(5000).as_bytes()).len(),
+                MAX_ADDRESSES,
+                "{one}"
+            );
+        }
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 //! and text quotes mail. Readers would end the part there, and show less than was signed. The multipart around it, which is
 //! changed anyway, gets another boundary: what is put into it may be signed.
 
+use super::header::MAX_VALUE;
 use super::mime::{self, Field, Part};
 use super::rendition::{Edits, declare_boundary, named};
 use std::ops::Range;
@@ -122,6 +123,7 @@ fn rename(bytes: &[u8], part: &Part, suffix: &str, edits: &mut Edits) {
 /// Where a field declares this boundary as it is; a short one may stand elsewhere in it too.
 fn declared_in(value: &[u8], boundary: &[u8]) -> Option<usize> {
     const NAME: &[u8] = b"boundary";
+    let value = &value[..value.len().min(MAX_VALUE)];
     let ends = |byte: &u8| matches!(byte, b'"' | b';' | b'(') || byte.is_ascii_whitespace();
     let lower = value.to_ascii_lowercase();
     memchr::memmem::find_iter(&lower, NAME).find_map(|at| {
@@ -176,6 +178,17 @@ mod tests {
         for other in ["see\n--c\n", "--bb\n", "b\n", "> --b\n"] {
             assert_eq!(changed(mail, other), mail.replace("two", other));
         }
+    }
+
+    #[test]
+    fn a_long_field_that_repeats_a_long_boundary_costs_its_length() {
+        let boundary = "boundary=".repeat(2000);
+        let field = format!("boundary*=utf-8''x; {}", boundary.repeat(400));
+        let started = std::time::Instant::now();
+        for _ in 0..20 {
+            assert!(declared_in(field.as_bytes(), format!("{boundary}x").as_bytes()).is_none());
+        }
+        assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
     }
 
     #[test]

@@ -189,7 +189,17 @@ pub struct Budget {
     parts: Cell<u32>,
     key_operations: Cell<u32>,
     rounds: Cell<u64>,
+    checks: Cell<u64>,
+    hashed: Cell<u64>,
 }
+
+/// Most that the checks of a mail's signatures may cost, in checks by RSA-2048, of which some thirty thousand take a second. A
+/// digest of a mailing list needs a few hundred.
+const MOST_CHECKS: u64 = 100_000;
+/// Most bytes that are hashed for a mail's signatures: several may be over all of it, each tried with other line ends.
+const MOST_HASHED: u64 = 2 << 30;
+/// Why a signature is not checked that is beyond these.
+pub const TOO_MANY: &str = "unchecked: the signatures of this mail cost more than is allowed";
 
 impl Budget {
     /// Counts plaintext bytes; an error names the bound.
@@ -224,6 +234,26 @@ impl Budget {
             .set(self.key_operations.get().saturating_add(1));
         let ok = self.key_operations.get() <= bounds.key_operations;
         within(ok, "key_operations", u64::from(bounds.key_operations))
+    }
+
+    /// Counts a check of a signature by a key (or modulus) of so many octets; false if that is too much for one mail. RSA
+    /// costs the square of its size, other keys more.
+    pub fn check(&self, octets: usize, is_rsa: bool) -> bool {
+        let size = (octets as u64).div_ceil(256).max(1);
+        let cost = if is_rsa {
+            size.saturating_pow(2)
+        } else {
+            size.saturating_pow(3).saturating_mul(10)
+        };
+        self.checks.set(self.checks.get().saturating_add(cost));
+        self.checks.get() <= MOST_CHECKS
+    }
+
+    /// Counts bytes that are hashed for a signature; false if that was too much for one mail before.
+    pub fn hash(&self, bytes: u64) -> bool {
+        let before = self.hashed.get();
+        self.hashed.set(before.saturating_add(bytes));
+        before < MOST_HASHED
     }
 
     /// Counts rounds of a password's derivation, a million of which take about as long as the slowest private-key operation.
@@ -326,4 +356,31 @@ pub struct Unopened {
     pub layers: Vec<Layer>,
     /// Signatures found before the failure.
     pub signatures: Vec<Signature>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_keys_use_up_what_may_be_checked() {
+        let checks = |octets, is_rsa| {
+            let budget = Budget::default();
+            (0..=MOST_CHECKS)
+                .take_while(|_| budget.check(octets, is_rsa))
+                .count()
+        };
+        assert_eq!(checks(256, true), 100_000);
+        assert_eq!(checks(2048, true), 100_000 / 64);
+        assert_eq!(checks(32, false), 10_000);
+        // DSA of 16384 bits: some seconds in all.
+        assert_eq!(checks(2048, false), 19);
+    }
+
+    #[test]
+    fn what_is_hashed_for_signatures_is_bounded() {
+        let budget = Budget::default();
+        let mail = 256 << 20;
+        assert!((0..8).all(|_| budget.hash(mail)) && !budget.hash(mail));
+    }
 }

@@ -8,7 +8,7 @@ use super::charset;
 use std::borrow::Cow;
 
 /// Longest header value that is taken apart, in bytes; the rest is ignored.
-const MAX_VALUE: usize = 64 << 10;
+pub const MAX_VALUE: usize = 64 << 10;
 /// Parameters read from one value.
 const MAX_PARAMETERS: usize = 500;
 

@@ -90,6 +90,12 @@ impl Limit {
         self
     }
 
+    /// So many bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        self.bytes
+    }
+
     /// What is left of it when `read` bytes came.
     #[must_use]
     pub const fn without(self, read: usize) -> Self {

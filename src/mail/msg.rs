@@ -195,6 +195,10 @@ impl Message<'_> {
     fn shows_another(&self, from: &[u8]) -> bool {
         let from = header::decode_words(&header::unfolded(from)).to_lowercase();
         let told = AUTHORS[0].map(|property| self.text(&self.at, property).to_lowercase());
+        // Many words, each looked for in a long field, cost the product of both.
+        if told.iter().any(|text| text.len() > LONGEST_FIELD) {
+            return true;
+        }
         let mut words = told
             .iter()
             .flat_map(|text| text.split(|c: char| c.is_whitespace() || "<>()[],;:\"'".contains(c)));

@@ -8,6 +8,7 @@
 
 mod targets;
 
+use std::io::{Cursor, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -48,11 +49,37 @@ fn built_in() -> Vec<Vec<u8>> {
     let der = "\u{30}\u{09}\u{06}\u{03}\u{2a}\u{03}\u{04}\u{04}\u{02}\u{01}\u{02}";
     let smtp = "MAIL FROM:<a@example.org> SIZE=10 BODY=8BITMIME";
     let agent_key = "Created: 20240419T124916\nKey: (protected-private-key (ecc (curve Curve25519)(q\n  #40A1#)\n (protected openpgp-s2k3-ocb-aes ((sha1 #496A268F9960EFC7#\n  \"65536\")#92F383D5A8B61D9BD4B0E4E8#)#FCBC#)(protected-at \"20211109T024837\")))\n";
-    [signed, smime, journal, document, der, smtp, agent_key]
-        .into_iter()
-        .map(|seed| seed.as_bytes().to_vec())
-        .chain([tnef])
-        .collect()
+    let profile = "<plist><array><dict><key>Password</key><string>secret&amp;</string><key>PayloadContent</key><data>MIIB</data><string>com.apple.security.pkcs12</string></dict></array></plist>";
+    let escaped = r"-----BEGIN PGP MESSAGE-----\n\nwcBM\n=abcd\n-----END PGP MESSAGE-----";
+    let shifted = "+AOQ- +2D0 \u{e}\u{1b}$)A~{<:~}";
+    let texts = [
+        signed, smime, journal, document, der, smtp, agent_key, profile, escaped, shifted,
+    ];
+    let texts = texts.into_iter().map(|seed| seed.as_bytes().to_vec());
+    texts.chain([tnef]).chain(archives()).collect()
+}
+
+/// An encrypted file packed in each way, and packed twice.
+fn archives() -> Vec<Vec<u8>> {
+    let sealed = b"\xc1\x0d\x03\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x01\x01\xd2\x01\x01";
+    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    zip.start_file("a.gpg", zip::write::SimpleFileOptions::default())
+        .unwrap();
+    zip.write_all(sealed).unwrap();
+    let zip = zip.finish().unwrap().into_inner();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(&zip).unwrap();
+    let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::default());
+    bzip2.write_all(sealed).unwrap();
+    let mut tar = b"a.gpg".to_vec();
+    tar.resize(512, 0);
+    tar[124..135].copy_from_slice(b"00000000022");
+    tar[148..156].fill(b' ');
+    let sum: usize = tar.iter().map(|octet| usize::from(*octet)).sum();
+    tar[148..154].copy_from_slice(format!("{sum:06o}").as_bytes());
+    tar.extend_from_slice(sealed);
+    tar.resize(1024, 0);
+    vec![zip, gzip.finish().unwrap(), bzip2.finish().unwrap(), tar]
 }
 
 fn collect(folder: &Path, seeds: &mut Vec<Vec<u8>>) {

@@ -14,9 +14,12 @@ use strongroom::mail::context::{
     Budget, Context, OpenPgpCertificate, OpenPolicy, Trust, TrustData,
 };
 use strongroom::mail::keyops::{KeyHint, KeyOps, Wrapped};
-use strongroom::mail::openpgp::{armor, cleartext, packets};
+use strongroom::mail::openpgp::{altered, armor, cleartext, packets};
 use strongroom::mail::smime::ber::Element;
-use strongroom::mail::{self, Bounds, address, date, header, journal, mbox, mime, msg, text, tnef};
+use strongroom::mail::{
+    self, Bounds, address, charset, date, emlx, foreign, header, journal, mbox, mime, msg, sniff,
+    text, tnef, transfer,
+};
 use strongroom::policy::ValidPolicy;
 use strongroom::search::Query;
 use strongroom::secret::SecretBytes;
@@ -26,8 +29,9 @@ use strongroom::time::Timestamp;
 pub type Target = fn(&[u8]);
 
 /// All of them, by name.
-pub const ALL: [(&str, Target); 18] = [
+pub const ALL: [(&str, Target); 20] = [
     ("mail", whole_mail),
+    ("attached", attached),
     ("opened", mail_to_known_keys),
     ("ber", ber),
     ("cms", cms),
@@ -36,6 +40,7 @@ pub const ALL: [(&str, Target); 18] = [
     ("armor", openpgp_armor),
     ("mime", mime_parts),
     ("headers", headers),
+    ("charsets", charsets),
     ("journal", journal_report),
     ("tnef", winmail),
     ("msg", saved_by_outlook),
@@ -89,6 +94,21 @@ fn trusting<T>(trust: &Trust, open: impl FnOnce(&Context) -> T) -> T {
 
 fn whole_mail(input: &[u8]) {
     open(input, &Keyholder::default());
+}
+
+/// A mail with the input in its one part, of types and names that differ in what is looked for: archives, armor that is escaped
+/// or in HTML, objects in text, TNEF, `.msg`.
+fn attached(input: &[u8]) {
+    for kind in [
+        "application/octet-stream; name=a.tgz",
+        "application/json; name=a.json",
+        "application/pkcs7-mime; name=a.txt.p7m",
+        "text/html",
+        "text/plain; charset=utf-16",
+    ] {
+        let head = format!("From: anna@example.org\r\nContent-Type: {kind}\r\n\r\n");
+        whole_mail(&[head.as_bytes(), input].concat());
+    }
 }
 
 /// What a mail is wrapped in reaches the private keys, which lie in the keeper, and what is in it another reader.
@@ -206,6 +226,13 @@ fn as_certificate(input: &[u8]) {
 fn openpgp_armor(input: &[u8]) {
     assert!(armor::blocks(input).count() <= input.len());
     let _ = cleartext::parse(input, 0);
+    let _ = altered::restored(input);
+    for encoding in ["", "base64", "quoted-printable", "x-uuencode"] {
+        let _ = transfer::decode(input, encoding);
+        let _ = sniff::cms_in(input, encoding);
+        let _ = sniff::openpgp_text(input, encoding);
+        let _ = sniff::openpgp_signatures_in(input, encoding);
+    }
 }
 
 fn mime_parts(input: &[u8]) {
@@ -219,6 +246,29 @@ fn headers(input: &[u8]) {
     let _ = header::ContentType::parse(input);
     assert!(address::mailboxes(input).len() <= input.len());
     let _ = date::parse(&String::from_utf8_lossy(input));
+}
+
+fn charsets(input: &[u8]) {
+    for label in [
+        "utf-7",
+        "utf-8",
+        "utf-16",
+        "utf-32",
+        "hz-gb-2312",
+        "iso-2022-cn",
+        "iso-2022-jp",
+        "iso-2022-kr",
+        "gb18030",
+        "cp437",
+        "",
+    ] {
+        // A byte is one character of three bytes at most.
+        assert!(charset::decode(input, Some(label)).len() <= input.len() * 3 + 3);
+    }
+    let _ = (
+        charset::decode_html(input, None),
+        charset::decode_xml(input, None),
+    );
 }
 
 fn journal_report(input: &[u8]) {
@@ -235,6 +285,10 @@ fn saved_by_outlook(input: &[u8]) {
 
 fn mailbox_file(input: &[u8]) {
     let _ = mbox::messages(input);
+    let _ = foreign::told(input);
+    if let Some(found) = emlx::message(input, input.len() as u64) {
+        assert!(found.start <= found.end && found.end <= input.len() as u64);
+    }
 }
 
 fn searchable_text(input: &[u8]) {
@@ -261,6 +315,7 @@ fn private_keys(input: &[u8]) {
         ..Certificates::default()
     };
     let _ = escrow::load(input, &[passphrase], &certificates);
+    let _ = escrow::plain(input);
 }
 
 fn smtp_command(input: &[u8]) {

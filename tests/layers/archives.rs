@@ -183,3 +183,81 @@ fn what_does_not_open_in_an_archive_is_told() {
     );
     assert_eq!(opened.outcome, Outcome::Refused, "{:?}", opened.reason);
 }
+
+/// A ZIP file whose entries are all the same bytes, which are there once.
+fn zip_of_one(content: &[u8], entries: usize, suffix: &str) -> Vec<u8> {
+    let file = zip(&[(&format!("000.{suffix}"), content)]);
+    let directory = file
+        .windows(4)
+        .position(|four| four == b"PK\x01\x02")
+        .unwrap();
+    let end = file
+        .windows(4)
+        .position(|four| four == b"PK\x05\x06")
+        .unwrap();
+    let entry = &file[directory..end];
+    let mut out = file[..directory].to_vec();
+    for number in 0..entries {
+        let at = out.len() + 46;
+        out.extend_from_slice(entry);
+        out[at..at + 3].copy_from_slice(format!("{number:03}").as_bytes());
+    }
+    let mut tail = file[end..].to_vec();
+    let count = u16::try_from(entries).unwrap().to_le_bytes();
+    tail[8..10].copy_from_slice(&count);
+    tail[10..12].copy_from_slice(&count);
+    let length = u32::try_from(entry.len() * entries).unwrap();
+    tail[12..16].copy_from_slice(&length.to_le_bytes());
+    out.extend(tail);
+    out
+}
+
+/// How long it takes to open a mail with so many copies of a file.
+fn time_of(file: &[u8], copies: usize) -> std::time::Duration {
+    let body = data_encoding::BASE64_MIME.encode(file);
+    let part = format!(
+        "--b\nContent-Type: application/octet-stream; name=a.zip\nContent-Transfer-Encoding: base64\n\n{body}\n"
+    );
+    let mail = format!(
+        "From: a@x\nContent-Type: multipart/mixed; boundary=b\n\n{}--b--\n",
+        part.repeat(copies)
+    );
+    let started = std::time::Instant::now();
+    assert_eq!(open(mail.as_bytes()).outcome, Outcome::NotEncrypted);
+    started.elapsed()
+}
+
+#[test]
+fn many_looks_into_archives_are_bounded_together() {
+    // A bomb in every entry, and one block of bzip2 in every entry, in many files each.
+    let bomb = tar("gnu", &[("a.bin", &vec![0; 80 << 20])]);
+    for file in [
+        zip_of_one(&gzip(&bomb), 200, "tgz"),
+        zip_of_one(&bzip2(&vec![0; 45 << 20]), 200, "bz2"),
+    ] {
+        let took = time_of(&file, 30);
+        assert!(took.as_secs() < 60, "{took:?}");
+    }
+}
+
+#[test]
+fn an_entry_that_is_too_large_hides_no_other() {
+    let inner = zip(&[("a.txt.gpg", &packets("the secret word"))]);
+    let large = tar("gnu", &[("a.bin", &vec![0; 65 << 20])]);
+    let file = zip(&[("large.tar", &large), ("small.zip", &inner)]);
+    // All of it is too much to be unpacked; but it was seen that something in it is encrypted.
+    assert_eq!(open_attached("a.zip", &file).outcome, Outcome::Refused);
+}
+
+#[test]
+fn all_members_of_a_compressed_file_are_read() {
+    let files = tar("gnu", &[("a.txt.gpg", &packets("the secret word"))]);
+    let (front, back) = files.split_at(700);
+    for file in [
+        [gzip(front), gzip(back), vec![0; 512]].concat(),
+        [bzip2(front), bzip2(back)].concat(),
+    ] {
+        let opened = open_attached("a.tar.gz", &file);
+        assert!(opened.text.body.contains("the secret word"));
+    }
+}

@@ -5,6 +5,7 @@
 
 mod archives;
 mod beside;
+mod bounds;
 mod files;
 mod signed_text;
 mod text;

@@ -22,10 +22,15 @@ pub fn decode(bytes: &[u8], label: &str) -> Option<String> {
     })
 }
 
+/// How often a run of digits is tried, from its beginning and from the plus signs in it: a hostile one has nothing else in it.
+const MOST_TRIES: u32 = 8;
+
 /// UTF-7 (RFC 2152). What is no sequence of it stays as it is: text in which a plus sign is one is called UTF-7 too.
 fn utf7(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     let mut at = 0;
+    // Where the run of digits ends that was tried last, and how often it was.
+    let (mut end, mut tries) = (0, 0);
     while at < bytes.len() {
         let byte = bytes[at];
         at += 1;
@@ -37,15 +42,17 @@ fn utf7(bytes: &[u8]) -> String {
             });
             continue;
         }
-        let length = bytes[at..]
-            .iter()
-            .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
-            .count();
-        let sequence = &bytes[at..at + length];
-        match shifted_text(sequence) {
+        if at >= end {
+            let run = bytes[at..].iter();
+            let digits = run.take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'));
+            (end, tries) = (at + digits.count(), 0);
+        }
+        tries += 1;
+        let text = (tries <= MOST_TRIES).then(|| shifted_text(&bytes[at..end]));
+        match text.flatten() {
             Some(text) => {
                 out.push_str(&text);
-                at += length + usize::from(bytes.get(at + length) == Some(&b'-'));
+                at = end + usize::from(bytes.get(end) == Some(&b'-'));
             }
             None => out.push('+'),
         }
@@ -204,6 +211,15 @@ mod tests {
             assert_eq!(decode(bytes, label).as_deref(), Some(text), "{label}");
         }
         assert_eq!(decode(b"x", "utf-8"), None);
+    }
+
+    #[test]
+    fn a_run_of_plus_signs_costs_no_more_than_its_length() {
+        assert_eq!(decode(b"+a+b+AOQ-", "utf-7").as_deref(), Some("+a+b\u{e4}"));
+        let run = b"+2AA".repeat(1 << 18);
+        let started = std::time::Instant::now();
+        assert_eq!(decode(&run, "utf-7").unwrap().len(), run.len());
+        assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
     }
 
     proptest! {

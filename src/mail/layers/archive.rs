@@ -1,16 +1,18 @@
 //! ZIP, tar, gzip, bzip2 and xz files with encrypted files or mails in them, also in archives in them: people and gateways pack
 //! what a mail server would not let through. Archives without any stay as they are.
 
+mod members;
+
 use super::{Spot, Walk};
 use crate::mail::context::Failure;
 use crate::mail::inflate::Limit;
 use crate::mail::rendition::{Edits, as_file, as_mixed};
 use crate::mail::{sniff, tar, transfer};
-use bzip2::read::BzDecoder;
-use flate2::read::GzDecoder;
 use lzma_rust2::XzReader;
+use members::Members;
 use memchr::memmem;
-use std::io::{Cursor, Read};
+use std::cell::Cell;
+use std::io::{self, Cursor, Read};
 use zip::ZipArchive;
 
 /// Most entries of an archive that is looked into.
@@ -19,8 +21,13 @@ const MAX_ENTRIES: usize = 200;
 const MOST_UNPACKED: u64 = 64 << 20;
 /// Most memory for unpacking xz, in KiB: `xz -9` asks for a window of 64 MiB.
 const XZ_MEMORY: u32 = 80 << 10;
+/// Most bytes that all archives of a mail are unpacked to for a look. Hostile ones are many, and each entry of them may be the
+/// same bomb.
+const MOST_LOOKED_AT: u64 = 512 << 20;
 /// Bytes of an entry in which it says what it is.
 const WINDOW: u64 = 8 << 10;
+/// What the beginning of a file costs that bzip2 compressed: all of its first block; xz needs room for as much and more.
+const BLOCK: u64 = 900 << 10;
 /// Deepest archive in archives that is looked into; `a.tar.gz` are two.
 const DEEPEST: u32 = 4;
 
@@ -67,6 +74,7 @@ impl Walk<'_> {
         let mut look = Look {
             left: limit,
             depth: 0,
+            spent: &self.looked_at,
         };
         if !look.finds_sealed(kind, &file, spot.part.file_name()) {
             return false;
@@ -74,15 +82,16 @@ impl Walk<'_> {
         let entries = match kind {
             Kind::Zip => in_zip(&file, limit),
             Kind::Tar => in_tar(&file, limit),
-            Kind::Gzip => in_packed(GzDecoder::new(&*file), spot.part.file_name(), limit),
-            Kind::Bzip2 => in_packed(BzDecoder::new(&*file), spot.part.file_name(), limit),
+            Kind::Gzip => in_packed(Members::gzip(&file), spot.part.file_name(), limit),
+            Kind::Bzip2 => in_packed(Members::bzip2(&file), spot.part.file_name(), limit),
             Kind::Xz => in_packed(unpacking_xz(&file), spot.part.file_name(), limit),
         };
-        let entries = entries.and_then(|entries| {
-            let unpacked = entries.iter().map(|entry| entry.content.len() as u64).sum();
-            self.budget.expand(unpacked, &self.policy.bounds)?;
-            Ok(entries)
+        // What failed may have unpacked all that it was allowed to.
+        let unpacked = entries.as_ref().map_or(limit.bytes(), |entries| {
+            entries.iter().map(|entry| entry.content.len() as u64).sum()
         });
+        let afforded = self.budget.expand(unpacked, &self.policy.bounds);
+        let entries = entries.and_then(|entries| afforded.map(|()| entries));
         match entries {
             Ok(entries) => self.entries(spot, &entries, edits),
             Err(Failure::Damaged(_)) => return false,
@@ -104,23 +113,32 @@ impl Walk<'_> {
 }
 
 /// A look for something encrypted in an archive, and in archives in it.
-struct Look {
+struct Look<'a> {
     /// What the archives in it may still unpack to. One that is beyond is not looked into.
     left: Limit,
     depth: u32,
+    /// Bytes that were unpacked for looks at archives of the mail.
+    spent: &'a Cell<u64>,
 }
 
-impl Look {
+impl Look<'_> {
     fn finds_sealed(&mut self, kind: Kind, file: &[u8], name: &str) -> bool {
         match kind {
             Kind::Zip => self.finds_in_zip(file),
             Kind::Tar => {
                 let mut files = tar::files(file).take(MAX_ENTRIES);
-                files.any(|file| self.is_sealed(&file.name, file.content))
+                files
+                    .any(|file| self.is_sealed(&file.name, file.content.len() as u64, file.content))
             }
-            Kind::Gzip => self.is_sealed(unpacked_name(name), GzDecoder::new(file)),
-            Kind::Bzip2 => self.is_sealed(unpacked_name(name), BzDecoder::new(file)),
-            Kind::Xz => self.is_sealed(unpacked_name(name), unpacking_xz(file)),
+            Kind::Gzip => self.is_sealed(unpacked_name(name), 0, Members::gzip(file)),
+            Kind::Bzip2 => {
+                self.pay(BLOCK);
+                self.is_sealed(unpacked_name(name), 0, Members::bzip2(file))
+            }
+            Kind::Xz => {
+                self.pay(BLOCK);
+                self.is_sealed(unpacked_name(name), 0, unpacking_xz(file))
+            }
         }
     }
 
@@ -134,12 +152,16 @@ impl Look {
                     return false;
                 };
                 let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
-                self.is_sealed(&name, entry)
+                self.is_sealed(&name, entry.size(), entry)
             })
     }
 
-    /// Whether an entry is encrypted, or an archive with something encrypted in it.
-    fn is_sealed(&mut self, name: &str, mut entry: impl Read) -> bool {
+    /// Whether an entry, which says that it has so many bytes, is encrypted, or an archive with something encrypted in it.
+    fn is_sealed(&mut self, name: &str, length: u64, mut entry: impl Read) -> bool {
+        if self.room() == 0 {
+            return false;
+        }
+        self.pay(WINDOW);
         let start = start_of(&mut entry);
         if is_sealed(name, &start) {
             return true;
@@ -147,14 +169,48 @@ impl Look {
         let Some(kind) = Kind::of(&start).filter(|_| self.depth < DEEPEST) else {
             return false;
         };
-        let Ok(inner) = self.left.read(&mut start.as_slice().chain(entry)) else {
+        let limit = self.left.at_most("archive_bytes", self.room());
+        if length > limit.bytes() {
+            return false;
+        }
+        // What does not unpack whole has cost its part all the same.
+        let mut counted = Counted {
+            from: start.as_slice().chain(entry),
+            read: 0,
+        };
+        let inner = limit.read(&mut counted);
+        self.left = self.left.without(counted.read);
+        self.pay(counted.read as u64);
+        let Ok(inner) = inner else {
             return false;
         };
-        self.left = self.left.without(inner.len());
         self.depth += 1;
         let finds = self.finds_sealed(kind, &inner, name);
         self.depth -= 1;
         finds
+    }
+
+    /// Bytes that looks may still unpack.
+    const fn room(&self) -> u64 {
+        MOST_LOOKED_AT.saturating_sub(self.spent.get())
+    }
+
+    fn pay(&self, bytes: u64) {
+        self.spent.set(self.spent.get().saturating_add(bytes));
+    }
+}
+
+/// Counts what is read.
+struct Counted<R> {
+    from: R,
+    read: usize,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, place: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(place)?;
+        self.read += read;
+        Ok(read)
     }
 }
 

@@ -46,6 +46,7 @@ pub fn open(
         arrived,
         budget: &budget,
         tried: Cell::new(0),
+        looked_at: Cell::new(0),
         layers: Vec::new(),
         signatures: Vec::new(),
         waiting_for: Vec::new(),
@@ -200,6 +201,8 @@ struct Walk<'a> {
     budget: &'a Budget,
     /// Bytes that signatures were tried on which may be over something else.
     tried: Cell<u64>,
+    /// Bytes that archives were unpacked to for a look.
+    looked_at: Cell<u64>,
     layers: Vec<Layer>,
     signatures: Vec<Signature>,
     waiting_for: Vec<KeyHint>,
@@ -271,6 +274,7 @@ impl Walk<'_> {
         place.from.extend(shown);
         place.from.sort();
         place.from.dedup();
+        place.from = sender::bounded(place.from);
         place.is_mail |= is_mail;
         let date = root.first(bytes, "date").map(header::decode_words);
         place.date = date.and_then(|date| date::parse(&date)).or(place.date);

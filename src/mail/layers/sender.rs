@@ -10,12 +10,14 @@ use std::collections::HashSet;
 
 /// Stands for the sender of a mail whose From has no address: nobody is that.
 pub(super) const NOBODY: &str = "nobody (no address in From)";
-/// Stands for the senders beyond [`MAX_SENDERS`] or [`MAX_FIELD`]: nobody is that either.
+/// Stands for the senders beyond [`MAX_SENDERS`], [`MAX_BYTES`] or [`MAX_FIELD`]: nobody is that either.
 const OTHERS: &str = "others (too many addresses in From)";
 /// Bytes of one field that are read.
 const MAX_FIELD: usize = 64 << 10;
 /// Addresses that are compared.
 const MAX_SENDERS: usize = 200;
+/// Bytes of all of them: every signature in the mail keeps them.
+const MAX_BYTES: usize = 16 << 10;
 
 /// All addresses that the From fields of `root` show, as they are compared; with those of the message that it wraps to protect its
 /// header (RFC 8551, section 3.1).
@@ -70,11 +72,22 @@ fn in_fields(bytes: &[u8], root: &Part) -> Vec<String> {
             all.push(OTHERS.to_owned());
         }
     }
-    if all.len() > MAX_SENDERS {
-        all.truncate(MAX_SENDERS);
-        all.push(OTHERS.to_owned());
+    bounded(all)
+}
+
+/// The senders within the bounds, and [`OTHERS`] for those beyond.
+pub(super) fn bounded(mut senders: Vec<String>) -> Vec<String> {
+    let mut bytes = 0;
+    let within = senders.iter().take(MAX_SENDERS).take_while(|sender| {
+        bytes += sender.len();
+        bytes <= MAX_BYTES
+    });
+    let kept = within.count();
+    if kept < senders.len() {
+        senders.truncate(kept);
+        senders.push(OTHERS.to_owned());
     }
-    all
+    senders
 }
 
 /// Whether a From field may show another address than that of its only mailbox.
@@ -206,6 +219,16 @@ mod tests {
             .collect();
         let shown = from(&many.join(", "));
         assert_eq!(shown.len(), MAX_SENDERS + 1);
+        assert_eq!(shown.last().map(String::as_str), Some(OTHERS));
+    }
+
+    #[test]
+    fn of_very_long_senders_the_rest_is_nobody() {
+        let long = format!("{}@x.example", "a".repeat(MAX_BYTES / 3));
+        let fields: String = (0..5).map(|n| format!("From: {n}{long}\r\n")).collect();
+        let message = fields + "\r\n";
+        let shown = shown(message.as_bytes(), &mime::header_of(message.as_bytes()));
+        assert_eq!(shown.len(), 3);
         assert_eq!(shown.last().map(String::as_str), Some(OTHERS));
     }
 

@@ -171,3 +171,19 @@ proptest! {
         let _ = as_mail(&message);
     }
 }
+
+#[test]
+fn an_author_with_more_words_than_a_name_has_is_another() {
+    let header = "From: Bob <bob@example.org>\r\nSubject: x\r\n\r\n";
+    let with_author = |author: &str| {
+        let bytes = file(&[
+            ("/__properties_version1.0", &[0; 32]),
+            ("/__substg1.0_007D001F", &wide(header)),
+            ("/__substg1.0_0042001F", &wide("Eve")),
+            ("/__substg1.0_0065001F", &wide(author)),
+        ]);
+        told(&bytes).matches("From:").count()
+    };
+    assert_eq!(with_author("bob@example.org"), 1);
+    assert_eq!(with_author(&"bob@example.org ".repeat(1000)), 2);
+}

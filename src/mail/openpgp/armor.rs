@@ -24,6 +24,8 @@ const BEGIN: &[u8] = b"-----BEGIN PGP ";
 /// What no armor is without, nor PEM.
 pub(crate) const MARK: &[u8] = b"BEGIN";
 const END: &[u8] = b"-----END PGP ";
+/// Octets of the longest label, and of what follows it.
+const LONGEST_LABEL: usize = 200;
 
 /// What finds [`MARK`]. To make it costs more than to look through a short mail; so with the others.
 pub(crate) static MARKS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(MARK));
@@ -37,9 +39,14 @@ static BEGINS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(BEGIN));
 /// whole span and no bytes; its text is taken apart by [`super::cleartext`].
 #[must_use]
 pub fn next_block(text: &[u8], from: usize) -> Option<Block> {
-    let begin = from + BEGINS.find(text.get(from..)?)?;
+    // A text may name the first line of armor without a label.
+    let begins = BEGINS.find_iter(text.get(from..)?);
+    let (begin, label) = begins.map(|at| from + at).find_map(|begin| {
+        let behind = &text[begin + BEGIN.len()..];
+        let label = label_of(&behind[..behind.len().min(LONGEST_LABEL)])?;
+        Some((begin, label))
+    })?;
     let (header, mut at) = line(text, begin);
-    let label = label_of(&header[BEGIN.len()..])?;
     if label == SIGNED_MESSAGE {
         return Some(Block {
             label,
@@ -205,7 +212,8 @@ pub(crate) fn charset(text: &[u8]) -> Option<String> {
 fn label_of(rest: &[u8]) -> Option<String> {
     let end = rest
         .iter()
-        .position(|c| !(c.is_ascii_uppercase() || c.is_ascii_digit() || *c == b' '))?;
+        .position(|c| !(c.is_ascii_uppercase() || c.is_ascii_digit() || *c == b' '))
+        .filter(|end| !matches!(rest[*end], b'\r' | b'\n'))?;
     let label = match std::str::from_utf8(&rest[..end]).ok()?.trim_end() {
         "ARMORED FILE" => "MESSAGE",
         label => label,
@@ -336,6 +344,21 @@ mod tests {
             "-----BEGIN PGP MESSAGE-----\n\naGVsbG8=\n=abcd\nwords\n-----END PGP MESSAGE-----\n";
         let block = next_block(text.as_bytes(), 0).expect("a block");
         assert_ne!(block.bytes, b"hello");
+    }
+
+    #[test]
+    fn a_first_line_without_a_label_hides_no_block_behind_it() {
+        let block = armored("MESSAGE", b"hello");
+        for before in [
+            "-----BEGIN PGP ...\n",
+            "-----BEGIN PGP MESSAGE\n",
+            "-----BEGIN PGP ",
+        ] {
+            let text = before.repeat(50_000) + &block;
+            let found: Vec<_> = blocks(text.as_bytes()).collect();
+            assert_eq!(found.len(), 1, "{before}");
+            assert_eq!(found[0].bytes, b"hello");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::certs::{self, FROM_MESSAGE, Known, KnownByHand};
 use super::line_ends::{has_bare_lf, stripped, to_crlf, to_lf};
 use super::session::public_key_name;
 use super::{recipients, verdict, verify};
-use crate::mail::context::Context;
+use crate::mail::context::{Context, TOO_MANY};
 use crate::mail::model::{Format, Layer, Signature, Verdict};
 use crate::time::Timestamp;
 use data_encoding::HEXLOWER;
@@ -258,10 +258,18 @@ fn judge_one(
     if candidates.is_empty() {
         return evidence;
     }
-    let mut checked = false;
+    let (mut checked, mut over) = (false, false);
     let good = readings.iter().find_map(|reading| {
+        over |= !ctx.budget.hash(reading.bytes.len() as u64);
+        if over {
+            return None;
+        }
         let digest = digest(packet, &reading.hashed(as_text), reading.header)?;
         let fits = candidates.iter().find(|candidate| {
+            over = over || !verify::is_within(candidate.key(), ctx.budget);
+            if over {
+                return false;
+            }
             let fits = check(packet, candidate.key(), &digest);
             checked |= fits.is_some();
             fits == Some(true)
@@ -270,6 +278,10 @@ fn judge_one(
     });
     let Some((signer, reservation)) = good else {
         return match candidates.first() {
+            _ if over => {
+                TOO_MANY.clone_into(&mut evidence.reason);
+                evidence
+            }
             Some(candidate) if checked => verdict::bad(evidence, candidate, ctx),
             _ => {
                 evidence.reason = format!(

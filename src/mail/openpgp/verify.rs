@@ -3,6 +3,7 @@
 //! it would begin anew with each check.
 
 use super::dsa;
+use crate::mail::context::Budget;
 use crate::mail::rsa;
 use openpgp::crypto::mpi;
 use openpgp::packet::key::{Key, PublicParts, UnspecifiedRole};
@@ -39,6 +40,16 @@ pub fn is_affordable(key: &mpi::PublicKey) -> bool {
         mpi::PublicKey::RSA { e, .. } => e.value().len() <= MOST_EXPONENT,
         mpi::PublicKey::DSA { q, .. } => q.value().len() <= MOST_ORDER,
         _ => true,
+    }
+}
+
+/// Counts a check by the key; false if it is too much for the mail.
+#[must_use]
+pub fn is_within(key: &Key<PublicParts, UnspecifiedRole>, budget: &Budget) -> bool {
+    match key.mpis() {
+        mpi::PublicKey::RSA { n, .. } => budget.check(n.value().len(), true),
+        mpi::PublicKey::DSA { p, .. } => budget.check(p.value().len(), false),
+        _ => budget.check(1, false),
     }
 }
 

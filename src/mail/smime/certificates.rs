@@ -4,7 +4,7 @@
 use super::ber::{BerError, Element, tag};
 use super::chain::{self, Known};
 use super::structure::Identifier;
-use super::{name, oids};
+use super::{name, oids, verify};
 use crate::id::Digest;
 use crate::mail::address;
 use crate::mail::context::Trust;
@@ -49,7 +49,7 @@ pub struct Certificate {
     pub id: Digest,
     /// What it can be named by; `None` if its encoding is odd.
     pub names: Option<Names>,
-    /// Its public key; `None` if OpenSSL does not know the kind.
+    /// Its public key; `None` if OpenSSL does not know the kind, or a check by it would cost too much.
     pub key: Option<PKey<Public>>,
     /// Its addresses, as they are compared.
     pub addresses: Vec<String>,
@@ -66,7 +66,7 @@ impl Certificate {
         Some(Self {
             id: Digest::of(&encoded),
             names: Names::of(&x509),
-            key: x509.public_key().ok(),
+            key: x509.public_key().ok().filter(verify::is_affordable),
             addresses: addresses(&x509),
             may_sign_mail: chain::may_sign_mail(&x509),
             not_before: chain::time(x509.not_before()),

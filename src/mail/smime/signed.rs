@@ -12,7 +12,7 @@ use super::signed_content::{Content, LineEnds};
 use super::structure::{SignedData, SignerInfo};
 use super::verify::Fit;
 use super::{damaged, layer, oids, verify};
-use crate::mail::context::{Context, Failure, Unopened, Unwrapped};
+use crate::mail::context::{Context, Failure, TOO_MANY, Unopened, Unwrapped};
 use crate::mail::digest;
 use crate::mail::model::{Format, Layer, Signature, SignatureMath, Verdict, shortened};
 use const_oid::ObjectIdentifier;
@@ -302,6 +302,9 @@ impl Judge<'_, '_> {
         };
         let mut reason = "altered: the content is not what was signed".to_owned();
         for ends in content.line_ends() {
+            if !verify::is_within(signer, key, self.ctx.budget) {
+                return Checked::not(SignatureMath::Unchecked, TOO_MANY);
+            }
             let fit = match (&stated, &signer.signed_attributes) {
                 (Some(stated), Some(attributes)) => {
                     match self.digest_fits(signer, &content, *ends, stated) {
@@ -385,7 +388,14 @@ impl Judge<'_, '_> {
         ends: LineEnds,
         name: &'static str,
     ) -> Option<Vec<u8>> {
-        let compute = || digest::of_public(name, content.pieces(ends)).ok().flatten();
+        let budget = self.ctx.budget;
+        let compute = || {
+            let pieces = content.pieces(ends).filter_map(Result::ok);
+            let length: usize = pieces.map(<[u8]>::len).sum();
+            let allowed = budget.hash(length as u64);
+            let digest = allowed.then(|| digest::of_public(name, content.pieces(ends)).ok());
+            digest.flatten().flatten()
+        };
         self.digests
             .entry((ends, name))
             .or_insert_with(compute)

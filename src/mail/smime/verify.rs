@@ -4,6 +4,7 @@ use super::algorithm::Algorithm;
 use super::ber::{Element, der, tag};
 use super::oids;
 use super::structure::SignerInfo;
+use crate::mail::context::Budget;
 use crate::mail::{digest, legacy, rsa};
 use openssl::error::ErrorStack;
 use openssl::md::Md;
@@ -95,6 +96,28 @@ pub fn key_name(key: &PKey<Public>) -> Option<String> {
         Id::X448 => Some("X448".to_owned()),
         _ => None,
     }
+}
+
+/// Most bits of an RSA exponent; Windows takes 32. One as long as the modulus makes a check a hundred times dearer.
+const MOST_EXPONENT: i32 = 40;
+
+/// Whether a check by the key costs no more than usual.
+#[must_use]
+pub fn is_affordable(key: &PKey<Public>) -> bool {
+    key.rsa()
+        .map_or(true, |rsa| rsa.e().num_bits() <= MOST_EXPONENT)
+}
+
+/// Counts a check of the signature by the key; false if it is too much for the mail. Signatures on hashes are long for their
+/// keys, and cost by their length.
+#[must_use]
+pub fn is_within(signer: &SignerInfo<'_>, key: &PKey<Public>, budget: &Budget) -> bool {
+    let is_rsa = matches!(key.id(), Id::RSA | Id::RSA_PSS);
+    let octets = match key.id() {
+        Id::RSA | Id::RSA_PSS | Id::DSA => key.bits() as usize / 8,
+        _ => signer.signature.len() / 32,
+    };
+    budget.check(octets, is_rsa)
 }
 
 /// Digests that the signature may have been made with: as the signer says, then as the algorithm says; they should
@@ -254,4 +277,26 @@ fn plain_to_der(signature: &[u8]) -> Option<Vec<u8>> {
         least.map(|digits| der(tag::INTEGER, &digits)).ok()
     };
     Some(der(tag::SEQUENCE, &[integer(r)?, integer(s)?].concat()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openssl::bn::BigNum;
+    use openssl::rsa::Rsa;
+
+    #[test]
+    fn a_forgers_exponent_is_not_paid_for() {
+        let key = Rsa::generate(1024).unwrap();
+        let with_exponent = |octets: usize| {
+            let exponent = BigNum::from_slice(&vec![1; octets]).unwrap();
+            let key = Rsa::from_public_components(key.n().to_owned().unwrap(), exponent);
+            PKey::from_rsa(key.unwrap()).unwrap()
+        };
+        assert!(is_affordable(&with_exponent(4)));
+        assert!(!is_affordable(&with_exponent(120)));
+        let curve = PKey::generate_ed25519().unwrap().raw_public_key().unwrap();
+        let curve = PKey::public_key_from_raw_bytes(&curve, Id::ED25519).unwrap();
+        assert!(is_affordable(&curve));
+    }
 }

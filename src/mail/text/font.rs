@@ -5,6 +5,54 @@ use lopdf::{Dictionary, Document, Encoding, Object};
 /// Widths read of one font.
 const MAX_WIDTHS: usize = 70_000;
 
+/// Bytes of a string that are made text at once: whole characters, which have one, two or four.
+const AT_ONCE: usize = 64;
+/// What a font is counted as whose table of characters does not unpack, in bytes.
+const UNREADABLE: usize = 1 << 20;
+
+/// What it costs to read a font, in bytes.
+pub fn cost(document: &Document, font: &Dictionary, limit: usize) -> usize {
+    const EACH: usize = 16;
+    let characters = font.get_deref(b"ToUnicode", document);
+    let characters = characters.and_then(Object::as_stream).map(|stream| {
+        let content = stream.get_plain_content_with_limit(limit);
+        content.map_or(UNREADABLE, |content| content.len())
+    });
+    let encoding = font.get_deref(b"Encoding", document);
+    let encoding = encoding.and_then(Object::as_dict);
+    let names = encoding.and_then(|encoding| encoding.get(b"Differences"));
+    let names = names.and_then(Object::as_array).map_or(0, Vec::len);
+    let descendant = descendant(document, font);
+    let widths = descendant.and_then(|font| font.get_deref(b"W", document).ok());
+    let widths = widths.map_or(0, |widths| values(document, widths));
+    characters.unwrap_or(0) + (names + widths).saturating_mul(EACH) + EACH
+}
+
+/// How many values are in an array and the arrays in it, as far as they are read.
+fn values(document: &Document, array: &Object) -> usize {
+    let Ok(array) = array.as_array() else {
+        return 0;
+    };
+    let mut count = array.len();
+    for value in array {
+        let inner = document.dereference(value);
+        count += inner.map_or(0, |(_, inner)| inner.as_array().map_or(0, Vec::len));
+        if count > 2 * MAX_WIDTHS {
+            break;
+        }
+    }
+    count
+}
+
+/// The font that a composite one has its glyphs from.
+fn descendant<'d>(document: &'d Document, font: &'d Dictionary) -> Option<&'d Dictionary> {
+    let descendants = font.get_deref(b"DescendantFonts", document).ok()?;
+    let (_, descendant) = document
+        .dereference(descendants.as_array().ok()?.first()?)
+        .ok()?;
+    descendant.as_dict().ok()
+}
+
 /// A font of a page.
 pub struct Font<'d> {
     encoding: Option<Encoding<'d>>,
@@ -38,8 +86,17 @@ impl<'d> Font<'d> {
     }
 
     /// The text of a string.
-    pub fn text(&self, bytes: &[u8]) -> Option<String> {
-        self.encoding.as_ref()?.bytes_to_string(bytes).ok()
+    /// The text of a string, of which no more is taken once it is longer than `limit`: a font may make much of each byte.
+    pub fn text(&self, bytes: &[u8], limit: usize) -> Option<String> {
+        let encoding = self.encoding.as_ref()?;
+        let mut text = String::new();
+        for piece in bytes.chunks(AT_ONCE) {
+            text.push_str(&encoding.bytes_to_string(piece).ok()?);
+            if text.len() > limit {
+                break;
+            }
+        }
+        Some(text)
     }
 
     /// The width of a string in sizes of the font, if the font says it.
@@ -92,11 +149,7 @@ fn composite(document: &Document, font: &Dictionary) -> Option<Widths> {
     if encoding != b"Identity-H" {
         return None;
     }
-    let descendants = font.get_deref(b"DescendantFonts", document).ok()?;
-    let (_, descendant) = document
-        .dereference(descendants.as_array().ok()?.first()?)
-        .ok()?;
-    let descendant = descendant.as_dict().ok()?;
+    let descendant = descendant(document, font)?;
     let other = descendant.get(b"DW").ok().and_then(|w| number(document, w));
     let listed = descendant
         .get_deref(b"W", document)

@@ -319,14 +319,13 @@ impl Collector<'_> {
     /// Adds text within the bound.
     fn add(&mut self, text: &str) {
         let text = text.trim();
-        if text.is_empty() || self.room == 0 {
+        let line_end = usize::from(!self.found.body.is_empty());
+        if text.is_empty() || self.room <= line_end {
             return;
         }
-        let mut end = text.len().min(self.room);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        if !self.found.body.is_empty() {
+        self.room -= line_end;
+        let end = text.floor_char_boundary(self.room);
+        if line_end > 0 {
             self.found.body.push('\n');
         }
         self.found.body.push_str(&text[..end]);

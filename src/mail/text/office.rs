@@ -50,8 +50,10 @@ pub fn to_text(bytes: &[u8], room: &mut u64) -> Result<String, NoText> {
             continue;
         }
         let mut content = Vec::new();
-        entry.take(*room).read_to_end(&mut content)?;
+        // Also what does not unpack to its end has cost its part.
+        let unpacked = entry.take(*room).read_to_end(&mut content);
         *room -= content.len() as u64;
+        unpacked?;
         out.push_str(&xml::to_text(&charset::decode_xml(&content, None)));
         out.push('\n');
     }
@@ -114,6 +116,22 @@ mod tests {
         // What is left of the room, and then nothing.
         assert!(room < 40 && to_text(&file, &mut room).is_ok() && room == 0);
         assert!(matches!(to_text(&file, &mut room), Err(NoText::Room)));
+    }
+
+    #[test]
+    fn what_does_not_unpack_takes_its_part_of_the_room() {
+        let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        let options = zip::write::SimpleFileOptions::default();
+        writer.start_file("word/document.xml", options).unwrap();
+        writer.write_all(&[b'x'; 10_000]).unwrap();
+        let mut file = writer.finish().unwrap().into_inner();
+        // Its checksum, in both headers.
+        let directory = memchr::memmem::find(&file, b"PK\x01\x02").unwrap();
+        file[14] ^= 1;
+        file[directory + 16] ^= 1;
+        let mut room = 15_000;
+        assert!(matches!(to_text(&file, &mut room), Err(NoText::Unpack(_))));
+        assert_eq!(room, 5000);
     }
 
     proptest! {

@@ -1,10 +1,12 @@
 //! The text of a PDF's page as it stands in lines: what a page shows is pieces at positions, and whether two pieces are
 //! one word is told by the gap between them.
 
-use super::font::{Font, as_float};
+use super::font::{self, Font, as_float};
+use super::pdf::take;
 use lopdf::content::{Content, Operation};
 use lopdf::{Dictionary, Document, Object, ObjectId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
 /// A wider gap than this part of the font's size parts words.
 const WORD_GAP: f64 = 0.15;
@@ -13,18 +15,68 @@ const LINE_GAP: f64 = 0.5;
 /// States that are kept for `Q`.
 const MAX_SAVED: usize = 500;
 
+/// What each font that a page may use is counted as, in bytes: all are looked up before the first is used.
+const LISTED: usize = 64;
+
+/// What the pages of a document share.
+pub struct Shared<'d, 'r> {
+    document: &'d Document,
+    /// Bytes that may still be unpacked.
+    room: &'r mut u64,
+    /// The fonts that were read, by where their dictionaries lie.
+    fonts: HashMap<*const Dictionary, Rc<Font<'d>>>,
+}
+
+impl<'d, 'r> Shared<'d, 'r> {
+    pub fn of(document: &'d Document, room: &'r mut u64) -> Self {
+        Self {
+            document,
+            room,
+            fonts: HashMap::new(),
+        }
+    }
+
+    /// The font in a dictionary; `None` where the room does not reach for it.
+    fn font(&mut self, dictionary: &'d Dictionary, limit: usize) -> Option<Rc<Font<'d>>> {
+        if let Some(known) = self.fonts.get(&std::ptr::from_ref(dictionary)) {
+            return Some(Rc::clone(known));
+        }
+        let cost = font::cost(self.document, dictionary, limit);
+        take(self.room, cost).then(|| {
+            let font = Rc::new(Font::read(self.document, dictionary, limit));
+            self.fonts.insert(dictionary, Rc::clone(&font));
+            font
+        })
+    }
+
+    /// The fonts that a page may use; none where the room does not reach for their number.
+    fn listed(&mut self, page: ObjectId) -> lopdf::Result<BTreeMap<Vec<u8>, &'d Dictionary>> {
+        let (direct, others) = self.document.get_page_resources(page)?;
+        let others = others.iter();
+        let others = others.filter_map(|id| self.document.get_dictionary(*id).ok());
+        let fonts = direct.into_iter().chain(others).filter_map(|resources| {
+            let fonts = resources.get_deref(b"Font", self.document).ok()?;
+            fonts.as_dict().ok().map(Dictionary::len)
+        });
+        let count: usize = fonts.sum();
+        if !take(self.room, count.saturating_mul(LISTED)) {
+            return Ok(BTreeMap::new());
+        }
+        self.document.get_page_fonts(page)
+    }
+}
+
 /// Appends the text of a page to `out`, of no more than `limit` bytes of content; stops when `out` is that long.
 pub fn text_of(
-    document: &Document,
+    shared: &mut Shared<'_, '_>,
     page: ObjectId,
     limit: usize,
     out: &mut String,
 ) -> lopdf::Result<()> {
-    let content = document.get_page_content_with_limit(page, limit)?;
+    let content = shared.document.get_page_content_with_limit(page, limit)?;
     let mut reader = Reader {
-        document,
-        resources: document.get_page_fonts(page)?,
-        fonts: BTreeMap::new(),
+        resources: shared.listed(page)?,
+        shared,
         limit,
         saved: Vec::new(),
         base: IDENTITY,
@@ -66,8 +118,8 @@ const fn shifted(x: f64, y: f64) -> Matrix {
 
 /// What the page says once for the text that follows.
 #[derive(Clone)]
-struct State {
-    font: Vec<u8>,
+struct State<'d> {
+    font: Option<Rc<Font<'d>>>,
     size: f64,
     spacing: f64,
     word_spacing: f64,
@@ -75,10 +127,10 @@ struct State {
     leading: f64,
 }
 
-impl Default for State {
+impl Default for State<'_> {
     fn default() -> Self {
         Self {
-            font: Vec::new(),
+            font: None,
             size: 1.0,
             spacing: 0.0,
             word_spacing: 0.0,
@@ -98,23 +150,22 @@ struct End {
     moved: bool,
 }
 
-struct Reader<'d, 'o> {
-    document: &'d Document,
+struct Reader<'d, 'r, 'o> {
+    shared: &'o mut Shared<'d, 'r>,
     resources: BTreeMap<Vec<u8>, &'d Dictionary>,
-    fonts: BTreeMap<Vec<u8>, Font<'d>>,
     limit: usize,
-    saved: Vec<(Matrix, State)>,
+    saved: Vec<(Matrix, State<'d>)>,
     /// From the page's current coordinates to those of the paper.
     base: Matrix,
     /// Beginning of the line, and where the next piece goes.
     line: Matrix,
     at: Matrix,
-    state: State,
+    state: State<'d>,
     end: Option<End>,
     out: &'o mut String,
 }
 
-impl Reader<'_, '_> {
+impl Reader<'_, '_, '_> {
     fn operation(&mut self, operation: &Operation) {
         let operands = operation.operands.as_slice();
         let number = |at: usize| operands.get(at).and_then(as_float).unwrap_or(0.0);
@@ -172,13 +223,9 @@ impl Reader<'_, '_> {
         let name = name
             .and_then(|name| name.as_name().ok())
             .unwrap_or_default();
-        self.state.font = name.to_vec();
-        if let Some(dictionary) = self.resources.get(name)
-            && !self.fonts.contains_key(name)
-        {
-            let font = Font::read(self.document, dictionary, self.limit);
-            self.fonts.insert(name.to_vec(), font);
-        }
+        let dictionary = self.resources.get(name);
+        self.state.font =
+            dictionary.and_then(|dictionary| self.shared.font(dictionary, self.limit));
     }
 
     /// Shows a string, or strings with shifts between them.
@@ -201,10 +248,14 @@ impl Reader<'_, '_> {
     }
 
     fn piece(&mut self, bytes: &[u8]) {
-        let Some(font) = self.fonts.get(&self.state.font) else {
+        if self.out.len() > self.limit {
+            return;
+        }
+        let Some(font) = self.state.font.clone() else {
             return;
         };
-        let Some(text) = font.text(bytes).filter(|text| !text.is_empty()) else {
+        let text = font.text(bytes, self.limit);
+        let Some(text) = text.filter(|text| !text.is_empty()) else {
             return;
         };
         let State {

@@ -1,8 +1,11 @@
 //! Text and embedded files of PDF documents, within bounds. The library's panics are caught: one odd attachment
 //! must not cost the whole mail.
 
-use super::page;
-use lopdf::{Dictionary, Document, LoadOptions, Object, ObjectId};
+mod lengths;
+mod names;
+
+use super::page::{self, Shared};
+use lopdf::{Document, LoadOptions, Object, ObjectId};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,6 +25,8 @@ const MAX_ENCRYPTED_OBJECTS: usize = 4 << 20;
 const MAX_PAGES: usize = 1000;
 /// What a page whose content does not unpack is counted as, in bytes.
 const UNREADABLE: usize = 1 << 20;
+/// What each step to the length of a stream is counted as, in bytes, beyond one for each.
+const STEP: usize = 64;
 /// Objects within one object in which file specifications are looked for.
 const MAX_NESTING: u32 = 10;
 /// Embedded files that are looked at.
@@ -70,12 +75,16 @@ pub fn read(bytes: &[u8], room: &mut u64) -> Result<Contents, NoText> {
 }
 
 fn extract(bytes: &[u8], room: &mut u64) -> Result<Contents, NoText> {
-    let document = load(bytes)?;
+    if !take(room, lengths::steps(bytes).saturating_mul(STEP)) {
+        return Err(NoText::Room);
+    }
+    let document = load(bytes, room)?;
     let pages = affordable_pages(&document, room);
     let mut text = String::new();
+    let mut shared = Shared::of(&document, room);
     for page in pages {
         // Of a damaged page there is what stands before the damage.
-        let _ = page::text_of(&document, page, MAX_PARSED, &mut text);
+        let _ = page::text_of(&mut shared, page, MAX_PARSED, &mut text);
         if text.len() > MAX_STREAM {
             break;
         }
@@ -110,6 +119,9 @@ fn embedded_files(document: &Document) -> BTreeSet<ObjectId> {
     found
 }
 
+/// The names under which a file specification has its file.
+const FILES: [&[u8]; 5] = [b"F", b"UF", b"DOS", b"Mac", b"Unix"];
+
 /// Follows the `/EF` of file specifications in `object`.
 fn specified_files(
     document: &Document,
@@ -123,8 +135,8 @@ fn specified_files(
         Object::Dictionary(dictionary) => {
             let files = dictionary.get_deref(b"EF", document);
             let files = files.and_then(Object::as_dict).into_iter();
-            let streams = files.flat_map(Dictionary::iter);
-            found.extend(streams.filter_map(|(_, stream)| stream.as_reference().ok()));
+            let streams = files.flat_map(|files| FILES.map(|name| files.get(name)));
+            found.extend(streams.filter_map(|stream| stream.ok()?.as_reference().ok()));
             &mut dictionary.iter().map(|(_, value)| value)
         }
         _ => return,
@@ -140,75 +152,35 @@ thread_local! {
 }
 
 /// Loads the document within the bounds; what lies in streams of objects beyond them is left out.
-fn load(bytes: &[u8]) -> Result<Document, lopdf::Error> {
-    let attempt = |force_reconstruct| {
-        OBJECTS_LEFT.set(MAX_OBJECTS);
+fn load(bytes: &[u8], room: &mut u64) -> Result<Document, lopdf::Error> {
+    let mut attempt = |force_reconstruct| {
+        let most = at_most(*room).min(MAX_OBJECTS);
+        OBJECTS_LEFT.set(most);
         let options = LoadOptions {
             max_decompressed_size: Some(most_parsed(bytes)),
             filter: Some(affordable_object),
             force_reconstruct,
             ..LoadOptions::default()
         };
-        Document::load_mem_with_options(bytes, options)
+        let document = Document::load_mem_with_options(bytes, options);
+        take(room, most - OBJECTS_LEFT.get());
+        document
     };
     let document = attempt(false)?;
     if !document.get_pages().is_empty() {
         return Ok(document);
     }
-    // Where objects are not where the table says, the library looks for them itself only if it is given no filter.
     Ok(attempt(true).unwrap_or(document))
 }
 
 /// What any one stream may expand to. Of an encrypted document the streams of objects are not shown to
 /// [`affordable_object`]: they share the bound by their number, which their dictionaries tell in the clear.
 fn most_parsed(bytes: &[u8]) -> usize {
-    if count_name(bytes, b"Encrypt") == 0 {
+    if names::behind(bytes, b"Encrypt").next().is_none() {
         return MAX_PARSED;
     }
-    let streams = count_name(bytes, b"First").max(1);
+    let streams = names::behind(bytes, b"First").count().max(1);
     MAX_PARSED.min(MAX_ENCRYPTED_OBJECTS / streams)
-}
-
-/// How often the name, which may be spelt with `#45` for `E`, stands in the document.
-fn count_name(bytes: &[u8], name: &[u8]) -> usize {
-    let is_here = |slash: &usize| {
-        let mut rest = &bytes[slash + 1..];
-        let begins = name.iter().all(|wanted| {
-            let (length, spelt) = match rest {
-                [b'#', high, low, ..] => {
-                    let byte = data_encoding::HEXLOWER_PERMISSIVE.decode(&[*high, *low]);
-                    (3, byte.ok().and_then(|byte| byte.first().copied()))
-                }
-                _ => (1, rest.first().copied()),
-            };
-            rest = rest.get(length..).unwrap_or_default();
-            spelt == Some(*wanted)
-        });
-        begins && !rest.first().is_some_and(|next| is_regular(*next))
-    };
-    memchr::memchr_iter(b'/', bytes).filter(is_here).count()
-}
-
-/// True for what a name can go on with.
-const fn is_regular(byte: u8) -> bool {
-    !matches!(
-        byte,
-        0 | b'\t'
-            | b'\n'
-            | 12
-            | b'\r'
-            | b' '
-            | b'('
-            | b')'
-            | b'<'
-            | b'>'
-            | b'['
-            | b']'
-            | b'{'
-            | b'}'
-            | b'/'
-            | b'%'
-    )
 }
 
 /// Shown every object before it is used: leaves out a stream of objects over the bound. What it gives back is used of
@@ -218,8 +190,12 @@ fn affordable_object(id: ObjectId, object: &mut Object) -> Option<(ObjectId, Obj
         return Some((id, object.clone()));
     };
     if stream.dict.has_type(b"ObjStm") {
-        let content = stream.get_plain_content_with_limit(MAX_PARSED).ok()?;
-        OBJECTS_LEFT.set(OBJECTS_LEFT.get().checked_sub(content.len())?);
+        // What does not unpack, or is too long, has been unpacked as far as it goes.
+        let content = stream.get_plain_content_with_limit(MAX_PARSED).ok();
+        let length = content.as_ref().map_or(MAX_PARSED, Vec::len);
+        let left = OBJECTS_LEFT.get();
+        OBJECTS_LEFT.set(left.saturating_sub(length));
+        content.filter(|_| length <= left)?;
     }
     Some((id, Object::Null))
 }
@@ -240,7 +216,7 @@ fn at_most(room: u64) -> usize {
 }
 
 /// Takes bytes off the room; false if there is not that much.
-fn take(room: &mut u64, bytes: usize) -> bool {
+pub(super) fn take(room: &mut u64, bytes: usize) -> bool {
     let left = room.checked_sub(bytes as u64);
     *room = left.unwrap_or(0);
     left.is_some()
@@ -256,7 +232,7 @@ mod tests {
 
     #[test]
     fn text_and_embedded_files_come_out() {
-        let mut room = 100;
+        let mut room = 150;
         let contents = read(ONE_PAGE.as_bytes(), &mut room).unwrap();
         assert!(contents.text.contains("Mauerwerk"), "{:?}", contents.text);
         assert_eq!(contents.embedded, [b"<xml>"]);
@@ -300,7 +276,8 @@ mod tests {
     #[test]
     fn streams_of_objects_share_a_bound() {
         let bomb = with_object_streams(20, "");
-        let document = load(&bomb).unwrap();
+        let mut room = 100 << 20;
+        let document = load(&bomb, &mut room).unwrap();
         let streams = document
             .objects
             .values()
@@ -309,12 +286,100 @@ mod tests {
             .filter(|stream| stream.dict.has_type(b"ObjStm"))
             .count();
         assert_eq!(taken, MAX_OBJECTS / 2_000_000);
-        let text = extract(&bomb, &mut 1000).unwrap().text;
+        // The next one was too long for what was left.
+        assert_eq!((100 << 20) - room, MAX_OBJECTS as u64);
+        let text = extract(&bomb, &mut (10 << 20)).unwrap().text;
         assert!(text.contains("Mauerwerk"), "{text}");
         assert_eq!(most_parsed(&bomb), MAX_PARSED);
         let encrypted = with_object_streams(20, "/#45ncrypt 9 0 R");
         assert_eq!(most_parsed(&encrypted), MAX_ENCRYPTED_OBJECTS / 20);
-        assert_eq!(count_name(b"/First/FirstChar /First", b"First"), 2);
+        assert_eq!(
+            names::behind(b"/First/FirstChar /First", b"First").count(),
+            2
+        );
+    }
+
+    /// A document whose pages share one content and these fonts, called `F0` and so on.
+    fn with_fonts(pages: usize, content: &str, fonts: &str, objects: &str) -> String {
+        let kids: String = (0..pages).map(|n| format!("{} 0 R ", n + 100)).collect();
+        let page = |n: usize| {
+            format!(
+                "{} 0 obj<</Type/Page/Parent 2 0 R/Contents 4 0 R/Resources 5 0 R>>endobj\n",
+                n + 100
+            )
+        };
+        let pages: String = (0..pages).map(page).collect();
+        format!(
+            "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[{kids}]>>endobj\n4 0 obj<</Length {}>>stream\n{content}\nendstream endobj\n5 0 obj<</Font<<{fonts}>>>>endobj\n{objects}{pages}trailer<</Root 1 0 R/Size 2000>>\nstartxref\n0\n%%EOF\n",
+            content.len()
+        )
+    }
+
+    /// How often the word on each page is read with so much room.
+    fn words(pdf: &str, mut room: u64) -> usize {
+        read(pdf.as_bytes(), &mut room)
+            .unwrap()
+            .text
+            .matches("aa")
+            .count()
+    }
+
+    #[test]
+    fn fonts_are_read_once_and_within_the_room() {
+        let names = "/a".repeat(50_000);
+        let encoding = format!("8 0 obj<</Type/Encoding/Differences[0{names}]>>endobj\n");
+        let font = |n: usize| format!("/F{n}<</Type/Font/Subtype/Type1/Encoding 8 0 R>>");
+        // Each costs sixteen times the number of its names.
+        let room = 1_000_000;
+        let one = with_fonts(20, "BT /F0 9 Tf (xx)Tj ET", &font(0), &encoding);
+        assert_eq!(words(&one, room), 20);
+        let fonts: String = (0..9).map(font).collect();
+        let show: String = (0..9)
+            .map(|n| format!("BT /F{n} 9 Tf (xx)Tj ET\n"))
+            .collect();
+        let many = with_fonts(1, &show, &fonts, &encoding);
+        assert_eq!(words(&many, room), 1);
+        assert_eq!(words(&many, 9 * room), 9);
+    }
+
+    #[test]
+    fn the_fonts_that_each_page_lists_take_room() {
+        let listed: String = (0..20_000).map(|n| format!("/F{n} 8 0 R")).collect();
+        let font = "8 0 obj<</Type/Font/Subtype/Type1/Encoding<</Differences[0".to_owned()
+            + &"/a".repeat(256)
+            + "]>>>>endobj\n";
+        let pdf = with_fonts(50, "BT /F0 9 Tf (xx)Tj ET", &listed, &font);
+        assert_eq!(words(&pdf, 4_000_000), 3);
+    }
+
+    #[test]
+    fn chains_of_lengths_are_not_followed() {
+        let links: String = (0..2000)
+            .map(|n| {
+                format!(
+                    "{} 0 obj<</Length {} 0 R>>stream\nx\nendstream endobj\n",
+                    n + 100,
+                    n + 101
+                )
+            })
+            .collect();
+        let pdf = ONE_PAGE.replace("trailer", &(links + "trailer"));
+        assert!(matches!(
+            read(pdf.as_bytes(), &mut (64 << 20)),
+            Err(NoText::Room)
+        ));
+    }
+
+    #[test]
+    fn a_specification_names_few_files() {
+        let streams: String = (0..100)
+            .map(|n| format!("/F{n} 6 0 R/A{n} {} 0 R", n + 1000))
+            .collect();
+        let specified = format!("<</Type/Catalog/AF[<</EF<<{streams}/F 6 0 R>>>>]");
+        let untyped = ONE_PAGE.replace("/Type/EmbeddedFile", "/Subtype/text");
+        let pdf = untyped.replace("<</Type/Catalog", &specified);
+        let document = load(pdf.as_bytes(), &mut 1000).unwrap();
+        assert_eq!(embedded_files(&document).len(), 1);
     }
 
     #[test]

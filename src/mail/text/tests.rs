@@ -211,3 +211,20 @@ fn invoices_and_failures_are_noted() {
     let broken = with_file("application/pdf", "x.pdf", b"%PDF-1.4 broken");
     assert!(broken.notes[0].starts_with("no text taken from \"x.pdf\": "));
 }
+
+#[test]
+fn line_ends_between_texts_are_within_the_bound_too() {
+    let part = "--b\r\n\r\nab\r\n".repeat(50);
+    let mail = format!("Content-Type: multipart/mixed; boundary=b\r\n\r\n{part}--b--\r\n");
+    for text_bytes in 0..30 {
+        let bounds = Bounds {
+            text_bytes,
+            ..Bounds::default()
+        };
+        let body = search_text(mail.as_bytes(), &bounds).body;
+        assert!(
+            body.len() as u64 <= text_bytes && !body.ends_with('\n'),
+            "{body:?}"
+        );
+    }
+}
