@@ -221,7 +221,6 @@ impl Parser<'_> {
         }
     }
 
-    /// The stack level whose boundary stands in the line, and whether it is the closing one.
     /// The next line, from the one at `at` on, that may be a boundary.
     fn next_candidate(&self, at: usize) -> Option<usize> {
         if self.stack.iter().all(|open| open.boundary.is_none()) {
@@ -234,6 +233,7 @@ impl Parser<'_> {
         NEXT_DASHES.find(rest).map(|before| at + before + 1)
     }
 
+    /// The stack level whose boundary stands in the line, and whether it is the closing one.
     fn boundary_at(&self, start: usize, end: usize) -> Option<(usize, bool)> {
         let line = self.bytes[start..end].strip_prefix(b"--")?;
         self.stack

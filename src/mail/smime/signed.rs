@@ -179,6 +179,7 @@ fn judge_all(
         content,
         content_type: signed.encapsulated.content_type,
         digests: known_digest.into_iter().collect(),
+        is_over: false,
     };
     let mut signatures = Vec::new();
     for (at, element) in signed.signers.enumerate() {
@@ -208,6 +209,8 @@ struct Judge<'a, 'c> {
     content: Option<Content<'a>>,
     content_type: ObjectIdentifier,
     digests: HashMap<(LineEnds, &'static str), Option<Vec<u8>>>,
+    /// A digest was not computed, for those before it cost all that is allowed for one mail.
+    is_over: bool,
 }
 
 impl Judge<'_, '_> {
@@ -319,6 +322,9 @@ impl Judge<'_, '_> {
                 }
                 _ => self.content_fits(signer, &content, *ends, key),
             };
+            if self.is_over {
+                return Checked::not(SignatureMath::Unchecked, TOO_MANY);
+            }
             match fit {
                 Ok(Fit::No) => {}
                 Ok(fit) => return self.fits(signer, &content, *ends, fit),
@@ -390,11 +396,17 @@ impl Judge<'_, '_> {
     ) -> Option<Vec<u8>> {
         let budget = self.ctx.budget;
         let compute = || {
-            let pieces = content.pieces(ends).filter_map(Result::ok);
-            let length: usize = pieces.map(<[u8]>::len).sum();
-            let allowed = budget.hash(length as u64);
-            let digest = allowed.then(|| digest::of_public(name, content.pieces(ends)).ok());
-            digest.flatten().flatten()
+            self.is_over = !budget.hash(0);
+            if self.is_over {
+                return None;
+            }
+            let mut hashed = 0;
+            let pieces = content.pieces(ends).inspect(|piece| {
+                hashed += piece.map_or(0, |piece| piece.len() as u64);
+            });
+            let digest = digest::of_public(name, pieces).ok().flatten();
+            budget.hash(hashed);
+            digest
         };
         self.digests
             .entry((ends, name))

@@ -85,7 +85,6 @@ impl<'d> Font<'d> {
         }
     }
 
-    /// The text of a string.
     /// The text of a string, of which no more is taken once it is longer than `limit`: a font may make much of each byte.
     pub fn text(&self, bytes: &[u8], limit: usize) -> Option<String> {
         let encoding = self.encoding.as_ref()?;

@@ -70,11 +70,22 @@ fn open_with_from(
     arrived: Timestamp,
     from: Vec<String>,
 ) -> Result<Unwrapped, Unopened> {
+    let whose = (arrived, from);
+    open_within(&Budget::default(), ring, trust, container, detached, whose)
+}
+
+fn open_within(
+    budget: &Budget,
+    ring: &Ring,
+    trust: &Trust,
+    container: &[u8],
+    detached: Option<&[u8]>,
+    (arrived, from): (Timestamp, Vec<String>),
+) -> Result<Unwrapped, Unopened> {
     let policy = OpenPolicy {
         folded_digests: true,
         ..OpenPolicy::default()
     };
-    let budget = Budget::default();
     let ctx = Context {
         keys: ring,
         trust,
@@ -84,7 +95,7 @@ fn open_with_from(
         around: None,
         date: None,
         from,
-        budget: &budget,
+        budget,
     };
     open(container, detached, &ctx)
 }

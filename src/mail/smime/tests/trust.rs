@@ -1,8 +1,8 @@
 //! Verdicts: chains, times, purposes, addresses, revocation. A small PKI is made with the `openssl` crate, the
 //! signatures too; what is tested is our judgement of them.
 
-use super::{Ring, open_with_from};
-use crate::mail::context::{Trust, TrustData};
+use super::{ARRIVED, Ring, open_with_from, open_within};
+use crate::mail::context::{Budget, TOO_MANY, Trust, TrustData};
 use crate::mail::model::{Revocation, Signature, SignatureMath, Verdict};
 use crate::mail::smime::ber::{Element, der, tag};
 use crate::mail::smime::certificates::issuer_serial;
@@ -264,6 +264,34 @@ fn algorithms_without_a_digest_of_their_own() {
             judge(&message, &trust(&root), "", 0).math,
             SignatureMath::Bad
         );
+    }
+}
+
+// What is not hashed, for the signatures before cost all that one mail may, is neither good nor bad.
+#[test]
+fn a_signature_beyond_what_may_be_hashed_is_unchecked() {
+    let root = authority("Root", None);
+    let alice = signer((-10, 10), &root);
+    let spent = Budget::default();
+    assert!(spent.hash(u64::MAX));
+    for message in [sign(&alice, &[&root]), sign_by_hand(&alice)] {
+        let whose = (ARRIVED, Vec::new());
+        let opened = open_within(
+            &spent,
+            &Ring::default(),
+            &trust(&root),
+            &message,
+            None,
+            whose,
+        );
+        let signature = &opened.unwrap().signatures[0];
+        assert_eq!(
+            signature.math,
+            SignatureMath::Unchecked,
+            "{}",
+            signature.reason
+        );
+        assert!(signature.reason.contains(TOO_MANY), "{}", signature.reason);
     }
 }
 
