@@ -56,6 +56,7 @@ pub fn write_from<T: Serialize>(
     let mut start = encode_head(head, length)?;
     let mut raw = raw.take(length);
     // A short frame goes out in one piece, which wakes the reader once.
+    start.reserve(usize::try_from(length.min(TOGETHER)).unwrap_or(0));
     let together = (&mut raw).take(TOGETHER).read_to_end(&mut start);
     let written = together.and_then(|_| to.write_all(&start));
     crate::secret::wipe(&mut start);

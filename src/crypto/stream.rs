@@ -228,6 +228,7 @@ impl<R: Read> Drop for Opener<R> {
 pub fn seal(key: &Key, associated: &[u8], plaintext: &[u8]) -> io::Result<Vec<u8>> {
     let capacity = usize::try_from(sealed_len(plaintext.len() as u64)).unwrap_or(0);
     let mut sealer = Sealer::new(Vec::with_capacity(capacity), key, associated)?;
+    sealer.chunk.reserve(plaintext.len().min(CHUNK) + TAG);
     sealer.write_all(plaintext)?;
     sealer.finish()
 }

@@ -12,8 +12,8 @@ use crate::mail::model::{Opened, Outcome, SearchText};
 use crate::vault::PartKind;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,17 +26,22 @@ pub trait TenantKeys: Send + Sync {
     fn generation(&self, tenant: &TenantId) -> u64;
 }
 
-/// Mails that may wait for each thread. What they unpack to is known only once they are opened.
+/// Most mails that may be with each thread. What they unpack to is known only once they are opened.
 const AHEAD: usize = 4;
+/// With so many left, more are added: not with each mail that is done, for to wake who adds them costs as much as to add.
+const FEW: usize = 2;
 
 /// A thread that prepared mail died with it.
 #[derive(Debug, thiserror::Error)]
 #[error("a thread that prepares mail died; its mail is still in the spool")]
 pub struct Lost;
 
+/// What the threads take from: mails, each with where to put it when it is prepared.
+type Inbox = Receiver<(Task, Arc<Pile>)>;
+
 /// Opener threads, fed through one channel.
 pub struct Openers {
-    tasks: Option<Sender<(Task, Sender<Prepared>)>>,
+    tasks: Option<Sender<(Task, Arc<Pile>)>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -48,7 +53,7 @@ impl Openers {
         keys: &Arc<dyn TenantKeys>,
         data: &Path,
     ) -> Self {
-        let (tasks, inbox) = channel::<(Task, Sender<Prepared>)>();
+        let (tasks, inbox) = channel();
         let inbox = Arc::new(Mutex::new(inbox));
         let threads = (0..count.max(1))
             .map(|_| {
@@ -66,11 +71,9 @@ impl Openers {
 
     /// Begins a batch.
     pub fn batch(&self) -> Preparing<'_> {
-        let (done, results) = channel();
         Preparing {
             openers: self,
-            done,
-            results,
+            pile: Arc::default(),
             added: 0,
             prepared: Vec::new(),
             text: 0,
@@ -78,11 +81,50 @@ impl Openers {
     }
 }
 
+/// Mails of a batch that are prepared and not yet fetched.
+#[derive(Default)]
+struct Pile {
+    state: Mutex<State>,
+    is_high: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    mails: Vec<Prepared>,
+    /// As many are waited for.
+    wanted: usize,
+}
+
+impl Pile {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, prepared: Prepared) {
+        let mut state = self.state();
+        state.mails.push(prepared);
+        if state.mails.len() >= state.wanted {
+            self.is_high.notify_one();
+        }
+    }
+
+    /// Takes what is there once there are `wanted`; for a second at most.
+    fn take(&self, wanted: usize) -> Vec<Prepared> {
+        let mut state = self.state();
+        state.wanted = wanted;
+        let too_few = |state: &mut State| state.mails.len() < state.wanted;
+        let waited = self.is_high.wait_timeout_while(state, SECOND, too_few);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut state.mails)
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
 /// A batch that is being prepared while it grows.
 pub struct Preparing<'a> {
     openers: &'a Openers,
-    done: Sender<Prepared>,
-    results: Receiver<Prepared>,
+    pile: Arc<Pile>,
     added: usize,
     prepared: Vec<Prepared>,
     text: u64,
@@ -93,40 +135,41 @@ impl Preparing<'_> {
     pub fn add(&mut self, task: Task) {
         self.added += 1;
         if let Some(inbox) = &self.openers.tasks {
-            let _ = inbox.send((task, self.done.clone()));
+            let _ = inbox.send((task, Arc::clone(&self.pile)));
         }
     }
 
-    /// Bytes of text in what is prepared so far. Waits until not much is left to be prepared, so that what a batch holds
-    /// can be bounded.
+    /// Bytes of text in what is prepared so far. Where much is left to be prepared it waits until not much is, so that what
+    /// a batch holds can be bounded.
     pub fn text_bytes(&mut self) -> Result<u64, Lost> {
-        let ahead = AHEAD * self.openers.threads.len();
-        while self.added - self.prepared.len() > ahead {
-            match self.results.recv_timeout(Duration::from_secs(1)) {
-                Ok(prepared) => self.take(prepared),
-                Err(RecvTimeoutError::Timeout) if !self.openers.are_dying() => {}
-                Err(_) => return Err(Lost),
-            }
-        }
-        while let Ok(prepared) = self.results.try_recv() {
-            self.take(prepared);
+        let threads = self.openers.threads.len();
+        let left = self.added - self.prepared.len();
+        if left > AHEAD * threads {
+            self.wait_until_left(FEW * threads)?;
         }
         Ok(self.text)
     }
 
-    fn take(&mut self, prepared: Prepared) {
-        self.text += prepared.body.len() as u64;
-        self.prepared.push(prepared);
+    fn wait_until_left(&mut self, few: usize) -> Result<(), Lost> {
+        loop {
+            let left = self.added - self.prepared.len();
+            if left <= few {
+                return Ok(());
+            }
+            let dying = self.openers.are_dying();
+            let more = self.pile.take(left - few);
+            if more.is_empty() && dying {
+                return Err(Lost);
+            }
+            self.text += more.iter().map(|one| one.body.len() as u64).sum::<u64>();
+            self.prepared.extend(more);
+        }
     }
 
     /// Waits for all, and gives them in the order of their arrival.
-    pub fn finish(self) -> Result<Vec<Prepared>, Lost> {
-        drop(self.done);
+    pub fn finish(mut self) -> Result<Vec<Prepared>, Lost> {
+        self.wait_until_left(0)?;
         let mut prepared = self.prepared;
-        prepared.extend(self.results.iter());
-        if prepared.len() != self.added {
-            return Err(Lost);
-        }
         prepared.sort_by_key(|prepared| prepared.task.order);
         Ok(prepared)
     }
@@ -148,17 +191,12 @@ impl Drop for Openers {
     }
 }
 
-fn work(
-    inbox: &Mutex<Receiver<(Task, Sender<Prepared>)>>,
-    setup: Arc<WorkerSetup>,
-    keys: &dyn TenantKeys,
-    data: &Path,
-) {
+fn work(inbox: &Mutex<Inbox>, setup: Arc<WorkerSetup>, keys: &dyn TenantKeys, data: &Path) {
     let mut worker = Worker::new(setup);
     loop {
         let received = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok((task, done)) = received else { return };
-        let _ = done.send(prepare(&mut worker, task, keys, data));
+        let Ok((task, pile)) = received else { return };
+        pile.put(prepare(&mut worker, task, keys, data));
     }
 }
 
