@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "hostile/objects.rs"]
+mod objects;
+
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 use strongroom::escrow::keyholder::Keyholder;
@@ -118,4 +121,12 @@ fn of_the_keys_that_a_signature_names_a_few_are_looked_for() {
         armor::armored("SIGNATURE", &signatures),
     );
     assert_eq!(open_with(&trust, &message).signatures.len(), 8);
+}
+
+/// The most memory that this process has taken, in MB.
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    kilobytes.unwrap().trim().parse::<u64>().unwrap() >> 10
 }

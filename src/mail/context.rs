@@ -191,6 +191,11 @@ pub struct Budget {
     rounds: Cell<u64>,
     checks: Cell<u64>,
     hashed: Cell<u64>,
+    recipients: Cell<u32>,
+    guesses: Cell<u32>,
+    in_vain: Cell<u64>,
+    decoded: Cell<u64>,
+    evidence: Cell<u64>,
 }
 
 /// Most that the checks of a mail's signatures may cost, in checks by RSA-2048, of which some thirty thousand take a second. A
@@ -198,6 +203,16 @@ pub struct Budget {
 const MOST_CHECKS: u64 = 100_000;
 /// Most bytes that are hashed for a mail's signatures: several may be over all of it, each tried with other line ends.
 const MOST_HASHED: u64 = 2 << 30;
+/// Most recipients of all layers of a mail: the keeper is asked for the key of each.
+const MOST_RECIPIENTS: u32 = 20_000;
+/// Most operations by keys that a mail does not name: one by RSA takes about half a millisecond.
+const MOST_GUESSES: u32 = 1000;
+/// Most bytes that are decrypted with keys that turn out to be wrong; old ciphers take a second for thirty million.
+const MOST_IN_VAIN: u64 = 128 << 20;
+/// Most bytes of messages in parts that are decoded: with one in another all of them are in memory.
+const MOST_DECODED: u64 = 256 << 20;
+/// Most bytes of certificates kept with the signatures of a mail. No mail with half as much is archived opened.
+const MOST_EVIDENCE: u64 = 16 << 20;
 /// Why a signature is not checked that is beyond these.
 pub const TOO_MANY: &str = "unchecked: the signatures of this mail cost more than is allowed";
 
@@ -245,8 +260,31 @@ impl Budget {
         } else {
             size.saturating_pow(3).saturating_mul(10)
         };
-        self.checks.set(self.checks.get().saturating_add(cost));
+        self.spend(cost)
+    }
+
+    /// Counts a look for the chain of a signature's certificate among so many; false if that is too much for one mail.
+    pub fn chain(&self, certificates: usize) -> bool {
+        const FOR_ONE_CHECK: u64 = 30;
+        self.spend(1 + certificates as u64 / FOR_ONE_CHECK)
+    }
+
+    fn spend(&self, checks: u64) -> bool {
+        self.checks.set(self.checks.get().saturating_add(checks));
         self.checks.get() <= MOST_CHECKS
+    }
+
+    /// How many recipients of a layer may be looked at.
+    pub fn recipients(&self, bounds: &Bounds) -> u32 {
+        let left = MOST_RECIPIENTS.saturating_sub(self.recipients.get());
+        left.min(bounds.recipients)
+    }
+
+    /// Counts recipients that were looked at.
+    pub fn looked_at(&self, recipients: usize) {
+        let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
+        self.recipients
+            .set(self.recipients.get().saturating_add(recipients));
     }
 
     /// Counts bytes that are hashed for a signature; false if that was too much for one mail before.
@@ -254,6 +292,34 @@ impl Budget {
         let before = self.hashed.get();
         self.hashed.set(before.saturating_add(bytes));
         before < MOST_HASHED
+    }
+
+    /// Counts an operation by a key that the mail does not name; false if there were too many before.
+    pub fn guess(&self) -> bool {
+        self.guesses.set(self.guesses.get().saturating_add(1));
+        self.guesses.get() <= MOST_GUESSES
+    }
+
+    /// Counts bytes that a wrong key decrypted; an error if there were too many before.
+    pub fn in_vain(&self, bytes: u64, bounds: &Bounds) -> Result<(), Failure> {
+        let before = self.in_vain.get();
+        self.in_vain.set(before.saturating_add(bytes));
+        let limit = u64::from(bounds.key_operations);
+        within(before < MOST_IN_VAIN, "key_operations", limit)
+    }
+
+    /// Counts a message that lies encoded in a part.
+    pub fn decode(&self, bytes: u64) -> Result<(), Failure> {
+        self.decoded.set(self.decoded.get().saturating_add(bytes));
+        let ok = self.decoded.get() <= MOST_DECODED;
+        within(ok, "decoded_bytes", MOST_DECODED)
+    }
+
+    /// Counts a certificate that is kept with a signature; false if that is too much for one mail.
+    pub fn keep(&self, bytes: usize) -> bool {
+        let kept = self.evidence.get().saturating_add(bytes as u64);
+        self.evidence.set(kept);
+        kept <= MOST_EVIDENCE
     }
 
     /// Counts rounds of a password's derivation, a million of which take about as long as the slowest private-key operation.
@@ -375,6 +441,26 @@ mod tests {
         assert_eq!(checks(32, false), 10_000);
         // DSA of 16384 bits: some seconds in all.
         assert_eq!(checks(2048, false), 19);
+    }
+
+    #[test]
+    fn what_comes_to_nothing_is_bounded() {
+        let (budget, bounds) = (Budget::default(), Bounds::default());
+        assert_eq!((0..5000).filter(|_| budget.guess()).count(), 1000);
+        let tries = (0..99).map(|_| budget.in_vain(20 << 20, &bounds));
+        assert_eq!(tries.filter(Result::is_ok).count(), 7);
+        let decoded = (0..99).map(|_| budget.decode(25 << 20));
+        assert_eq!(decoded.filter(Result::is_ok).count(), 10);
+        assert_eq!((0..99).filter(|_| budget.keep(4 << 20)).count(), 4);
+        assert_eq!(
+            (0..99_999).filter(|_| budget.chain(150)).count(),
+            100_000 / 6
+        );
+        let layers = (0..99).take_while(|_| {
+            budget.looked_at(500);
+            budget.recipients(&bounds) == 500
+        });
+        assert_eq!(layers.count(), 39);
     }
 
     #[test]

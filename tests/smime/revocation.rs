@@ -2,8 +2,8 @@
 //! can have them or supplied beside it, and verdicts for the time that a mail claims.
 
 use crate::support::build::{oid, sequence};
-use crate::support::{Folder, open_at, passphrases};
-use strongroom::mail::context::{OpenPolicy, Trust, TrustData};
+use crate::support::{Folder, context, open_at, passphrases};
+use strongroom::mail::context::{Budget, OpenPolicy, Trust, TrustData};
 use strongroom::mail::model::{ClaimSource, Revocation, Signature, SignatureMath, Verdict};
 use strongroom::mail::smime::ber::{Element, Reader, der, tag};
 use strongroom::time::{Clock, SystemClock, Timestamp};
@@ -157,6 +157,24 @@ fn responses_in_every_place() {
             let named = source.starts_with("OCSP response of") && source.contains(from);
             assert_eq!(named, expected != Revocation::Unknown, "{what}: {source}");
         }
+    }
+}
+
+#[test]
+fn responses_are_checked_only_as_far_as_the_mail_may_cost() {
+    let folder = folder(1000);
+    let trust = folder.trust("ca");
+    let response = response(&folder, "ocsp", false);
+    let object = among_choices(&folder.read("out"), &response);
+    let (keys, policy) = (passphrases(&[]), OpenPolicy::default());
+    for (spent, expected) in [(90_000, Revocation::Good), (99_900, Revocation::Unknown)] {
+        let budget = Budget::default();
+        assert!(budget.chain(30 * spent));
+        let ctx = context(&policy, &budget, &keys, &trust, SystemClock.now());
+        let opened = strongroom::mail::smime::open(&object, None, &ctx).unwrap();
+        let signature = &opened.signatures[0];
+        assert_eq!(signature.verdict, Verdict::Valid, "{}", signature.reason);
+        assert_eq!(signature.revocation, expected);
     }
 }
 

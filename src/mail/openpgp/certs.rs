@@ -198,32 +198,36 @@ fn key_id(issuer: &KeyHandle) -> Vec<u8> {
     }
 }
 
-/// What certificates are made of, out of what may be armored: all before the first packet that no certificate has. The library
-/// unpacks compressed ones, without any bound.
+/// The packets that certificates are made of, out of what may be armored. For others the library takes time and memory without
+/// bound: it unpacks compressed ones, and reads on through one more reader behind each that announces a signature.
 #[must_use]
-pub fn certificates_in(bytes: &[u8]) -> Cow<'_, [u8]> {
+pub fn certificates_in(bytes: &[u8]) -> Vec<u8> {
     let is_binary = bytes.first().is_some_and(|first| first & 0x80 != 0);
     let armored = if is_binary {
         None
     } else {
         armor::blocks(bytes).find(|block| !block.bytes.is_empty())
     };
-    let mut all = armored.map_or(Cow::Borrowed(bytes), |block| Cow::Owned(block.bytes));
-    let (mut found, mut end) = (packets(&all), 0);
+    let all = armored.map_or(Cow::Borrowed(bytes), |block| Cow::Owned(block.bytes));
+    let (mut found, mut start) = (packets(&all), 0);
+    let mut kept = Vec::new();
     while let Some(Ok(packet)) = found.next() {
+        let end = all.len() - found.rest().len();
         if matches!(
             packet.tag,
-            tag::COMPRESSED | tag::LITERAL | tag::SED | tag::SEIPD | tag::GNUPG_AEAD
+            tag::PUBLIC_KEY
+                | tag::PUBLIC_SUBKEY
+                | tag::SECRET_KEY
+                | tag::SECRET_SUBKEY
+                | tag::SIGNATURE
+                | tag::USER_ID
+                | tag::USER_ATTRIBUTE
         ) {
-            break;
+            kept.extend_from_slice(&all[start..end]);
         }
-        end = all.len() - found.rest().len();
+        start = end;
     }
-    match &mut all {
-        Cow::Borrowed(bytes) => *bytes = &bytes[..end],
-        Cow::Owned(bytes) => bytes.truncate(end),
-    }
-    all
+    kept
 }
 
 fn parsed(bytes: &[u8]) -> Rc<Parsed> {
@@ -235,8 +239,8 @@ fn parsed(bytes: &[u8]) -> Rc<Parsed> {
         if cache.len() >= KEPT {
             cache.clear();
         }
-        let bytes = &*certificates_in(bytes);
-        let certs = CertParser::from_bytes(bytes)
+        let bytes = certificates_in(bytes);
+        let certs = CertParser::from_bytes(&bytes)
             .into_iter()
             .flatten()
             .flatten()
@@ -244,7 +248,7 @@ fn parsed(bytes: &[u8]) -> Rc<Parsed> {
             .map(|cert| cert.retain_subkeys(|key| verify::is_affordable(key.key().mpis())))
             .map(|cert| Rc::new(cert.strip_secret_key_material()))
             .collect();
-        let by_hand = by_hand::certificates(bytes).into_iter().map(Rc::new);
+        let by_hand = by_hand::certificates(&bytes).into_iter().map(Rc::new);
         let parsed = Rc::new(Parsed {
             certs,
             by_hand: by_hand.collect(),
@@ -268,17 +272,25 @@ mod tests {
     }
 
     #[test]
-    fn no_compressed_packet_is_unpacked_for_a_certificate() {
+    fn what_no_certificate_has_is_left_out() {
         let (cert, _) = CertBuilder::new().generate().unwrap();
         let key = cert.to_vec().unwrap();
         let compressed = super::super::packets::framed(tag::COMPRESSED, &[&[0], &*key].concat());
         let all = [&*key, &compressed, &key].concat();
-        assert_eq!(*certificates_in(&all), *key);
+        let both = key.repeat(2);
+        assert_eq!(certificates_in(&all), both);
         let armored = armor::armored("PUBLIC KEY BLOCK", &all);
-        assert_eq!(*certificates_in(armored.as_bytes()), *key);
+        assert_eq!(certificates_in(armored.as_bytes()), both);
         assert!(certificates_in(&compressed).is_empty() && certificates_in(b"").is_empty());
         assert!(parsed(&compressed).certs.is_empty());
-        assert_eq!(parsed(&all).certs.len(), 1);
+        assert_eq!(parsed(&all).certs.len(), 2);
+        // Each of these took a reader, or several kilobytes, for all that follow.
+        let one_pass =
+            super::super::packets::framed(tag::ONE_PASS, &[3, 0, 8, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
+        let unknown = super::super::packets::framed(63, &[1]);
+        let long = [&*key, &one_pass.repeat(20_000), &unknown.repeat(20_000)].concat();
+        assert_eq!(certificates_in(&long), *key);
+        assert_eq!(parsed(&long).certs.len(), 1);
     }
 
     #[test]

@@ -73,6 +73,12 @@ impl Container {
         Ok(Self { kind, body, start })
     }
 
+    /// Bytes of its packet's body.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.body.len()
+    }
+
     /// Whether the cipher is named inside the wrapped session key (all but SEIPDv2).
     #[must_use]
     pub fn cipher_inside(&self) -> bool {

@@ -41,7 +41,7 @@ pub enum CannotEncrypt {
 /// inside, as protected headers; what [`outside`] lets through stands outside again.
 pub fn encrypt_for(certificate: &[u8], message: &[u8]) -> Result<Vec<u8>, CannotEncrypt> {
     let certificate = certificates_in(certificate);
-    let cert = Cert::from_bytes(&*certificate).map_err(CannotEncrypt::NotACertificate)?;
+    let cert = Cert::from_bytes(&certificate).map_err(CannotEncrypt::NotACertificate)?;
     let encrypted = armored("MESSAGE", &encrypt(&cert, &inside(message))?);
     let boundary = &Digest::of(encrypted.as_bytes()).to_string()[..32];
     let mut mail = outside::fields(message);

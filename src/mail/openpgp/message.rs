@@ -69,7 +69,8 @@ impl Peel<'_, '_> {
         let mut bytes = message;
         for _ in 0..bounds.depth {
             let mut level = Level::default();
-            let read = level.read(&bytes, bounds.recipients);
+            let read = level.read(&bytes, self.ctx.budget.recipients(bounds));
+            self.ctx.budget.looked_at(level.session_keys.len());
             self.note_signatures(&mut level);
             if read.is_err() {
                 self.note_recipients(&level);

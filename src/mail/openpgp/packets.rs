@@ -33,6 +33,8 @@ pub mod tag {
     pub const USER_ID: u8 = 13;
     /// Public subkey.
     pub const PUBLIC_SUBKEY: u8 = 14;
+    /// User attribute: a picture.
+    pub const USER_ATTRIBUTE: u8 = 17;
     /// Symmetrically encrypted and integrity protected data.
     pub const SEIPD: u8 = 18;
     /// Modification detection code, only at the end of a SEIPDv1 plaintext.

@@ -108,7 +108,7 @@ impl SessionKeys {
             let rounds = rounds.fold(0, u32::saturating_add);
             ctx.budget.rounds(rounds, &ctx.policy.bounds)?;
             for key in self.passphrase_keys(&skesks, container, passphrase) {
-                if let Some(plaintext) = search.attempt(key.bytes.expose(), key.cipher, false) {
+                if let Some(plaintext) = search.attempt(key.bytes.expose(), key.cipher, false)? {
                     let cipher = key.cipher.map(cipher_name);
                     return Ok(Unlocked {
                         plaintext,
@@ -282,7 +282,9 @@ impl Search<'_, '_> {
             match answer {
                 Ok(found) => {
                     let named = addressee.hint != KeyHint::Hidden;
-                    if let Some(plaintext) = self.attempt(found.key.expose(), found.cipher, named) {
+                    if let Some(plaintext) =
+                        self.attempt(found.key.expose(), found.cipher, named)?
+                    {
                         let cipher = found.cipher.map(cipher_name);
                         return Ok(Some(Unlocked {
                             plaintext,
@@ -310,16 +312,25 @@ impl Search<'_, '_> {
     }
 
     /// One session key. A key that the message names must fit; one that was guessed need not.
-    fn attempt(&mut self, key: &[u8], cipher: Option<u8>, named: bool) -> Option<Vec<u8>> {
+    fn attempt(
+        &mut self,
+        key: &[u8],
+        cipher: Option<u8>,
+        named: bool,
+    ) -> Result<Option<Vec<u8>>, Failure> {
         match self.container.decrypt(key, cipher) {
-            Ok(plaintext) => return Some(plaintext),
+            Ok(plaintext) => return Ok(Some(plaintext)),
             Err(NotOpened::WrongKey) if !named => {}
-            Err(NotOpened::Broken) => self.broken = Some(NotOpened::Broken),
+            Err(NotOpened::Broken) => {
+                self.broken = Some(NotOpened::Broken);
+                let (bytes, bounds) = (self.container.size(), &self.ctx.policy.bounds);
+                self.ctx.budget.in_vain(bytes as u64, bounds)?;
+            }
             Err(other) => {
                 self.broken.get_or_insert(other);
             }
         }
-        None
+        Ok(None)
     }
 
     fn failure(self) -> Failure {

@@ -327,7 +327,9 @@ fn describe(
     };
     evidence.fingerprint = Some(HEXLOWER.encode(candidate.key.fingerprint().as_bytes()));
     evidence.key_source = Some(candidate.known.source.clone());
-    evidence.chain = vec![(*candidate.known.encoded).clone()];
+    if ctx.budget.keep(candidate.known.encoded.len()) {
+        evidence.chain = vec![(*candidate.known.encoded).clone()];
+    }
     let user_id = candidate.known.cert.userids().next();
     let user_id = user_id.map(|user_id| user_id.userid().value());
     name(evidence, &addresses, user_id, ctx);
@@ -343,7 +345,9 @@ fn describe_by_hand(
 ) {
     evidence.fingerprint = Some(HEXLOWER.encode(&candidate.key.fingerprint));
     evidence.key_source = Some(candidate.source.to_owned());
-    evidence.chain = vec![candidate.cert.bytes().to_vec().into()];
+    if ctx.budget.keep(candidate.cert.bytes().len()) {
+        evidence.chain = vec![candidate.cert.bytes().to_vec().into()];
+    }
     let addresses = binding.map_or(&[][..], |binding| &binding.addresses);
     name(evidence, addresses, candidate.cert.user_id(), ctx);
     size(evidence, &candidate.key.key);

@@ -7,7 +7,6 @@ use super::structure::Identifier;
 use super::{name, oids, verify};
 use crate::id::Digest;
 use crate::mail::address;
-use crate::mail::context::Trust;
 use crate::time::Timestamp;
 use openssl::pkey::{PKey, Public};
 use openssl::x509::X509;
@@ -180,8 +179,15 @@ pub fn computed_key_id(certificate: &[u8]) -> Option<Vec<u8>> {
 /// The last octets of a certificate, which are of its signature: no two have the same by chance.
 type Ending = [u8; 16];
 
+/// Certificates in their parsed form, and the bytes of their encodings.
+#[derive(Default)]
+struct Remembered {
+    certificates: HashMap<Ending, Rc<Certificate>>,
+    bytes: usize,
+}
+
 thread_local! {
-    static PARSED: RefCell<HashMap<Ending, Rc<Certificate>>> = RefCell::new(HashMap::new());
+    static PARSED: RefCell<Remembered> = RefCell::default();
 }
 
 /// The certificate in `encoded` (DER, or BER that becomes DER). Senders send the same certificates again and again:
@@ -189,7 +195,7 @@ thread_local! {
 fn parse(encoded: &Element<'_>) -> Option<Rc<Certificate>> {
     let ending = *encoded.raw.last_chunk()?;
     PARSED.with_borrow_mut(|parsed| {
-        let known = parsed.get(&ending);
+        let known = parsed.certificates.get(&ending);
         if let Some(known) = known.filter(|known| known.encoded == encoded.raw) {
             return Some(Rc::clone(known));
         }
@@ -197,31 +203,33 @@ fn parse(encoded: &Element<'_>) -> Option<Rc<Certificate>> {
             .or_else(|_| X509::from_der(&encoded.to_der().unwrap_or_default()))
             .ok()?;
         let certificate = Rc::new(Certificate::of(x509)?);
-        if parsed.len() >= MOST_REMEMBERED {
-            parsed.clear();
+        if parsed.bytes >= MOST_REMEMBERED {
+            *parsed = Remembered::default();
         }
-        parsed.insert(ending, Rc::clone(&certificate));
+        parsed.bytes += certificate.encoded.len();
+        parsed.certificates.insert(ending, Rc::clone(&certificate));
         Some(certificate)
     })
 }
 
-/// The X.509 certificates of a `CertificateSet`, those that OpenSSL can read, at most `most`.
+/// The X.509 certificates of a `CertificateSet`, those that OpenSSL can read: of the first [`MOST`] as many as are no longer
+/// than [`MOST_BYTES`] together.
 #[must_use]
-pub fn in_message(set: Option<Element<'_>>, most: usize) -> Vec<Rc<Certificate>> {
+pub fn in_message(set: Option<Element<'_>>) -> Vec<Rc<Certificate>> {
     let elements = set
         .into_iter()
         .flat_map(|set| set.inside())
         .filter_map(Result::ok);
     let certificates = elements
         .filter(|element| element.tag == tag::SEQUENCE)
-        .take(most);
-    certificates.filter_map(|element| parse(&element)).collect()
-}
-
-/// The certificates that `id` names, what we knew before first.
-#[must_use]
-pub fn find(id: &Identifier<'_>, set: Option<Element<'_>>, trust: &Trust) -> Vec<Rc<Certificate>> {
-    find_in(id, &Known::of(trust), || in_message(set, MOST))
+        .take(MOST);
+    let mut left = MOST_BYTES;
+    let affordable = certificates.filter(|element| {
+        let rest = left.checked_sub(element.raw.len());
+        left = rest.unwrap_or(left);
+        rest.is_some()
+    });
+    affordable.filter_map(|element| parse(&element)).collect()
 }
 
 /// The certificates that `id` names: of those known beforehand, and of those in the message. Several may answer to one
@@ -252,11 +260,14 @@ pub fn find_in<C: AsRef<[Rc<Certificate>]>>(
 /// Most certificates tried for one signer or originator.
 const MOST_OF_A_NAME: usize = 8;
 
-/// Most certificates remembered in their parsed form.
-const MOST_REMEMBERED: usize = 2000;
+/// Most bytes of certificates remembered in their parsed form: some thousand of the usual ones. Hostile ones take a hundred
+/// times as much memory.
+const MOST_REMEMBERED: usize = 4 << 20;
 
 /// Most certificates read from one message.
-pub const MOST: usize = 200;
+const MOST: usize = 200;
+/// Most bytes that they have together.
+const MOST_BYTES: usize = 1 << 20;
 
 /// Most addresses read of one certificate.
 const MOST_ADDRESSES: usize = 200;

@@ -4,9 +4,10 @@
 
 use super::ber::tag;
 use super::certificates::{Certificate, Source, Wanted};
+use super::revocation::Crl;
 use super::verify;
 use crate::id::Digest;
-use crate::mail::context::Trust;
+use crate::mail::context::{Budget, TOO_MANY, Trust};
 use crate::time::Timestamp;
 use openssl::asn1::Asn1TimeRef;
 use openssl::error::ErrorStack;
@@ -14,7 +15,7 @@ use openssl::ocsp::OcspResponse;
 use openssl::stack::Stack;
 use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
-use openssl::x509::{X509, X509Crl, X509PurposeId, X509Ref, X509StoreContext, X509VerifyResult};
+use openssl::x509::{X509, X509PurposeId, X509Ref, X509StoreContext, X509VerifyResult};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -31,7 +32,7 @@ pub struct Known {
     named: HashMap<Wanted, Vec<Rc<Certificate>>>,
     sources: HashMap<Digest, Source>,
     helpers: Vec<X509>,
-    crls: Vec<Rc<X509Crl>>,
+    crls: Vec<Rc<Crl>>,
     ocsp: Vec<Rc<OcspResponse>>,
     held: RefCell<HashMap<Digest, Chain>>,
 }
@@ -60,7 +61,7 @@ pub enum NoChain {
     NotYetValid,
     /// The certificate or its issuer may not do this.
     WrongPurpose,
-    /// Anything else, as OpenSSL says it.
+    /// Anything else, as OpenSSL says it, or [`TOO_MANY`].
     Other(&'static str),
 }
 
@@ -122,9 +123,7 @@ impl Known {
             sources,
             helpers: anchors.iter().chain(&directory).cloned().collect(),
             anchors,
-            crls: crls
-                .filter_map(|der| X509Crl::from_der(der).ok().map(Rc::new))
-                .collect(),
+            crls: crls.filter_map(|der| Crl::of(der).map(Rc::new)).collect(),
             ocsp: ocsp
                 .filter_map(|der| OcspResponse::from_der(der).ok().map(Rc::new))
                 .collect(),
@@ -154,7 +153,7 @@ impl Known {
 
     /// The supplied CRLs.
     #[must_use]
-    pub fn crls(&self) -> &[Rc<X509Crl>] {
+    pub fn crls(&self) -> &[Rc<Crl>] {
         &self.crls
     }
 
@@ -164,17 +163,23 @@ impl Known {
         &self.ocsp
     }
 
-    /// The chain from `signer` to an anchor, valid at `at` for signing mail; `untrusted` may lie on the way.
+    /// The chain from `signer` to an anchor, valid at `at` for signing mail; `untrusted` may lie on the way. None is looked for
+    /// beyond `budget`.
     pub fn chain(
         &self,
         signer: &Certificate,
         untrusted: &[Rc<Certificate>],
         at: Timestamp,
+        budget: &Budget,
     ) -> Result<Chain, NoChain> {
         if let Some(chain) = self.held.borrow().get(&signer.id)
             && (chain.from..=chain.until).contains(&at)
         {
             return Ok(chain.clone());
+        }
+        let among = self.anchors.len() + self.helpers.len() + untrusted.len();
+        if !budget.chain(among) {
+            return Err(NoChain::Other(TOO_MANY));
         }
         let chain = self
             .build(&signer.x509, untrusted, at)

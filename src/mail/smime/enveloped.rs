@@ -155,6 +155,7 @@ impl<'a, 'c> Content<'a, 'c> {
         let length = key.expose().len();
         if !self.cipher.accepts_key(length) {
             if !certain {
+                self.in_vain()?;
                 self.take_as_long();
             }
             return Ok(None);
@@ -168,19 +169,28 @@ impl<'a, 'c> Content<'a, 'c> {
                     || self.cipher.is_labelled_length(length)
                     || self.cipher.integrity() == Integrity::Authenticated;
                 if !sure && !plausible(&plaintext) {
+                    self.in_vain()?;
                     return Ok(None);
                 }
                 let bounds = &self.ctx.policy.bounds;
                 self.ctx.budget.expand(plaintext.len() as u64, bounds)?;
                 Ok(Some(plaintext))
             }
-            Err(_) if !certain => Ok(None),
+            Err(_) if !certain => self.in_vain().map(|()| None),
             Err(ContentError::Wrong | ContentError::KeyLength(_)) => {
                 self.broken = true;
-                Ok(None)
+                self.in_vain().map(|()| None)
             }
             Err(other) => Err(not_decryptable(other)),
         }
+    }
+
+    /// Counts one try that came to nothing.
+    fn in_vain(&self) -> Result<(), Failure> {
+        let ciphertext = self.encrypted.ciphertext.as_ref();
+        let total = ciphertext.and_then(|chunks| chunks.total().ok());
+        let bounds = &self.ctx.policy.bounds;
+        self.ctx.budget.in_vain(total.unwrap_or(0) as u64, bounds)
     }
 
     fn try_key(&self, key: &SecretBytes) -> Result<Vec<u8>, ContentError> {

@@ -2,6 +2,7 @@
 //! candidate (decrypting, checking a MAC) is the caller's.
 
 use super::ber::{BerError, Element};
+use super::chain::Known;
 use super::recipient::{self, PasswordWrap, Recipient, RecipientError, Way, Wrapping};
 use super::structure::Identifier;
 use super::{certificates, damaged, wrap};
@@ -10,13 +11,12 @@ use crate::mail::keyops::{KeyHint, KeyRefusal, Wrapped};
 use crate::mail::model::{Layer, shortened};
 use crate::secret::SecretBytes;
 use openssl::hash::MessageDigest;
+use std::cell::OnceCell;
 
 /// Most keys tried for one recipient: several keys may answer to one name.
 const ATTEMPTS: u32 = 8;
-/// Most recipients of one object that keys of other names are tried on.
+/// Most recipients of one object that keys of other names are tried on; the tries of a mail are counted together too.
 const OTHERS: usize = 100;
-/// Most of these tries together: an RSA operation takes about half a millisecond.
-const MOST_TRIES: usize = 1000;
 /// Most PBKDF2 rounds; more is an attack on our time.
 const MAX_ITERATIONS: u32 = 10_000_000;
 
@@ -52,8 +52,10 @@ impl Recipients {
         originators: Option<Element<'_>>,
         ctx: &Context<'_>,
     ) -> Self {
+        let in_message = OnceCell::new();
+        let brought = || in_message.get_or_init(|| certificates::in_message(originators));
         let find = |id: &Identifier<'_>| {
-            let found = certificates::find(id, originators, ctx.trust);
+            let found = certificates::find_in(id, &Known::of(ctx.trust), brought);
             let keys = found.iter().filter_map(|one| one.key.as_ref());
             let mut keys: Vec<_> = keys
                 .filter_map(|key| key.public_key_to_der().ok())
@@ -61,7 +63,7 @@ impl Recipients {
             keys.dedup();
             keys
         };
-        let most = ctx.policy.bounds.recipients as usize;
+        let most = ctx.budget.recipients(&ctx.policy.bounds) as usize;
         let mut found = Vec::new();
         for element in infos {
             if found.len() > most {
@@ -70,7 +72,7 @@ impl Recipients {
             // A recipient that cannot be read must not keep the others from opening.
             let read = element
                 .map_err(RecipientError::from)
-                .and_then(|element| recipient::read(element, &find));
+                .and_then(|element| recipient::read(element, most + 1 - found.len(), &find));
             match read {
                 Ok(read) => found.extend(read),
                 Err(error) => found.push(unreadable(error)),
@@ -78,6 +80,7 @@ impl Recipients {
         }
         let left_out = found.len() > most;
         found.truncate(most);
+        ctx.budget.looked_at(found.len());
         Self { found, left_out }
     }
 
@@ -182,14 +185,15 @@ impl<'c> Search<'c> {
             Way::Key(hint, wraps) if !keys.has_named(hint) => Some(wraps),
             _ => None,
         });
-        let mut left = MOST_TRIES;
         for wrapped in unknown.flatten().take(OTHERS) {
             let belief = match wrapped {
                 Wrapped::RsaPkcs1 { .. } => Belief::Guessed,
                 _ => Belief::Checked,
             };
-            for session in keys.unwraps_of_all(wrapped).take(left) {
-                left -= 1;
+            let mut sessions = keys.unwraps_of_all(wrapped);
+            while self.ctx.budget.guess()
+                && let Some(session) = sessions.next()
+            {
                 let Ok(session) = session else { continue };
                 if let Some(found) = attempt(&session.key, belief)? {
                     return Ok(Some((found, Some(session.opened_by))));

@@ -98,7 +98,10 @@ impl Rating<'_> {
         }
         let judged = self.at_arrival(signature, signer, checked);
         if let Some(chain) = judged.chain {
-            signature.chain = chain.encoded.to_vec();
+            let bytes = chain.encoded.iter().map(|one| one.len()).sum();
+            if self.ctx.budget.keep(bytes) {
+                signature.chain = chain.encoded.to_vec();
+            }
             let above = self.ctx.policy.rated(&*chain.algorithms);
             signature.rated.extend(above);
         }
@@ -151,7 +154,8 @@ impl Rating<'_> {
         time: Timestamp,
     ) -> Judgement {
         let mut judged = if signer.may_sign_mail {
-            match self.known.chain(signer, self.certificates, time) {
+            let budget = self.ctx.budget;
+            match self.known.chain(signer, self.certificates, time, budget) {
                 Ok(chain) => self.with_chain(signature, chain, time),
                 Err(NoChain::WrongPurpose) => {
                     let why = "wrong-purpose: certificate or issuer may not do this";
@@ -228,7 +232,11 @@ impl Rating<'_> {
             return (Revocation::Unknown, None);
         }
         match self.known.store(at, None) {
-            Ok(store) => self.revocation.judge(&chain.certificates, &store, at),
+            Ok(store) => {
+                let budget = self.ctx.budget;
+                self.revocation
+                    .judge(&chain.certificates, &store, at, budget)
+            }
             Err(_) => (Revocation::Unknown, None),
         }
     }

@@ -5,13 +5,18 @@
 use super::ber::{BerError, Element, der, tag};
 use super::structure::{SignerInfo, attribute_values};
 use super::{chain, oids};
+use crate::id::Digest;
+use crate::mail::context::Budget;
 use crate::mail::model::Revocation;
 use crate::time::Timestamp;
 use openssl::hash::MessageDigest;
 use openssl::ocsp::{OcspCertId, OcspCertStatus, OcspFlag, OcspResponse};
+use openssl::pkey::Id;
 use openssl::stack::Stack;
 use openssl::x509::store::X509StoreRef;
 use openssl::x509::{CrlStatus, X509, X509Crl};
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Most CRLs and OCSP responses that one object may bring; each costs a check of its signature for every signer.
@@ -20,7 +25,7 @@ const MOST: usize = 50;
 /// Revocation data, with where it came from.
 #[derive(Default)]
 pub struct Data {
-    crls: Vec<(Rc<X509Crl>, &'static str)>,
+    crls: Vec<(Rc<Crl>, &'static str)>,
     responses: Vec<(Rc<OcspResponse>, &'static str)>,
     /// How many came with the message, readable or not.
     brought: usize,
@@ -37,7 +42,7 @@ impl Data {
     }
 
     /// Adds supplied CRLs and OCSP responses.
-    pub fn add_supplied(&mut self, crls: &[Rc<X509Crl>], ocsp: &[Rc<OcspResponse>]) {
+    pub fn add_supplied(&mut self, crls: &[Rc<Crl>], ocsp: &[Rc<OcspResponse>]) {
         let crls = crls.iter().map(|crl| (Rc::clone(crl), "supplied"));
         let responses = ocsp.iter().map(|one| (Rc::clone(one), "supplied"));
         self.crls.extend(crls);
@@ -104,11 +109,8 @@ impl Data {
         if !self.has_room() {
             return;
         }
-        self.crls.extend(
-            X509Crl::from_der(encoded)
-                .ok()
-                .map(|crl| (Rc::new(crl), "message")),
-        );
+        let crl = Crl::of(encoded);
+        self.crls.extend(crl.map(|crl| (Rc::new(crl), "message")));
     }
 
     /// Takes an `OCSPResponse`, or a `BasicOCSPResponse`, which is wrapped first.
@@ -130,12 +132,18 @@ impl Data {
     }
 
     /// What is known of the chain's certificates at `at`: of the signer's own, unless one above it was revoked.
-    /// `store` has the anchors, for responders.
+    /// `store` has the anchors, for responders. What cannot be checked within `budget` is unknown.
     #[must_use]
-    pub fn judge(&self, chain: &[X509], store: &X509StoreRef, at: Timestamp) -> Finding {
+    pub fn judge(
+        &self,
+        chain: &[X509],
+        store: &X509StoreRef,
+        at: Timestamp,
+        budget: &Budget,
+    ) -> Finding {
         let mut of_signer = (Revocation::Unknown, None);
         for (depth, pair) in chain.windows(2).enumerate() {
-            let finding = self.judge_one(&pair[0], &pair[1], store, at);
+            let finding = self.judge_one(&pair[0], &pair[1], store, at, budget);
             if finding.0 == Revocation::Revoked {
                 return finding;
             }
@@ -152,14 +160,15 @@ impl Data {
         issuer: &X509,
         store: &X509StoreRef,
         at: Timestamp,
+        budget: &Budget,
     ) -> Finding {
         let by_crl = self
             .crls
             .iter()
-            .filter_map(|(crl, from)| by_crl(crl, from, x509, issuer, at));
-        let by_ocsp = self.responses.iter();
-        let by_ocsp = by_ocsp
-            .filter_map(|(response, from)| by_ocsp_of(response, from, x509, issuer, store, at));
+            .filter_map(|(crl, from)| by_crl(crl, from, x509, issuer, at, budget));
+        let by_ocsp = self.responses.iter().filter_map(|(response, from)| {
+            by_ocsp_of(response, from, x509, issuer, store, at, budget)
+        });
         let weight = |finding: &Finding| match finding.0 {
             Revocation::Revoked => 3,
             Revocation::Good => 2,
@@ -173,22 +182,27 @@ impl Data {
     }
 }
 
-fn by_crl(crl: &X509Crl, from: &str, x509: &X509, issuer: &X509, at: Timestamp) -> Option<Finding> {
-    let same_issuer = crl.issuer_name().try_cmp(x509.issuer_name()).ok()?.is_eq();
-    let signed = same_issuer
-        && crl
-            .verify(issuer.public_key().ok()?.as_ref())
-            .unwrap_or(false);
-    if !signed || !chain::may_sign_crls(issuer) || sets_unknown_condition(crl) {
+fn by_crl(
+    crl: &Crl,
+    from: &str,
+    x509: &X509,
+    issuer: &X509,
+    at: Timestamp,
+    budget: &Budget,
+) -> Option<Finding> {
+    let list = &crl.list;
+    let same_issuer = list.issuer_name().try_cmp(x509.issuer_name()).ok()?.is_eq();
+    let signed = same_issuer && crl.is_by(issuer, budget)?;
+    if !signed || !chain::may_sign_crls(issuer) || crl.sets_unknown_condition() {
         return None;
     }
-    let this_update = chain::time(crl.last_update())?;
+    let this_update = chain::time(list.last_update())?;
     let source = format!("CRL of {this_update} ({from})");
-    match crl.get_by_cert(x509) {
+    match list.get_by_cert(x509) {
         CrlStatus::Revoked(entry) => revoked_at(chain::time(entry.revocation_date())?, source, at),
-        CrlStatus::NotRevoked if !covers(crl, x509) => None,
+        CrlStatus::NotRevoked if !crl.covers(x509) => None,
         CrlStatus::NotRevoked => {
-            let until = crl
+            let until = list
                 .next_update()
                 .and_then(chain::time)
                 .unwrap_or(this_update);
@@ -219,56 +233,105 @@ fn revoked_at(since: Timestamp, source: String, at: Timestamp) -> Option<Finding
     })
 }
 
-/// Whether a critical extension of the CRL is one that is not known here: then it must not be used (RFC 5280 §5.2).
-fn sets_unknown_condition(crl: &X509Crl) -> bool {
-    // Authority key identifier, CRL number, and the two that are asked in [`covers`].
-    const KNOWN: [&str; 4] = ["2.5.29.35", "2.5.29.20", "2.5.29.27", "2.5.29.28"];
-    let encoded = crl.to_der().unwrap_or_default();
-    let all = chain::extensions(&encoded, tag::context(0)).unwrap_or_default();
-    all.iter()
-        .any(|extension| extension.critical && !KNOWN.contains(&extension.kind.as_str()))
+/// A CRL, and what was found out about it. It may be megabytes long, and is asked for every signature.
+pub struct Crl {
+    list: X509Crl,
+    /// Whether the issuers with these certificates signed it.
+    by: RefCell<HashMap<Digest, bool>>,
+    extensions: OnceCell<Vec<chain::Extension>>,
 }
 
-/// Whether a certificate's absence from this CRL means anything: a CRL that is limited to a distribution point speaks
-/// only for certificates that name the same point, and a delta CRL for none.
-fn covers(crl: &X509Crl, x509: &X509) -> bool {
-    let Ok(encoded) = crl.to_der() else {
-        return false;
-    };
-    if chain::extension_in(&encoded, tag::context(0), "2.5.29.27").is_some() {
-        return false;
-    }
-    let Some(limits) = chain::extension_in(&encoded, tag::context(0), "2.5.29.28") else {
-        return true;
-    };
-    let Ok(limits) = Element::only(&limits) else {
-        return false;
-    };
-    let own = x509
-        .to_der()
-        .ok()
-        .and_then(|der| chain::extension_in(&der, tag::context(3), "2.5.29.31"));
-    limits.inside().all(|limit| {
-        limit.is_ok_and(|limit| match limit.tag {
-            // distributionPoint: [0] { fullName [0] { names } }
-            0xa0 => limit
-                .inside()
-                .next()
-                .and_then(Result::ok)
-                .is_some_and(|names| {
-                    names.inside().filter_map(Result::ok).any(|name| {
-                        own.as_ref().is_some_and(|own| {
-                            own.windows(name.raw.len()).any(|part| part == name.raw)
-                        })
-                    })
-                }),
-            // onlyContainsUserCerts, onlyContainsCACerts
-            0x81 => limit.body == [0] || !chain::is_authority(x509),
-            0x82 => limit.body == [0] || chain::is_authority(x509),
-            _ => limit.body == [0],
+impl Crl {
+    /// Reads a CRL, DER.
+    #[must_use]
+    pub fn of(encoded: &[u8]) -> Option<Self> {
+        Some(Self {
+            list: X509Crl::from_der(encoded).ok()?,
+            by: RefCell::default(),
+            extensions: OnceCell::new(),
         })
-    })
+    }
+
+    /// Whether it is signed by `issuer`; `None` if that cannot be checked, or the mail has cost too much.
+    fn is_by(&self, issuer: &X509, budget: &Budget) -> Option<bool> {
+        let id = Digest::of(&issuer.to_der().ok()?);
+        if let Some(known) = self.by.borrow().get(&id) {
+            return Some(*known);
+        }
+        let key = issuer.public_key().ok()?;
+        let is_rsa = matches!(key.id(), Id::RSA | Id::RSA_PSS);
+        budget
+            .check(key.bits() as usize / 8, is_rsa)
+            .then_some(())?;
+        let signed = self.list.verify(&key).unwrap_or(false);
+        self.by.borrow_mut().insert(id, signed);
+        Some(signed)
+    }
+
+    fn extensions(&self) -> &[chain::Extension] {
+        self.extensions.get_or_init(|| {
+            let encoded = self.list.to_der().unwrap_or_default();
+            chain::extensions(&encoded, tag::context(0)).unwrap_or_default()
+        })
+    }
+
+    fn extension(&self, dotted: &str) -> Option<&[u8]> {
+        let mut all = self.extensions().iter();
+        let wanted = all.find(|extension| extension.kind == dotted);
+        wanted.map(|extension| extension.value.as_slice())
+    }
+
+    /// Whether a critical extension is one that is not known here: then it must not be used (RFC 5280 §5.2).
+    fn sets_unknown_condition(&self) -> bool {
+        // Authority key identifier, CRL number, and the two that are asked in [`Crl::covers`].
+        const KNOWN: [&str; 4] = ["2.5.29.35", "2.5.29.20", "2.5.29.27", "2.5.29.28"];
+        self.extensions()
+            .iter()
+            .any(|extension| extension.critical && !KNOWN.contains(&extension.kind.as_str()))
+    }
+
+    /// Whether a certificate's absence means anything: a CRL that is limited to a distribution point speaks only for
+    /// certificates that name the same point, and a delta CRL for none.
+    fn covers(&self, x509: &X509) -> bool {
+        if self.extension("2.5.29.27").is_some() {
+            return false;
+        }
+        let Some(limits) = self.extension("2.5.29.28") else {
+            return true;
+        };
+        let Ok(limits) = Element::only(limits) else {
+            return false;
+        };
+        let own = x509
+            .to_der()
+            .ok()
+            .and_then(|der| chain::extension_in(&der, tag::context(3), "2.5.29.31"));
+        limits.inside().all(|limit| {
+            limit.is_ok_and(|limit| match limit.tag {
+                // distributionPoint: [0] { fullName [0] { names } }
+                0xa0 => limit
+                    .inside()
+                    .next()
+                    .and_then(Result::ok)
+                    .is_some_and(|names| {
+                        names.inside().filter_map(Result::ok).any(|name| {
+                            own.as_ref().is_some_and(|own| {
+                                own.windows(name.raw.len()).any(|part| part == name.raw)
+                            })
+                        })
+                    }),
+                // onlyContainsUserCerts, onlyContainsCACerts
+                0x81 => limit.body == [0] || !chain::is_authority(x509),
+                0x82 => limit.body == [0] || chain::is_authority(x509),
+                _ => limit.body == [0],
+            })
+        })
+    }
 }
+
+/// What a check of a response's signature is counted as, in octets of a key that is not RSA's: the message may bring the
+/// responder's certificate, with the largest of keys.
+const RESPONDER: usize = 600;
 
 fn by_ocsp_of(
     response: &OcspResponse,
@@ -277,17 +340,19 @@ fn by_ocsp_of(
     issuer: &X509,
     store: &X509StoreRef,
     at: Timestamp,
+    budget: &Budget,
 ) -> Option<Finding> {
     let basic = response.basic().ok()?;
-    let mut helpers = Stack::new().ok()?;
-    helpers.push(issuer.clone()).ok()?;
-    basic.verify(&helpers, store, OcspFlag::empty()).ok()?;
     let status = [MessageDigest::sha1(), MessageDigest::sha256()]
         .into_iter()
         .find_map(|digest| {
             let id = OcspCertId::from_cert(digest, x509, issuer).ok()?;
             basic.find_status(&id)
         })?;
+    budget.check(RESPONDER, false).then_some(())?;
+    let mut helpers = Stack::new().ok()?;
+    helpers.push(issuer.clone()).ok()?;
+    basic.verify(&helpers, store, OcspFlag::empty()).ok()?;
     let this_update = printed_time(&status.this_update.to_string())?;
     let source = format!("OCSP response of {this_update} ({from})");
     match status.status {

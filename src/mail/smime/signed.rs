@@ -161,7 +161,7 @@ fn judge_all(
     ctx: &Context<'_>,
     layer: &mut Layer,
 ) -> Result<Vec<Signature>, Failure> {
-    let certificates = certificates::in_message(signed.certificates, certificates::MOST);
+    let certificates = certificates::in_message(signed.certificates);
     let mut revocation = Data::default();
     let known = Known::of(ctx.trust);
     revocation.add_supplied(known.crls(), known.ocsp());
@@ -422,11 +422,13 @@ impl Judge<'_, '_> {
             certificate.addresses.join(", ")
         };
         signature.signer = shortened(&signer);
-        signature.addresses.clone_from(&certificate.addresses);
         signature.fingerprint = Some(certificate.id.to_string());
         let source = self.known.source(certificate);
         signature.key_source = Some(source.name().to_owned());
-        signature.chain = vec![serde_bytes::ByteBuf::from(certificate.encoded.clone())];
+        if self.ctx.budget.keep(certificate.encoded.len()) {
+            signature.addresses.clone_from(&certificate.addresses);
+            signature.chain = vec![serde_bytes::ByteBuf::from(certificate.encoded.clone())];
+        }
         if !self.ctx.from.is_empty() {
             // Several addresses in From are a spoofer's trick: all must be the signer's.
             let all = self

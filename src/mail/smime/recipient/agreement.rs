@@ -11,9 +11,14 @@ use const_oid::ObjectIdentifier;
 /// Finds the public keys (SubjectPublicKeyInfo) that may be a static originator's.
 type FindOriginator<'f> = dyn Fn(&Identifier<'_>) -> Vec<Vec<u8>> + 'f;
 
-/// Reads a `KeyAgreeRecipientInfo`: one recipient for each of its encrypted keys.
+/// Longest public key, wrapped key or input of the key derivation, in bytes: each recipient has a copy for every reading. A
+/// key on X9.42's largest group takes some three thousand.
+const MOST_OF_A_FIELD: usize = 4096;
+
+/// Reads a `KeyAgreeRecipientInfo`: one recipient for each of its encrypted keys, of the first `most`.
 pub(super) fn read(
     element: &Element<'_>,
+    most: usize,
     originators: &FindOriginator<'_>,
 ) -> Result<Vec<Recipient>, RecipientError> {
     let mut inside = element.inside();
@@ -31,10 +36,11 @@ pub(super) fn read(
     };
     let agreement = Agreement::of(&Algorithm::read(&mut inside)?, ukm.as_deref())?;
     let mut recipients = Vec::new();
-    for entry in inside.expect(tag::SEQUENCE, "recipient keys")?.inside() {
+    let entries = inside.expect(tag::SEQUENCE, "recipient keys")?.inside();
+    for entry in entries.take(most) {
         let mut entry = entry?.inside();
         let (hint, shown) = hint(&Identifier::read(&mut entry)?)?;
-        let wrapped = entry.value("an encrypted key")?.octet_string()?;
+        let wrapped = short(entry.value("an encrypted key")?.octet_string()?)?;
         let (algorithms, way) =
             match &agreement {
                 Agreement::Unknown(role, oid) => {
@@ -74,6 +80,14 @@ pub(super) fn read(
     Ok(recipients)
 }
 
+/// A field of no more than [`MOST_OF_A_FIELD`] bytes.
+fn short<B: AsRef<[u8]>>(field: B) -> Result<B, BerError> {
+    if field.as_ref().len() > MOST_OF_A_FIELD {
+        return Err(BerError::Malformed);
+    }
+    Ok(field)
+}
+
 /// The scheme and all that its recipients share.
 enum Agreement {
     Known {
@@ -102,6 +116,9 @@ impl Agreement {
                 .map(|info| (kdf.clone(), info))
                 .collect(),
         };
+        for (_, info) in &readings {
+            short(info)?;
+        }
         Ok(Self::Known {
             names: vec![name.to_owned(), wrap_name.to_owned()],
             readings,
@@ -143,9 +160,11 @@ fn originator_keys(
         let mut parts = key.inside();
         let algorithm = Algorithm::read(&mut parts)?.element.to_der()?;
         let bits = parts.value("a public key")?.to_der()?;
-        return Ok(vec![der(tag::SEQUENCE, &[algorithm, bits].concat())]);
+        let key = short(der(tag::SEQUENCE, &[algorithm, bits].concat()))?;
+        return Ok(vec![key]);
     }
-    Ok(originators(&Identifier::read(&mut inside)?))
+    let named = originators(&Identifier::read(&mut inside)?).into_iter();
+    Ok(named.filter_map(|key| short(key).ok()).collect())
 }
 
 /// `ECC-CMS-SharedInfo` (RFC 5753 §7.2), as the message's own wrap algorithm is encoded; then with its parameters

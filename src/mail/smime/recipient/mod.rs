@@ -56,15 +56,16 @@ pub enum RecipientError {
     Unknown(String),
 }
 
-/// Takes one `RecipientInfo` apart; key agreement has several recipients in it. `originators` finds the public keys
-/// (SubjectPublicKeyInfo) that may be a static originator's by its identifier.
+/// Takes one `RecipientInfo` apart; key agreement has several recipients in it, of which no more than `most` are read.
+/// `originators` finds the public keys (SubjectPublicKeyInfo) that may be a static originator's by its identifier.
 pub fn read(
     element: Element<'_>,
+    most: usize,
     originators: &dyn Fn(&Identifier<'_>) -> Vec<Vec<u8>>,
 ) -> Result<Vec<Recipient>, RecipientError> {
     match element.tag {
         tag::SEQUENCE => key_transport(&element).map(|one| vec![one]),
-        0xa1 => agreement::read(&element, originators),
+        0xa1 => agreement::read(&element, most, originators),
         0xa2 => kek(&element).map(|one| vec![one]),
         0xa3 => password::read(&element).map(|one| vec![one]),
         0xa4 => other(&element).map(|one| vec![one]),
