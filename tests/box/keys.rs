@@ -181,6 +181,7 @@ fn a_gnupg_home_is_taken_as_it_lies_and_opens_mail() {
     box_.wait_for_records(1);
     box_.login();
     box_.wait_for_hits(1, "capybara");
+    assert_eq!(box_.json("escrow list --json")[0]["opened"], 1);
     end_agent(&home);
 }
 
