@@ -64,6 +64,9 @@ impl Access {
         for entry in &log.entries {
             println!("{}", in_a_line(entry));
         }
+        if log.entries.is_empty() && log.next.is_none() {
+            println!("no entries");
+        }
         if log.next.is_some() {
             println!("there is more behind it: see --limit and --offset");
         }

@@ -251,6 +251,9 @@ impl ListCases {
                 case.requester
             );
         }
+        if cases.is_empty() {
+            println!("no cases");
+        }
         Ok(())
     }
 }
