@@ -1,6 +1,7 @@
 //! `access`: who read what, and why.
 
 use super::client::{Client, ClientError};
+use super::counted;
 use super::days::{first_moment, last_moment};
 use super::failure::Failure;
 use super::reading::printable;
@@ -128,7 +129,7 @@ fn in_a_line(entry: &AccessRow) -> String {
         add(format!("({})", entry.purpose));
     }
     if let Some(mails) = entry.mails {
-        add(format!("{mails} mails"));
+        add(counted(mails, "mail", "mails"));
     }
     let records: Vec<String> = entry.records.iter().map(ToString::to_string).collect();
     if !records.is_empty() {

@@ -239,6 +239,16 @@ fn mailbox(text: &str) -> Result<String, String> {
     }
 }
 
+/// A number and what it counts.
+fn counted<N: std::fmt::Display + PartialEq + From<u8>>(
+    number: N,
+    one: &str,
+    more: &str,
+) -> String {
+    let what = if number == N::from(1) { one } else { more };
+    format!("{number} {what}")
+}
+
 /// The machine's form of an answer.
 fn print_json<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
     print_json_so_far(value)?;
