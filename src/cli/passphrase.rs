@@ -21,7 +21,7 @@ pub enum PassphraseError {
     File(#[from] FileError),
     /// No terminal to ask on.
     #[error(
-        "there is no terminal to ask for a passphrase on; give --passphrase-file FILE or set {ENVIRONMENT}"
+        "there is no terminal to ask for a passphrase on; put it into the first line of a file, and give that by the option that --help names, or by {ENVIRONMENT}"
     )]
     NoTerminal(#[source] io::Error),
     /// Reading from the terminal failed.
