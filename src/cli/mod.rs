@@ -205,6 +205,7 @@ fn tell_panics_by_place() {
         } else if place.contains("/std/src/io/stdio.rs:") {
             // `print!` takes this way where its output goes to a full disk.
             let _ = writeln!(std::io::stderr(), "strongroom: cannot write the output");
+            std::process::exit(1);
         } else {
             let _ = writeln!(
                 std::io::stderr(),
