@@ -194,7 +194,9 @@ impl DataFolder {
 
     /// The data folder of a box that is founded and not in the middle of a restore.
     pub fn open(path: &Path) -> Result<Self, BoxFileError> {
-        if !path.join(CONFIG).is_file() {
+        let config = path.join(CONFIG);
+        let found = config.try_exists();
+        if !found.map_err(durable::at("look for", &config))? {
             return Err(if restore_stage(path).exists() {
                 BoxFileError::RestoreBegun(path.to_owned())
             } else {

@@ -139,6 +139,27 @@ fn passphrases_are_read_as_windows_writes_them() {
 }
 
 #[test]
+fn files_that_give_nothing_are_named() {
+    let folder = folder();
+    let output = Command::new(env!("CARGO_BIN_EXE_strongroom"))
+        .current_dir(folder.path())
+        .args([
+            "inspect",
+            "--keys",
+            "wrong",
+            "--certs",
+            "right",
+            "plain.eml",
+        ])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    for wanted in ["no key taken from wrong:", "nothing taken from right:"] {
+        assert!(said.contains(wanted), "{said}");
+    }
+}
+
+#[test]
 fn each_message_has_its_line_and_a_bad_file_stops_nothing() {
     let folder = folder();
     let (status, lines) = inspect(folder.path(), &["absent", "two.mbox", "plain.eml"]);

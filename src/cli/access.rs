@@ -1,6 +1,7 @@
 //! `access`: who read what, and why.
 
 use super::client::{Client, ClientError};
+use super::counted;
 use super::days::{first_moment, last_moment};
 use super::failure::Failure;
 use super::reading::printable;
@@ -64,6 +65,9 @@ impl Access {
         for entry in &log.entries {
             println!("{}", in_a_line(entry));
         }
+        if log.entries.is_empty() && log.next.is_none() {
+            println!("no entries");
+        }
         if log.next.is_some() {
             println!("there is more behind it: see --limit and --offset");
         }
@@ -125,7 +129,7 @@ fn in_a_line(entry: &AccessRow) -> String {
         add(format!("({})", entry.purpose));
     }
     if let Some(mails) = entry.mails {
-        add(format!("{mails} mails"));
+        add(counted(mails, "mail", "mails"));
     }
     let records: Vec<String> = entry.records.iter().map(ToString::to_string).collect();
     if !records.is_empty() {

@@ -2,6 +2,7 @@
 //! sealed; capsules and shares open it.
 
 use super::client::{Client, ClientError};
+use super::counted;
 use super::failure::Failure;
 use crate::boxfiles::{BACKUP_LIST as LIST, CHARTER};
 use crate::durable;
@@ -88,8 +89,8 @@ impl Backup {
             return super::print_json(&report);
         }
         println!(
-            "{} files in {}: {} MB copied, {} MB were there; list {}",
-            report.files,
+            "{} in {}: {} MB copied, {} MB were there; list {}",
+            counted(report.files, "file", "files"),
             self.folder.display(),
             copied >> 20,
             kept >> 20,

@@ -1,6 +1,7 @@
 //! `case`: recovering or reading a person's mail with officers' approvals.
 
 use super::client::{Client, ClientError};
+use super::counted;
 use super::days::{first_moment, last_moment};
 use super::failure::Failure;
 use super::officers::{SigningOfficer, approvals, sign, sign_after_reading};
@@ -200,8 +201,9 @@ impl RequestCase {
             return super::print_json(&view);
         }
         println!(
-            "case {} is requested; {} officers must approve it:",
-            view.case, view.needed
+            "case {} is requested; {} must approve it:",
+            view.case,
+            counted(view.needed, "officer", "officers")
         );
         println!("  strongroom case approve {} --officer FILE", view.case);
         if let Some(read_until) = view.read_until {
@@ -251,6 +253,9 @@ impl ListCases {
                 case.requester
             );
         }
+        if cases.is_empty() {
+            println!("no cases");
+        }
         Ok(())
     }
 }
@@ -264,11 +269,11 @@ impl ShowCase {
             return super::print_json(&view);
         }
         println!(
-            "case {}: {}, {} of {} officers ({})",
+            "case {}: {}, {} of {} ({})",
             view.case,
             view.state,
             view.signed,
-            view.needed,
+            counted(view.needed, "officer", "officers"),
             view.approvals.join(", ")
         );
         println!("requested {}, expires {}", view.requested, view.expires);
@@ -412,8 +417,8 @@ impl ReleaseCase {
         }
         let receipt: Receipt = serde_json::from_str(text)?;
         println!(
-            "{} mails, {RECEIPT} and {PROOF} are in {}",
-            receipt.mails.len(),
+            "{}, {RECEIPT} and {PROOF} are in {}",
+            counted(receipt.mails.len(), "mail", "mails"),
             self.output.display()
         );
         for mail in &receipt.withheld {

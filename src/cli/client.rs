@@ -180,9 +180,20 @@ fn reason(data: &Path, error: &std::io::Error) -> String {
     if let (Some(intake), true) = (&state.intake, is_alive(&state)) {
         why = format!("{why}; and no mail is taken in: {intake}");
     }
+    if is_full(data) {
+        why = format!("{why}; its disk is full: make room, and the box goes on by itself");
+    }
     why
 }
 
+/// Whether the box's disk has no room, not even for the parent's word of what is wrong.
+fn is_full(data: &Path) -> bool {
+    let disk = nix::sys::statvfs::statvfs(data);
+    disk.is_ok_and(|disk| disk.fragment_size().saturating_mul(disk.blocks_available()) < ROOM)
+}
+
+/// Below so many bytes a disk is as good as full.
+const ROOM: u64 = 64 << 10;
 const NOT_RUNNING: &str = "it does not run; start it with `strongroom serve`";
 
 /// "stopped", or what the parent last noted, if it still lives.

@@ -1,13 +1,15 @@
 //! `escrow`: bringing users' private keys in, one file or a folder with a list of passphrases, and listing them.
 
 use super::client::{Client, ClientError};
+use super::counted;
 use super::escrow_offer::{KeyOffer, LARGEST_KEY_FILE, Unreadable, file_name, offers};
 use super::failure::Failure;
-use super::passphrase::Source;
+use super::passphrase::{PassphraseError, Source};
 use super::passphrase_list::PassphraseList;
 use super::session::token;
 use super::tenant::Tenant;
 use crate::durable;
+use crate::escrow::KeyProblem;
 use crate::id::TenantId;
 use crate::keeper::protocol::{Answer, EscrowRow, Request, Token};
 use crate::secret::SecretBytes;
@@ -60,6 +62,9 @@ pub struct List {
     #[arg(long)]
     json: bool,
 }
+
+/// Of a key whose passphrase nobody was asked for.
+const LOCKED: &str = "it needs a passphrase, and there is no terminal to ask for it on; give --passphrase-file FILE, or a list by --passphrases CSV";
 
 /// What is the same for all offers.
 struct Given {
@@ -119,7 +124,8 @@ impl Add {
         }
         let refused = all.iter().filter(|row| is_refused(row)).count();
         if refused > 0 {
-            Err(Failure::Input(format!("{refused} keys were not taken")))
+            let refused = counted(refused, "key was", "keys were");
+            Err(Failure::Input(format!("{refused} not taken")))
         } else {
             Ok(())
         }
@@ -195,7 +201,8 @@ impl Add {
         }
     }
 
-    /// A key file with a locked key and no passphrase at hand is asked about on the terminal. Gives the passphrases too.
+    /// A key file with a locked key and no passphrase at hand is asked about on the terminal. Where there is none, its keys are
+    /// told as not taken, with what to do. Gives the passphrases too.
     fn add_offer(
         &self,
         offer: &KeyOffer,
@@ -205,17 +212,26 @@ impl Add {
         let mut passphrases: Vec<SecretBytes> =
             names.filter_map(|name| given.by_file.of(&name)).collect();
         passphrases.extend(given.common.iter().map(SecretBytes::duplicate));
-        let rows = self.send(offer, given, &passphrases)?;
-        let locked = rows.iter().any(|row| {
-            row.problem
-                .as_ref()
-                .is_some_and(|why| why.contains("passphrase"))
-        });
-        if !locked || self.passphrase_file.is_some() || self.passphrases.is_some() {
+        let mut rows = self.send(offer, given, &passphrases)?;
+        let locked = || rows.iter().any(is_locked);
+        if self.passphrase_file.is_some() || self.passphrases.is_some() || !locked() {
             return Ok((rows, passphrases));
         }
-        let typed = vec![Source::of(None).read(&file_name(&offer.path))?];
-        Ok((self.send(offer, given, &typed)?, typed))
+        match Source::of(None).read(&file_name(&offer.path)) {
+            Ok(typed) => {
+                let typed = vec![typed];
+                Ok((self.send(offer, given, &typed)?, typed))
+            }
+            Err(PassphraseError::NoTerminal(_)) => {
+                rows.iter_mut()
+                    .filter(|row| is_locked(row))
+                    .for_each(|row| {
+                        row.problem = Some(LOCKED.to_owned());
+                    });
+                Ok((rows, passphrases))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn send(
@@ -282,13 +298,22 @@ impl List {
                 whose => format!(", of {whose}"),
             };
             println!(
-                "{}  {} {}{dual}, valid from {from} until {until}{source}, opened {} mails{whose}",
-                row.fingerprint, row.format, row.algorithm, row.opened,
+                "{}  {} {}{dual}, valid from {from} until {until}{source}, opened {}{whose}",
+                row.fingerprint,
+                row.format,
+                row.algorithm,
+                counted(row.opened, "mail", "mails"),
             );
         }
-        println!("{} keys", rows.len());
+        println!("{}", counted(rows.len(), "key", "keys"));
         Ok(())
     }
+}
+
+/// A key that a passphrase would open.
+fn is_locked(row: &EscrowRow) -> bool {
+    let locked = KeyProblem::WrongPassphrase.to_string();
+    row.problem.as_ref() == Some(&locked)
 }
 
 /// A key that should have been taken, and was not.
@@ -304,7 +329,8 @@ fn print_sum(rows: &[EscrowRow]) {
         0 => String::new(),
         some => format!(", {some} passed over"),
     };
-    println!("{new} new keys in escrow, {known} there already, {refused} not taken{passed_over}");
+    let new = counted(new, "new key", "new keys");
+    println!("{new} in escrow, {known} there already, {refused} not taken{passed_over}");
 }
 
 fn print_row(path: &Path, row: &EscrowRow) {

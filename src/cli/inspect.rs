@@ -74,7 +74,7 @@ impl Inspect {
             }
         };
         for note in &keys.notes {
-            eprintln!("strongroom inspect: no key taken from {note}");
+            eprintln!("strongroom inspect: {note}");
         }
         let policy = match ValidPolicy::parse(DEFAULT, "default.toml") {
             Ok(policy) => OpenPolicy {
@@ -168,8 +168,13 @@ impl Inspect {
         match parent.and_then(|()| fs::write(&target, readable)) {
             Ok(()) => true,
             Err(error) => {
+                let hint = if several && out.is_file() {
+                    "; for several messages, --rendition names a folder"
+                } else {
+                    ""
+                };
                 eprintln!(
-                    "strongroom inspect: cannot write {}: {error}",
+                    "strongroom inspect: cannot write {}: {error}{hint}",
                     target.display()
                 );
                 false

@@ -50,10 +50,15 @@ pub fn read(
     certs: &[PathBuf],
     passphrases: Vec<SecretBytes>,
 ) -> Result<KeyFiles, Unreadable> {
-    let mut trust = Trust::default();
+    let (mut trust, mut notes) = (Trust::default(), Vec::new());
     for path in certs {
         for file in files(path)? {
+            let before = pieces(&trust);
             add_certificates(&plain_content(&file)?, &mut trust);
+            if path.is_file() && pieces(&trust) == before {
+                let what = "neither a certificate nor a CRL or OCSP response is in it";
+                notes.push(format!("nothing taken from {}: {what}", file.display()));
+            }
         }
     }
     let mut contents = Vec::new();
@@ -67,7 +72,6 @@ pub fn read(
     let (agent_files, key_files): (Vec<_>, Vec<_>) = contents
         .into_iter()
         .partition(|(_, _, bytes)| is_agent_file(bytes));
-    let mut notes = Vec::new();
     let mut loads = Vec::new();
     for (file, named, bytes) in &key_files {
         let loaded = escrow::load(bytes, &passphrases, &certificates);
@@ -145,7 +149,7 @@ fn note(file: &Path, loaded: &Loaded) -> Option<String> {
     } else {
         why.join("; ")
     };
-    Some(format!("{}: {why}", file.display()))
+    Some(format!("no key taken from {}: {why}", file.display()))
 }
 
 /// One passphrase a line; empty lines are left out, and the byte order mark that Windows puts before the first.
@@ -205,6 +209,12 @@ fn collect(directory: &Path, depth: u32, found: &mut Vec<PathBuf>) -> io::Result
         }
     }
     Ok(())
+}
+
+/// How much of all kinds is there.
+fn pieces(trust: &Trust) -> usize {
+    let x509 = trust.anchors.len() + trust.certificates.len();
+    x509 + trust.crls.len() + trust.ocsp.len() + trust.openpgp.len()
 }
 
 fn add_certificates(bytes: &[u8], trust: &mut Trust) {

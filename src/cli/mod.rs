@@ -205,6 +205,7 @@ fn tell_panics_by_place() {
         } else if place.contains("/std/src/io/stdio.rs:") {
             // `print!` takes this way where its output goes to a full disk.
             let _ = writeln!(std::io::stderr(), "strongroom: cannot write the output");
+            std::process::exit(1);
         } else {
             let _ = writeln!(
                 std::io::stderr(),
@@ -237,6 +238,16 @@ fn mailbox(text: &str) -> Result<String, String> {
     } else {
         Err("not an address such as anna@example.org".to_owned())
     }
+}
+
+/// A number and what it counts.
+fn counted<N: std::fmt::Display + PartialEq + From<u8>>(
+    number: N,
+    one: &str,
+    more: &str,
+) -> String {
+    let what = if number == N::from(1) { one } else { more };
+    format!("{number} {what}")
 }
 
 /// The machine's form of an answer.

@@ -21,7 +21,7 @@ pub enum PassphraseError {
     File(#[from] FileError),
     /// No terminal to ask on.
     #[error(
-        "there is no terminal to ask for a passphrase on; give --passphrase-file FILE or set {ENVIRONMENT}"
+        "there is no terminal to ask for a passphrase on; put it into the first line of a file, and give that by the option that --help names, or by {ENVIRONMENT}"
     )]
     NoTerminal(#[source] io::Error),
     /// Reading from the terminal failed.
@@ -106,11 +106,12 @@ pub fn agreed(prompt: &str) -> Result<bool, PassphraseError> {
 fn ask(prompt: &str) -> Result<SecretBytes, PassphraseError> {
     let opened = OpenOptions::new().read(true).write(true).open("/dev/tty");
     let mut terminal = opened.map_err(PassphraseError::NoTerminal)?;
-    terminal
-        .write_all(prompt.as_bytes())
-        .map_err(PassphraseError::Terminal)?;
+    // Before anybody is asked: what is typed meanwhile would be shown, and lost.
     let quiet = Quiet::begin(&terminal).map_err(PassphraseError::Terminal)?;
-    let line = line_from(&terminal);
+    let asked = (&terminal).write_all(prompt.as_bytes());
+    let line = asked
+        .map_err(PassphraseError::Terminal)
+        .and_then(|()| line_from(&terminal));
     drop(quiet);
     terminal
         .write_all(b"\n")

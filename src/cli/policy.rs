@@ -1,6 +1,7 @@
 //! `strongroom policy`: checks a policy before anybody founds a box on it, and has officers put another in force.
 
 use super::client::{Client, ClientError};
+use super::counted;
 use super::failure::Failure;
 use super::officers::{SigningOfficer, sign};
 use crate::approval::{Framed, Statement};
@@ -183,32 +184,17 @@ fn check(file: &Path, json: bool, to: &mut dyn Write) -> Result<(), PolicyComman
         });
         writeln!(to, "{said}")?;
     } else {
+        let officers = |action| counted(policy.threshold(action), "officer", "officers");
         writeln!(to, "{} is valid.", file.display())?;
         writeln!(
             to,
             "Officers:        {} of {} act together",
             quorum.required, quorum.officers
         )?;
-        writeln!(
-            to,
-            "Release of mail: {} officers",
-            policy.threshold(Action::CaseMail)
-        )?;
-        writeln!(
-            to,
-            "Release of keys: {} officers",
-            policy.threshold(Action::CaseKey)
-        )?;
-        writeln!(
-            to,
-            "Change of users: {} officers",
-            policy.threshold(Action::People)
-        )?;
-        writeln!(
-            to,
-            "Another policy:  {} officers",
-            policy.threshold(Action::PolicyChange)
-        )?;
+        writeln!(to, "Release of mail: {}", officers(Action::CaseMail))?;
+        writeln!(to, "Release of keys: {}", officers(Action::CaseKey))?;
+        writeln!(to, "Change of users: {}", officers(Action::People))?;
+        writeln!(to, "Another policy:  {}", officers(Action::PolicyChange))?;
         let trusted = policy.trust();
         writeln!(
             to,

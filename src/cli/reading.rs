@@ -1,6 +1,7 @@
 //! `search`, `show` and `get`: what a signed-in person reads, of the own mail or under a case.
 
 use super::client::{Client, ClientError};
+use super::counted;
 use super::failure::Failure;
 use super::session::token;
 use crate::id::{CaseId, RecordId};
@@ -105,7 +106,8 @@ impl Search {
                 printable(&hit.subject)
             );
         }
-        println!("{} of {} mails", found.hits.len(), found.total);
+        let all = counted(found.total, "mail", "mails");
+        println!("{} of {all}", found.hits.len());
         Ok(())
     }
 }

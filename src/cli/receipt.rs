@@ -1,6 +1,7 @@
 //! `case check`: whether a release is what officers approved and the box recorded, told offline. What is trusted are the
 //! officers' public keys; by their signatures they name the box's own key, which signed the ledger.
 
+use super::counted;
 use super::failure::Failure;
 use crate::approval::Framed;
 use crate::boxfiles::{OfficersFile, ledger_origin};
@@ -85,8 +86,8 @@ impl CheckReceipt {
             }));
         }
         println!(
-            "genuine: {} mails, approved by {}, released {}",
-            receipt.mails.len(),
+            "genuine: {}, approved by {}, released {}",
+            counted(receipt.mails.len(), "mail", "mails"),
             signed.join(", "),
             receipt.released
         );

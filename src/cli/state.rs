@@ -1,6 +1,7 @@
 //! `status`, `verify`, `worklist` and `rebuild`: what needs no session, for operators and auditors.
 
 use super::client::{Client, ClientError, progress_bar, state};
+use super::counted;
 use super::failure::Failure;
 use crate::boxfiles::DataFolder;
 use crate::durable;
@@ -97,16 +98,18 @@ fn print_status(status: &crate::keeper::protocol::Status) {
         status.box_id, status.state, status.version
     );
     println!(
-        "archive    {} records, {} waiting for a key",
-        status.records, status.waiting
+        "archive    {}, {} waiting for a key",
+        counted(status.records, "record", "records"),
+        status.waiting
     );
-    println!("escrow     {} keys", status.escrowed_keys);
+    let keys = counted(status.escrowed_keys, "key", "keys");
+    println!("escrow     {keys}");
     let counter = status
         .counter
         .map_or_else(|| "not known".to_owned(), |counter| counter.to_string());
     println!(
-        "ledger     {} entries, TPM counter {counter}",
-        status.ledger_size
+        "ledger     {}, TPM counter {counter}",
+        counted(status.ledger_size, "entry", "entries")
     );
     println!("spool      {} bytes to archive", status.spooled);
     println!(
@@ -136,13 +139,14 @@ impl Verify {
             super::print_json(&found)?;
         } else {
             println!(
-                "{} ledger entries, {} records, {} MB of sealed parts verified",
-                found.entries,
-                found.records,
+                "{}, {}, {} MB of sealed parts verified",
+                counted(found.entries, "ledger entry", "ledger entries"),
+                counted(found.records, "record", "records"),
                 found.bytes >> 20
             );
             if let Some(size) = found.prefix_of {
-                println!("the given checkpoint of {size} entries is a prefix of this ledger");
+                let size = counted(size, "entry", "entries");
+                println!("the given checkpoint of {size} is a prefix of this ledger");
             }
             found
                 .damage
@@ -182,8 +186,13 @@ impl Worklist {
             return super::print_json(&waiting);
         }
         for line in &waiting {
+            let (noun, verb) = if line.mails == 1 {
+                ("mail", "waits")
+            } else {
+                ("mails", "wait")
+            };
             println!(
-                "{:6} mails of {} wait for {}",
+                "{:6} {noun} of {} {verb} for {}",
                 line.mails, line.tenant, line.key
             );
         }
@@ -213,8 +222,8 @@ impl Rebuild {
                 Ok(Answer::Status(status)) => {
                     bar.finish_and_clear();
                     println!(
-                        "catalog and search were made again: {} records",
-                        status.records
+                        "catalog and search were made again: {}",
+                        counted(status.records, "record", "records")
                     );
                     return Ok(());
                 }

@@ -101,8 +101,8 @@ impl Child {
                 pid,
                 code: code.and_then(|code| u8::try_from(code).ok()),
                 why: said.unwrap_or_else(|| match status {
-                    Ok(status) => format!("it ended ({status})"),
-                    Err(error) => format!("it ended ({error})"),
+                    Ok(status) => format!("its process ended ({status})"),
+                    Err(error) => format!("its process ended ({error})"),
                 }),
             }));
         });

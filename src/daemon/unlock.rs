@@ -31,6 +31,8 @@ pub(super) enum LockedError {
     Start(#[from] io::Error),
 }
 
+/// How long the keeper's calls wait for the TPM. They are short, also on slow chips: making keys is left to ceremonies.
+const SERVING: Duration = Duration::from_secs(20);
 /// How long a stop waits for the TPM: first until it has answered the keeper, then for its own answer.
 const SHORT: Duration = Duration::from_secs(5);
 
@@ -78,6 +80,7 @@ impl Unlocked {
         if let Some(pcr) = cap {
             tpm.cap_pcr(pcr)?;
         }
+        tpm.set_deadline(SERVING);
         let service = Service {
             counter_auth: nv_auth(&sealed, NvAuth::Counter),
             extend_auth: nv_auth(&sealed, NvAuth::Extend),

@@ -392,7 +392,11 @@ impl Cases {
     /// All of a case.
     #[must_use]
     pub fn view(&self, case: &Case, now: Timestamp) -> CaseView {
-        let needed = self.needed.max(case.subject.needed.unwrap_or(0));
+        let needed = match case.subject.needed {
+            // A policy that came later asks nothing more of what is over.
+            Some(asked) if case.over().is_some() => asked,
+            asked => self.needed.max(asked.unwrap_or(0)),
+        };
         let is_approved = case.approvals.len() >= needed;
         let grant = &case.subject.scope.grant;
         let last = match grant.read_until() {

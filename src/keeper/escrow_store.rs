@@ -201,11 +201,18 @@ impl EscrowStore {
         let absent = lock(&self.absent);
         let mut missing = absent.iter().filter(|(_, item)| item.why.is_none());
         let (first, _) = missing.next()?;
-        Some(format!(
-            "{} keys in escrow are missing, as {}: put their files back from a backup; they count at once",
-            missing.count() + 1,
-            self.path(*first).display()
-        ))
+        let first = self.path(*first);
+        Some(match missing.count() {
+            0 => format!(
+                "a key in escrow is missing, {}: put its file back from a backup; it counts at once",
+                first.display()
+            ),
+            others => format!(
+                "{} keys in escrow are missing, as {}: put their files back from a backup; they count at once",
+                others + 1,
+                first.display()
+            ),
+        })
     }
 
     /// Whether this item's file is there and could not be opened.

@@ -8,8 +8,10 @@ use super::reopen::NewKeys;
 use crate::escrow::{self, KeyInfo, KeyProblem, UserKey};
 use crate::id::{EscrowId, TenantId};
 use crate::ledger::Event;
+use crate::mail::keyops::KeyHint;
 use crate::secret::SecretBytes;
-use std::collections::BTreeMap;
+use data_encoding::HEXLOWER;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::Sender;
 
 /// What somebody brings.
@@ -164,7 +166,7 @@ pub fn list(core: &Core, person: Option<&Person>) -> Result<Vec<EscrowRow>, Core
                     .any(|address| person.mailboxes.contains(address))
             });
             let mut row = row(&listed.info, &listed.source);
-            row.opened = core.catalog().opened(&listed.info.fingerprint)?;
+            row.opened = opened(core, &listed.info)?;
             row.added = Some(listed.added);
             if !mine && !is_officer {
                 row.addresses.clear();
@@ -174,6 +176,20 @@ pub fn list(core: &Core, person: Option<&Person>) -> Result<Vec<EscrowRow>, Core
         }
     }
     Ok(rows)
+}
+
+/// How many mails a key opened, under whichever of its names: a mail is opened by a subkey of an OpenPGP key.
+fn opened(core: &Core, info: &KeyInfo) -> Result<u64, CoreError> {
+    let subkeys = info.hints.iter().filter_map(|hint| match hint {
+        KeyHint::OpenPgp(id) => Some(HEXLOWER.encode(id)),
+        _ => None,
+    });
+    let names: BTreeSet<String> = subkeys.chain([info.fingerprint.clone()]).collect();
+    let mut mails = 0;
+    for name in &names {
+        mails += core.catalog().opened(name)?;
+    }
+    Ok(mails)
 }
 
 fn row(info: &KeyInfo, source: &str) -> EscrowRow {

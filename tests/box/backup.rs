@@ -131,7 +131,15 @@ fn a_running_box_is_not_restored_and_a_backup_gets_a_new_tls_key() {
         text(&damaged)
     );
     flip(&folder.join(SEGMENT), 100);
+    // What was copied of another backup may not mix with this one.
+    let stale = data.with_file_name("box.restoring/ledger/stale");
+    assert!(
+        stale.parent().is_some_and(Path::is_dir),
+        "where it is copied to"
+    );
+    fs::write(&stale, "of another backup").expect("written");
     box_.ok(&restore);
+    assert!(!data.join("ledger/stale").exists());
     assert!(data.join("tls/key.pem").exists());
     box_.start();
     box_.ok("verify");

@@ -178,3 +178,23 @@ fn a_keeper_that_gets_some_of_its_threads_only_is_followed_by_a_whole_one() {
     }
     box_.ok("verify");
 }
+
+// On a full disk the parent cannot note what is wrong: `status` looks itself.
+#[test]
+fn status_tells_of_a_full_disk_where_the_box_cannot() {
+    let mut box_ = TestBox::running();
+    box_.stop();
+    let Some(disk) = Disk::mount(&box_.data(), 64) else {
+        return;
+    };
+    box_.start();
+    disk.fill();
+    box_.wait_until("a keeper", || box_.kill("keeper"));
+    box_.wait_until("it is told", || {
+        text(&box_.run("status")).contains("its disk is full: make room")
+    });
+    disk.clear();
+    box_.wait_until("the box", || box_.run("status").status.success());
+    box_.stop();
+    box_.assert_no_panic();
+}

@@ -2,14 +2,15 @@
 //! full disks, curious operators.
 
 use crate::support::disk::Disk;
-use crate::support::{TestBox, big, hostile, numbered_mail, smtp, text};
+use crate::support::{TestBox, big, hostile, numbered_mail, signal, smtp, text};
 use hsm_sim::Firmware;
+use nix::sys::signal::Signal;
 use rand::RngExt as _;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Sends numbered mails over several connections until told to stop; gives the queue ids that were promised.
 struct Load {
@@ -90,6 +91,33 @@ fn every_accepted_mail_is_archived_exactly_once_whatever_is_killed() {
     assert_eq!(ids.len(), arrivals.len(), "different mails share a record");
     assert!(arrivals.iter().all(|one| one.number == 0));
     assert!(arrivals.len() <= load.next.load(Ordering::SeqCst));
+    box_.assert_no_panic();
+}
+
+// I2: what a worker has under way lies in the spool. A stop does not wait for it.
+#[test]
+fn a_stop_waits_for_no_worker_and_loses_nothing() {
+    let mut box_ = TestBox::found();
+    let config = box_.data().join("strongroom.toml");
+    let all = std::fs::read_to_string(&config).expect("a configuration");
+    let one = all.replace("[workers]", "[workers]\ncount = 1");
+    std::fs::write(&config, one).expect("written");
+    box_.start();
+    box_.send(&numbered_mail(1));
+    box_.wait_for_records(1);
+    let [worker] = box_.processes("worker")[..] else {
+        panic!("one worker");
+    };
+    signal(worker, Signal::SIGSTOP);
+    box_.send(&numbered_mail(2));
+    std::thread::sleep(Duration::from_secs(1));
+    let since = Instant::now();
+    box_.stop();
+    assert!(since.elapsed() < Duration::from_secs(20));
+    box_.start();
+    box_.wait_for_records(2);
+    box_.stop();
+    assert_eq!(box_.arrivals().len(), 2);
     box_.assert_no_panic();
 }
 

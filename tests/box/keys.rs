@@ -129,6 +129,39 @@ fn keys_that_cannot_be_taken_are_named_and_stop_no_other() {
     assert_eq!(box_.json("verify --json")["damage"], Value::Array(vec![]));
 }
 
+// E1: a locked key stops none behind it, also where nobody can be asked for its passphrase.
+#[test]
+fn without_a_terminal_locked_keys_are_told_and_the_others_taken() {
+    let box_ = TestBox::running();
+    let keys = box_.file("keys");
+    fs::create_dir(&keys).expect("a folder");
+    for name in ["anna", "ben"] {
+        make_key(&keys, name);
+    }
+    let parts = ["ben.key.pem", "ben.crt"].map(|part| fs::read(keys.join(part)).expect("a file"));
+    fs::write(keys.join("ben.pem"), parts.concat()).expect("a key");
+    let add = |options: &str| {
+        let keys = keys.display();
+        box_.run_in_shell(&format!(
+            "setsid -w \"$STRONGROOM\" escrow add {keys}/anna.p12 {keys}/ben.pem {options}"
+        ))
+    };
+    let output = add("");
+    let said = text(&output);
+    assert!(!output.status.success(), "{said}");
+    for wanted in [
+        "anna.p12: not taken: it needs a passphrase",
+        "give --passphrase-file FILE",
+        "1 new key in escrow, 0 there already, 1 not taken",
+        "1 key was not taken",
+    ] {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+    assert_eq!(box_.status("escrowed_keys"), 1);
+    let rows: Value = serde_json::from_slice(&add("--json").stdout).expect("one array");
+    assert_eq!(rows[1]["known"], true, "{rows}");
+}
+
 // E1: people bring their keys as they have them.
 #[test]
 fn a_gnupg_home_is_taken_as_it_lies_and_opens_mail() {
@@ -181,6 +214,7 @@ fn a_gnupg_home_is_taken_as_it_lies_and_opens_mail() {
     box_.wait_for_records(1);
     box_.login();
     box_.wait_for_hits(1, "capybara");
+    assert_eq!(box_.json("escrow list --json")[0]["opened"], 1);
     end_agent(&home);
 }
 

@@ -319,7 +319,7 @@ fn a_keeper_that_was_killed_is_told_as_such() {
     }
     let said = text(&box_.run("status"));
     assert!(
-        said.contains("is started again: it ended (signal: 9 (SIGKILL))"),
+        said.contains("is started again: its process ended (signal: 9 (SIGKILL))"),
         "{said}"
     );
     box_.wait_until("the keeper is back", || box_.run("status").status.success());

@@ -140,7 +140,7 @@ fn a_key_is_taken_once_the_ledgers_disk_has_room_again() {
     let said = text(&box_.run(&add));
     assert!(said.contains("No space left"), "{said}");
     disk.clear();
-    assert!(box_.ok(&add).contains("1 new keys in escrow"));
+    assert!(box_.ok(&add).contains("1 new key in escrow"));
     box_.wait_until("the mail is opened", || {
         box_.json("worklist --json")
             .as_array()
@@ -168,7 +168,7 @@ fn a_key_that_the_disk_has_no_room_for_is_no_damage() {
     box_.start();
     box_.ok("verify");
     assert!(!text(&box_.run("status")).contains("the escrowed key"));
-    assert!(box_.ok(&add).contains("1 new keys in escrow"));
+    assert!(box_.ok(&add).contains("1 new key in escrow"));
     box_.ok("verify");
 }
 
@@ -240,7 +240,7 @@ fn files_that_come_back_while_the_box_runs_count_at_once() {
     let told = || text(&box_.run("status"));
     let name = item.file_name().expect("a name").to_string_lossy();
     assert!(told().contains("the people file is not the one"));
-    assert!(told().contains("1 keys in escrow are missing") && told().contains(&*name));
+    assert!(told().contains("a key in escrow is missing") && told().contains(&*name));
     assert_eq!(box_.json("worklist --json")[0]["mails"], 1);
 
     fs::write(&people, older).expect("put back");
@@ -250,7 +250,7 @@ fn files_that_come_back_while_the_box_runs_count_at_once() {
     fs::write(&people, newest).expect("put back");
     fs::write(&item, key).expect("put back");
     box_.wait_until("both are back", || {
-        !told().contains("people file") && !told().contains("in escrow are missing")
+        !told().contains("people file") && !told().contains("in escrow is missing")
     });
     box_.ok(&sign_in);
     box_.wait_until("the mail is opened", || {

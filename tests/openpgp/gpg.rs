@@ -385,6 +385,17 @@ fn gpg_reads_what_is_encrypted_for_a_new_certificate() {
     }
 }
 
+// What is given as a new certificate goes to officers and into the receipt.
+#[test]
+fn nothing_is_encrypted_to_a_file_with_a_private_key() {
+    let gpg = Gpg::new();
+    gpg.make_key("Alice <alice@example.org>", "cv25519", "never");
+    let secret = gpg.run(&["--armor", "--export-secret-keys"], b"");
+    let refused = openpgp::encrypt_for(&secret, b"From: bob@example.org\r\n\r\nhi\r\n");
+    let said = refused.expect_err("a private key").to_string();
+    assert!(said.contains("holds a private key"), "{said}");
+}
+
 #[test]
 fn a_signature_that_cannot_be_checked_is_told_all_the_same() {
     let gpg = Gpg::new();

@@ -1,6 +1,6 @@
 //! From a backup to a data folder: copied, then compared with the backup's own list.
 
-use super::{CeremonyCommandError, Narrator};
+use super::{CeremonyCommandError, Narrator, journal};
 use crate::boxfiles;
 use crate::durable::{self, at};
 use indicatif::ProgressBar;
@@ -19,10 +19,14 @@ pub(super) fn take(
     stage: &Path,
     narrator: &mut dyn Narrator,
 ) -> Result<(), CeremonyCommandError> {
+    if !backup.is_dir() {
+        return Err(damaged(backup, "there is no such folder".to_owned()));
+    }
     if !backup.join(boxfiles::CHARTER).is_file() {
         return Err(damaged(backup, format!("it has no {}", boxfiles::CHARTER)));
     }
     narrator.step("copy the backup")?;
+    clear(stage)?;
     let bar = ProgressBar::new(bytes_in(backup)?);
     copy_tree(backup, stage, &bar)?;
     bar.finish_and_clear();
@@ -50,8 +54,27 @@ fn bytes_in(folder: &Path) -> Result<u64, CeremonyCommandError> {
     Ok(sum)
 }
 
-/// Copies files and folders durably, in place of what an interrupted copy left. Sockets and pid files
-/// (`run`) are not data.
+/// Removes what an earlier attempt copied, which may have been another backup: what this one lacks would stay among its files.
+/// The locks in `run` stay, and what that attempt wrote down of the TPM.
+fn clear(stage: &Path) -> Result<(), CeremonyCommandError> {
+    for entry in fs::read_dir(stage).map_err(at("read", stage))? {
+        let entry = entry.map_err(at("read", stage))?;
+        let (path, name) = (entry.path(), entry.file_name());
+        if name == boxfiles::RUN || name == journal::PREPARING {
+            continue;
+        }
+        let kind = entry.file_type().map_err(at("read", &path))?;
+        let removed = if kind.is_dir() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
+        removed.map_err(at("remove", &path))?;
+    }
+    Ok(())
+}
+
+/// Copies files and folders durably. Sockets and pid files (`run`) are not data.
 fn copy_tree(from: &Path, to: &Path, bar: &ProgressBar) -> Result<(), CeremonyCommandError> {
     durable::create_folder(to)?;
     for entry in fs::read_dir(from).map_err(at("read", from))? {

@@ -1,6 +1,7 @@
 //! From the spool to the archive: read, open, seal, commit, and only then remove from the spool.
 //!
-//! Two threads: one reads the spool and has the openers prepare a batch, the other commits the batch before it.
+//! Two threads: one reads the spool and has the openers prepare a batch, the other commits the batch before it. A stop waits
+//! for the commit alone: what is being opened is still in the spool.
 
 mod astray;
 mod batch;
@@ -30,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -77,15 +78,20 @@ impl Archiver {
         }
     }
 
-    /// Runs until `stop` is set.
+    /// Runs until `stop` is set and nothing is being committed. A mail may still be in the hands of a worker then, which may
+    /// have it for as long as policy allows; both end with this process.
     pub fn run(self, reader: SpoolReader) {
         let (batches, inbox) = sync_channel::<Batch>(1);
         let (removals, removed) = channel();
-        std::thread::scope(|scope| {
-            let archiver = &self;
-            scope.spawn(move || archiver.commit_batches(&inbox, &removals));
-            self.read_spool(reader, batches, Removals::new(removed));
+        let data = self.core.data.clone();
+        let archiver = Arc::new(self);
+        let reading = Arc::clone(&archiver);
+        std::thread::spawn(move || {
+            crate::keeper::or_begin_anew(data.path(), || {
+                reading.read_spool(reader, batches, Removals::new(removed));
+            });
         });
+        archiver.commit_batches(&inbox, &removals);
     }
 
     fn stopping(&self) -> bool {
@@ -258,8 +264,19 @@ impl Archiver {
         }
     }
 
+    /// The next prepared batch; `None` where the keeper stops.
+    fn next_batch(&self, inbox: &Receiver<Batch>) -> Option<Batch> {
+        while !self.stopping() {
+            match inbox.recv_timeout(IDLE) {
+                Err(RecvTimeoutError::Timeout) => {}
+                batch => return batch.ok(),
+            }
+        }
+        None
+    }
+
     fn commit_batches(&self, inbox: &Receiver<Batch>, removals: &Sender<SpoolFileId>) {
-        for mut batch in inbox {
+        while let Some(mut batch) = self.next_batch(inbox) {
             while let Err(failure) = commit::commit(&self.core, &mut batch) {
                 let error = match failure {
                     Failure::Known(damaged) => {

@@ -22,8 +22,15 @@ const PROTECTED: &[u8] = b";\r\n protected-headers=\"v1\"";
 #[derive(Debug, thiserror::Error)]
 pub enum CannotEncrypt {
     /// Not an OpenPGP certificate.
-    #[error("the output certificate is not an OpenPGP certificate; give the person's public key")]
+    #[error(
+        "it is neither an S/MIME certificate (PEM or DER) nor an OpenPGP one; give the person's public key"
+    )]
     NotACertificate(#[source] anyhow::Error),
+    /// What was given goes to officers and into receipts.
+    #[error(
+        "it holds a private key, which has to stay with its owner; give the public key alone, as `gpg --export` writes it"
+    )]
+    Private,
     /// The certificate has no key to encrypt to.
     #[error(
         "the certificate {0} has no usable encryption key (expired, revoked or only for signing); ask for a new one"
@@ -42,6 +49,9 @@ pub enum CannotEncrypt {
 pub fn encrypt_for(certificate: &[u8], message: &[u8]) -> Result<Vec<u8>, CannotEncrypt> {
     let certificate = certificates_in(certificate);
     let cert = Cert::from_bytes(&certificate).map_err(CannotEncrypt::NotACertificate)?;
+    if cert.is_tsk() {
+        return Err(CannotEncrypt::Private);
+    }
     let encrypted = armored("MESSAGE", &encrypt(&cert, &inside(message))?);
     let boundary = &Digest::of(encrypted.as_bytes()).to_string()[..32];
     let mut mail = outside::fields(message);
