@@ -4,8 +4,9 @@
 
 use super::ber::tag;
 use super::certificates::{Certificate, Source, Wanted};
-use super::revocation::Crl;
-use super::verify;
+use super::crl::Crl;
+use super::revocation::Surroundings;
+use super::{issuers, policies, verify};
 use crate::id::Digest;
 use crate::mail::context::{Budget, TOO_MANY, Trust};
 use crate::time::Timestamp;
@@ -151,6 +152,12 @@ impl Known {
         self.anchor_set
     }
 
+    /// Anchors and the certificates of the directory.
+    #[must_use]
+    pub fn helpers(&self) -> &[X509] {
+        &self.helpers
+    }
+
     /// The supplied CRLs.
     #[must_use]
     pub fn crls(&self) -> &[Rc<Crl>] {
@@ -181,8 +188,9 @@ impl Known {
         if !budget.chain(among) {
             return Err(NoChain::Other(TOO_MANY));
         }
+        let purpose = Some(X509PurposeId::SMIME_SIGN);
         let chain = self
-            .build(&signer.x509, untrusted, at)
+            .build(&signer.x509, untrusted, at, purpose, budget)
             .map_err(|_| NoChain::NoAnchor)??;
         let mut held = self.held.borrow_mut();
         if held.len() >= MOST_CHAINS {
@@ -192,29 +200,39 @@ impl Known {
         Ok(chain)
     }
 
+    /// The way from `x509` to this very anchor, whatever it is for.
+    #[must_use]
+    pub fn way(&self, x509: &X509, anchor: &X509, around: &Surroundings<'_>) -> Option<Chain> {
+        let untrusted = around.certificates;
+        let among = self.anchors.len() + self.helpers.len() + untrusted.len();
+        around.budget.chain(among).then_some(())?;
+        let built = self.build(x509, untrusted, around.at, None, around.budget);
+        let built = built.ok()?.ok();
+        built.filter(|chain| chain.certificates.last() == Some(anchor))
+    }
+
+    /// OpenSSL goes by names, and may take another certificate of an issuer's name; then only true issuers are shown to it.
     fn build(
         &self,
         signer: &X509,
         untrusted: &[Rc<Certificate>],
         at: Timestamp,
+        purpose: Option<X509PurposeId>,
+        budget: &Budget,
     ) -> Result<Result<Chain, NoChain>, ErrorStack> {
-        let mut helpers = Stack::new()?;
         let from_message = untrusted.iter().map(|certificate| &certificate.x509);
-        for x509 in from_message.chain(&self.helpers) {
-            helpers.push(x509.clone())?;
+        let all: Vec<&X509> = from_message.chain(&self.helpers).collect();
+        let store = self.store(at, purpose)?;
+        let mut result = verified(signer, &all, &store)?;
+        if result.is_err()
+            && let Some(issuers) = issuers::of(signer, &all, budget)
+        {
+            let anchors = self.anchors.iter();
+            let anchors = anchors.filter(|anchor| *anchor == signer || issuers.contains(anchor));
+            let store = store_of(anchors, at, purpose)?;
+            result = verified(signer, &issuers, &store)?;
         }
-        let store = self.store(at, Some(X509PurposeId::SMIME_SIGN))?;
-        let mut context = X509StoreContext::new()?;
-        context.init(&store, signer, &helpers, |context| {
-            if context.verify_cert()? {
-                let chain = context
-                    .chain()
-                    .map(|chain| chain.iter().map(X509Ref::to_owned).collect());
-                Ok(Chain::of(chain.unwrap_or_default()))
-            } else {
-                Ok(Err(NoChain::of(context.error())))
-            }
-        })
+        Ok(result.map_err(NoChain::of).and_then(Chain::of))
     }
 
     /// The anchors, for verifying at `at`.
@@ -223,25 +241,54 @@ impl Known {
         at: Timestamp,
         purpose: Option<X509PurposeId>,
     ) -> Result<X509Store, ErrorStack> {
-        let mut parameters = X509VerifyParam::new()?;
-        parameters.set_time(i64::try_from(at.seconds()).unwrap_or(i64::MAX));
-        if let Some(purpose) = purpose {
-            parameters.set_purpose(purpose)?;
-        }
-        // An anchor is an anchor, self-signed or not.
-        parameters.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
-        parameters.set_depth(16);
-        let mut builder = X509StoreBuilder::new()?;
-        for anchor in &self.anchors {
-            builder.add_cert(anchor.clone())?;
-        }
-        builder.set_param(&parameters)?;
-        Ok(builder.build())
+        store_of(self.anchors.iter(), at, purpose)
     }
+}
+
+fn verified(
+    signer: &X509,
+    helpers: &[&X509],
+    store: &X509Store,
+) -> Result<Result<Vec<X509>, X509VerifyResult>, ErrorStack> {
+    let mut stack = Stack::new()?;
+    for helper in helpers {
+        stack.push((*helper).clone())?;
+    }
+    let mut context = X509StoreContext::new()?;
+    context.init(store, signer, &stack, |context| {
+        if !context.verify_cert()? {
+            return Ok(Err(context.error()));
+        }
+        let chain = context.chain();
+        let chain = chain.map(|chain| chain.iter().map(X509Ref::to_owned).collect());
+        Ok(Ok(chain.unwrap_or_default()))
+    })
+}
+
+fn store_of<'a>(
+    anchors: impl Iterator<Item = &'a X509>,
+    at: Timestamp,
+    purpose: Option<X509PurposeId>,
+) -> Result<X509Store, ErrorStack> {
+    let mut parameters = X509VerifyParam::new()?;
+    parameters.set_time(i64::try_from(at.seconds()).unwrap_or(i64::MAX));
+    if let Some(purpose) = purpose {
+        parameters.set_purpose(purpose)?;
+    }
+    // An anchor is an anchor, self-signed or not.
+    parameters.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
+    parameters.set_depth(16);
+    let mut builder = X509StoreBuilder::new()?;
+    for anchor in anchors {
+        builder.add_cert(anchor.clone())?;
+    }
+    builder.set_param(&parameters)?;
+    Ok(builder.build())
 }
 
 impl Chain {
     fn of(certificates: Vec<X509>) -> Result<Self, NoChain> {
+        policies::check(&certificates).map_err(|broken| NoChain::Other(broken.text()))?;
         let unreadable = NoChain::Other("unreadable validity");
         let start = |x509: &X509| time(x509.not_before());
         let end = |x509: &X509| time(x509.not_after());
@@ -372,6 +419,7 @@ pub fn extension_in(encoded: &[u8], tagged: u8, dotted: &str) -> Option<Vec<u8>>
 }
 
 /// An extension of a certificate or CRL.
+#[derive(Debug)]
 pub struct Extension {
     /// Its object identifier, dotted.
     pub kind: String,

@@ -4,7 +4,7 @@
 
 use super::certificates::Certificate;
 use super::chain::{Chain, Known, NoChain};
-use super::revocation::{Data, Finding};
+use super::revocation::{Data, Finding, Surroundings};
 use crate::mail::context::{CLOCK_SKEW, Context};
 use crate::mail::model::{Claimed, Revocation, Signature, SignatureMath, Verdict};
 use crate::time::Timestamp;
@@ -231,14 +231,13 @@ impl Rating<'_> {
         if self.revocation.is_empty() {
             return (Revocation::Unknown, None);
         }
-        match self.known.store(at, None) {
-            Ok(store) => {
-                let budget = self.ctx.budget;
-                self.revocation
-                    .judge(&chain.certificates, &store, at, budget)
-            }
-            Err(_) => (Revocation::Unknown, None),
-        }
+        let around = Surroundings {
+            known: self.known,
+            certificates: self.certificates,
+            at,
+            budget: self.ctx.budget,
+        };
+        self.revocation.judge(&chain.certificates, &around)
     }
 }
 

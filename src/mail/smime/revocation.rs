@@ -1,22 +1,21 @@
 //! Whether a signer's certificate had been revoked: from CRLs and OCSP responses, in the mail or supplied, each
-//! accepted only if the certificate's own issuer (or its OCSP responder) signed it. It is evidence beside the
-//! verdict; `valid` never implies it.
+//! accepted only if the certificate's own issuer signed it, or who may for it. It is evidence beside the verdict; `valid`
+//! never implies it.
 
 use super::ber::{BerError, Element, der, tag};
+use super::certificates::Certificate;
+use super::chain::Known;
+use super::crl::{self, Crl};
+use super::oids;
 use super::structure::{SignerInfo, attribute_values};
-use super::{chain, oids};
-use crate::id::Digest;
 use crate::mail::context::Budget;
 use crate::mail::model::Revocation;
 use crate::time::Timestamp;
 use openssl::hash::MessageDigest;
 use openssl::ocsp::{OcspCertId, OcspCertStatus, OcspFlag, OcspResponse};
-use openssl::pkey::Id;
 use openssl::stack::Stack;
+use openssl::x509::X509;
 use openssl::x509::store::X509StoreRef;
-use openssl::x509::{CrlStatus, X509, X509Crl};
-use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Most CRLs and OCSP responses that one object may bring; each costs a check of its signature for every signer.
@@ -131,19 +130,22 @@ impl Data {
             .extend(response.ok().map(|one| (Rc::new(one), "message")));
     }
 
-    /// What is known of the chain's certificates at `at`: of the signer's own, unless one above it was revoked.
-    /// `store` has the anchors, for responders. What cannot be checked within `budget` is unknown.
+    /// What is known of the chain's certificates: of the signer's own, unless one above it was revoked. What cannot be checked
+    /// within the budget is unknown.
     #[must_use]
-    pub fn judge(
-        &self,
-        chain: &[X509],
-        store: &X509StoreRef,
-        at: Timestamp,
-        budget: &Budget,
-    ) -> Finding {
+    pub fn judge(&self, chain: &[X509], around: &Surroundings<'_>) -> Finding {
         let mut of_signer = (Revocation::Unknown, None);
+        let (Some(anchor), Ok(store)) = (chain.last(), around.known.store(around.at, None)) else {
+            return of_signer;
+        };
         for (depth, pair) in chain.windows(2).enumerate() {
-            let finding = self.judge_one(&pair[0], &pair[1], store, at, budget);
+            let link = Link {
+                x509: &pair[0],
+                issuer: &pair[1],
+                anchor,
+                may_others_sign: true,
+            };
+            let finding = self.judge_one(&link, &store, around);
             if finding.0 == Revocation::Revoked {
                 return finding;
             }
@@ -156,70 +158,74 @@ impl Data {
 
     fn judge_one(
         &self,
-        x509: &X509,
-        issuer: &X509,
+        link: &Link<'_>,
         store: &X509StoreRef,
-        at: Timestamp,
-        budget: &Budget,
+        around: &Surroundings<'_>,
     ) -> Finding {
-        let by_crl = self
-            .crls
+        let crls = self.crls.iter();
+        let by_crls = crls.filter_map(|(crl, from)| crl.says(from, link, around, self));
+        let by_ocsp = self
+            .responses
             .iter()
-            .filter_map(|(crl, from)| by_crl(crl, from, x509, issuer, at, budget));
-        let by_ocsp = self.responses.iter().filter_map(|(response, from)| {
-            by_ocsp_of(response, from, x509, issuer, store, at, budget)
-        });
+            .filter_map(|(response, from)| by_ocsp_of(response, from, link, store, around));
         let weight = |finding: &Finding| match finding.0 {
             Revocation::Revoked => 3,
             Revocation::Good => 2,
             Revocation::Stale => 1,
             Revocation::Unknown => 0,
         };
-        by_crl
+        crl::without_lifted(by_crls.collect())
             .chain(by_ocsp)
             .max_by_key(weight)
             .unwrap_or((Revocation::Unknown, None))
     }
 }
 
-fn by_crl(
-    crl: &Crl,
-    from: &str,
-    x509: &X509,
-    issuer: &X509,
-    at: Timestamp,
-    budget: &Budget,
-) -> Option<Finding> {
-    let list = &crl.list;
-    let same_issuer = list.issuer_name().try_cmp(x509.issuer_name()).ok()?.is_eq();
-    let signed = same_issuer && crl.is_by(issuer, budget)?;
-    if !signed || !chain::may_sign_crls(issuer) || crl.sets_unknown_condition() {
-        return None;
-    }
-    let this_update = chain::time(list.last_update())?;
-    let source = format!("CRL of {this_update} ({from})");
-    match list.get_by_cert(x509) {
-        CrlStatus::Revoked(entry) => revoked_at(chain::time(entry.revocation_date())?, source, at),
-        CrlStatus::NotRevoked if !crl.covers(x509) => None,
-        CrlStatus::NotRevoked => {
-            let until = list
-                .next_update()
-                .and_then(chain::time)
-                .unwrap_or(this_update);
-            Some((
-                if at <= until {
-                    Revocation::Good
-                } else {
-                    Revocation::Stale
-                },
-                Some(source),
-            ))
-        }
-        CrlStatus::RemoveFromCrl(_) => Some((Revocation::Good, Some(source))),
+impl Data {
+    /// Whether a list by its own issuer has one of the chain's certificates.
+    pub(super) fn is_revoked(&self, chain: &[X509], around: &Surroundings<'_>) -> bool {
+        let Some(anchor) = chain.last() else {
+            return false;
+        };
+        chain.windows(2).any(|pair| {
+            let link = Link {
+                x509: &pair[0],
+                issuer: &pair[1],
+                anchor,
+                may_others_sign: false,
+            };
+            let crls = self.crls.iter();
+            let mut said = crls.filter_map(|(crl, from)| crl.says(from, &link, around, self));
+            said.any(|said| said.is_revoked())
+        })
     }
 }
 
-fn revoked_at(since: Timestamp, source: String, at: Timestamp) -> Option<Finding> {
+/// A certificate in a chain.
+pub struct Link<'l> {
+    /// It.
+    pub x509: &'l X509,
+    /// The next in the chain.
+    pub issuer: &'l X509,
+    /// The last one.
+    pub anchor: &'l X509,
+    /// Whether a list counts that the issuer's certificate did not sign.
+    pub may_others_sign: bool,
+}
+
+/// What the signers of revocation data are judged by.
+pub struct Surroundings<'s> {
+    /// Anchors and certificates known beforehand.
+    pub known: &'s Known,
+    /// Certificates that came with the message.
+    pub certificates: &'s [Rc<Certificate>],
+    /// The time in question.
+    pub at: Timestamp,
+    /// Of the mail.
+    pub budget: &'s Budget,
+}
+
+pub(super) fn revoked_at(since: Timestamp, source: String, at: Timestamp) -> Option<Finding> {
     Some(if since <= at {
         (
             Revocation::Revoked,
@@ -233,102 +239,6 @@ fn revoked_at(since: Timestamp, source: String, at: Timestamp) -> Option<Finding
     })
 }
 
-/// A CRL, and what was found out about it. It may be megabytes long, and is asked for every signature.
-pub struct Crl {
-    list: X509Crl,
-    /// Whether the issuers with these certificates signed it.
-    by: RefCell<HashMap<Digest, bool>>,
-    extensions: OnceCell<Vec<chain::Extension>>,
-}
-
-impl Crl {
-    /// Reads a CRL, DER.
-    #[must_use]
-    pub fn of(encoded: &[u8]) -> Option<Self> {
-        Some(Self {
-            list: X509Crl::from_der(encoded).ok()?,
-            by: RefCell::default(),
-            extensions: OnceCell::new(),
-        })
-    }
-
-    /// Whether it is signed by `issuer`; `None` if that cannot be checked, or the mail has cost too much.
-    fn is_by(&self, issuer: &X509, budget: &Budget) -> Option<bool> {
-        let id = Digest::of(&issuer.to_der().ok()?);
-        if let Some(known) = self.by.borrow().get(&id) {
-            return Some(*known);
-        }
-        let key = issuer.public_key().ok()?;
-        let is_rsa = matches!(key.id(), Id::RSA | Id::RSA_PSS);
-        budget
-            .check(key.bits() as usize / 8, is_rsa)
-            .then_some(())?;
-        let signed = self.list.verify(&key).unwrap_or(false);
-        self.by.borrow_mut().insert(id, signed);
-        Some(signed)
-    }
-
-    fn extensions(&self) -> &[chain::Extension] {
-        self.extensions.get_or_init(|| {
-            let encoded = self.list.to_der().unwrap_or_default();
-            chain::extensions(&encoded, tag::context(0)).unwrap_or_default()
-        })
-    }
-
-    fn extension(&self, dotted: &str) -> Option<&[u8]> {
-        let mut all = self.extensions().iter();
-        let wanted = all.find(|extension| extension.kind == dotted);
-        wanted.map(|extension| extension.value.as_slice())
-    }
-
-    /// Whether a critical extension is one that is not known here: then it must not be used (RFC 5280 §5.2).
-    fn sets_unknown_condition(&self) -> bool {
-        // Authority key identifier, CRL number, and the two that are asked in [`Crl::covers`].
-        const KNOWN: [&str; 4] = ["2.5.29.35", "2.5.29.20", "2.5.29.27", "2.5.29.28"];
-        self.extensions()
-            .iter()
-            .any(|extension| extension.critical && !KNOWN.contains(&extension.kind.as_str()))
-    }
-
-    /// Whether a certificate's absence means anything: a CRL that is limited to a distribution point speaks only for
-    /// certificates that name the same point, and a delta CRL for none.
-    fn covers(&self, x509: &X509) -> bool {
-        if self.extension("2.5.29.27").is_some() {
-            return false;
-        }
-        let Some(limits) = self.extension("2.5.29.28") else {
-            return true;
-        };
-        let Ok(limits) = Element::only(limits) else {
-            return false;
-        };
-        let own = x509
-            .to_der()
-            .ok()
-            .and_then(|der| chain::extension_in(&der, tag::context(3), "2.5.29.31"));
-        limits.inside().all(|limit| {
-            limit.is_ok_and(|limit| match limit.tag {
-                // distributionPoint: [0] { fullName [0] { names } }
-                0xa0 => limit
-                    .inside()
-                    .next()
-                    .and_then(Result::ok)
-                    .is_some_and(|names| {
-                        names.inside().filter_map(Result::ok).any(|name| {
-                            own.as_ref().is_some_and(|own| {
-                                own.windows(name.raw.len()).any(|part| part == name.raw)
-                            })
-                        })
-                    }),
-                // onlyContainsUserCerts, onlyContainsCACerts
-                0x81 => limit.body == [0] || !chain::is_authority(x509),
-                0x82 => limit.body == [0] || chain::is_authority(x509),
-                _ => limit.body == [0],
-            })
-        })
-    }
-}
-
 /// What a check of a response's signature is counted as, in octets of a key that is not RSA's: the message may bring the
 /// responder's certificate, with the largest of keys.
 const RESPONDER: usize = 600;
@@ -336,22 +246,21 @@ const RESPONDER: usize = 600;
 fn by_ocsp_of(
     response: &OcspResponse,
     from: &str,
-    x509: &X509,
-    issuer: &X509,
+    link: &Link<'_>,
     store: &X509StoreRef,
-    at: Timestamp,
-    budget: &Budget,
+    around: &Surroundings<'_>,
 ) -> Option<Finding> {
+    let at = around.at;
     let basic = response.basic().ok()?;
     let status = [MessageDigest::sha1(), MessageDigest::sha256()]
         .into_iter()
         .find_map(|digest| {
-            let id = OcspCertId::from_cert(digest, x509, issuer).ok()?;
+            let id = OcspCertId::from_cert(digest, link.x509, link.issuer).ok()?;
             basic.find_status(&id)
         })?;
-    budget.check(RESPONDER, false).then_some(())?;
+    around.budget.check(RESPONDER, false).then_some(())?;
     let mut helpers = Stack::new().ok()?;
-    helpers.push(issuer.clone()).ok()?;
+    helpers.push(link.issuer.clone()).ok()?;
     basic.verify(&helpers, store, OcspFlag::empty()).ok()?;
     let this_update = printed_time(&status.this_update.to_string())?;
     let source = format!("OCSP response of {this_update} ({from})");

@@ -1,6 +1,7 @@
 //! What the opener is tested against: messages that others wrote.
 
 mod corpus;
+mod paths;
 mod robust;
 mod trust;
 

@@ -21,11 +21,11 @@ use openssl::x509::{X509, X509Builder, X509CrlBuilder, X509NameBuilder, X509Revo
 
 const DAY: i64 = 86_400;
 /// 2027-01-01.
-const NOW: i64 = 1_798_761_600;
+pub(super) const NOW: i64 = 1_798_761_600;
 
-struct Identity {
-    key: PKey<Private>,
-    certificate: X509,
+pub(super) struct Identity {
+    pub(super) key: PKey<Private>,
+    pub(super) certificate: X509,
 }
 
 fn time(seconds: i64) -> Asn1Time {
@@ -33,7 +33,7 @@ fn time(seconds: i64) -> Asn1Time {
 }
 
 /// A certificate `name`, valid for `days` around [`NOW`], issued by `issuer` or itself; `shape` adds extensions.
-fn certify(
+pub(super) fn certify(
     name: &str,
     days: (i64, i64),
     issuer: Option<&Identity>,
@@ -54,8 +54,9 @@ fn certify_key(
     let subject = subject.build();
     let mut builder = X509Builder::new().unwrap();
     builder.set_version(2).unwrap();
-    let serial = name.bytes().fold(0, |sum: u32, byte| {
-        sum.wrapping_mul(31).wrapping_add(byte.into())
+    let key_itself = key.public_key_to_der().unwrap();
+    let serial = key_itself.iter().fold(0, |sum: u32, byte| {
+        sum.wrapping_mul(31).wrapping_add((*byte).into())
     });
     let serial = Asn1Integer::from_bn(&BigNum::from_u32(serial).unwrap()).unwrap();
     builder.set_serial_number(&serial).unwrap();
@@ -74,7 +75,7 @@ fn certify_key(
     }
 }
 
-fn authority(name: &str, issuer: Option<&Identity>) -> Identity {
+pub(super) fn authority(name: &str, issuer: Option<&Identity>) -> Identity {
     certify(name, (-4000, 4000), issuer, |builder| {
         builder
             .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
@@ -106,7 +107,7 @@ fn signer(days: (i64, i64), issuer: &Identity) -> Identity {
     })
 }
 
-fn sign(by: &Identity, with: &[&Identity]) -> Vec<u8> {
+pub(super) fn sign(by: &Identity, with: &[&Identity]) -> Vec<u8> {
     let mut more = Stack::new().unwrap();
     for identity in with {
         more.push(identity.certificate.clone()).unwrap();
@@ -181,14 +182,14 @@ fn sign_by_hand(by: &Identity) -> Vec<u8> {
     sequence(&[oid("1.2.840.113549.1.7.2"), der(tag::context(0), &signed)])
 }
 
-fn trust(anchor: &Identity) -> Trust {
+pub(super) fn trust(anchor: &Identity) -> Trust {
     Trust::from(TrustData {
         anchors: vec![anchor.certificate.to_der().unwrap().into()],
         ..TrustData::default()
     })
 }
 
-fn judge(message: &[u8], trust: &Trust, from: &str, days: i64) -> Signature {
+pub(super) fn judge(message: &[u8], trust: &Trust, from: &str, days: i64) -> Signature {
     let arrived = Timestamp::from_seconds(u64::try_from(NOW + days * DAY).unwrap());
     let from = if from.is_empty() {
         Vec::new()
