@@ -55,7 +55,7 @@ pub enum KeyProblem {
     #[error("not a PKCS#12, PEM, DER or OpenPGP private key: {0}")]
     Unreadable(String),
     /// No passphrase given opens it.
-    #[error("the passphrase does not open it")]
+    #[error("no passphrase that was given opens it")]
     WrongPassphrase,
     /// Key and certificate are of different pairs.
     #[error("the private key does not belong to the certificate {0}")]

@@ -27,7 +27,7 @@ fn keys_from_every_container() {
     folder.identity("rsa", "rsa:2048", "");
     folder.identity("ec", "ec", "-pkeyopt ec_paramgen_curve:prime256v1");
     let good = "CN=rsa, emailAddress=rsa@example.org";
-    let wrong = "the passphrase does not open it";
+    let wrong = "no passphrase that was given opens it";
     let containers = [
         "pkcs12 -export -inkey rsa.key -in rsa.crt -passout pass:geheim -out p",
         "pkcs12 -export -inkey rsa.key -in rsa.crt -passout pass:geheim -out p -legacy",
@@ -373,7 +373,7 @@ fn pbes2_over_other_octets_than_utf8_opens() {
         );
         assert_eq!(
             problems(&file, &["no", "Strasse"]),
-            ["the passphrase does not open it"]
+            ["no passphrase that was given opens it"]
         );
         let file = pfx_with_shroud(&folder, "rsa", &secret);
         let passphrases = [SecretBytes::from(passphrase.to_owned())];
@@ -423,7 +423,7 @@ fn a_passphrase_with_a_nul_is_a_wrong_one() {
     ] {
         folder.must(make);
         let told = problems(&folder.read("p"), &["ge\0heim"]);
-        assert_eq!(told, ["the passphrase does not open it"], "{make}");
+        assert_eq!(told, ["no passphrase that was given opens it"], "{make}");
     }
 }
 
@@ -443,7 +443,7 @@ fn keys_in_configuration_profiles_of_apple_are_read() {
     assert_eq!(problems(profile(password).as_bytes(), &[]), good);
     assert_eq!(problems(profile("").as_bytes(), &["geheim&Co"]), good);
     let wrong = problems(profile("").as_bytes(), &["no"]);
-    assert_eq!(wrong, ["the passphrase does not open it"]);
+    assert_eq!(wrong, ["no passphrase that was given opens it"]);
     folder.write("profile", profile(password).as_bytes());
     folder.must("cms -sign -nodetach -binary -in profile -outform DER -out signed -signer rsa.crt -inkey rsa.key");
     assert_eq!(taken(&folder.read("signed"))[0], good);
