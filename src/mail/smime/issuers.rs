@@ -44,6 +44,9 @@ fn walk<'a>(
             if order.is_ok_and(std::cmp::Ordering::is_eq) && !named.contains(candidate) {
                 named.push(candidate);
             }
+            if named.len() > MOST {
+                break;
+            }
         }
         for picked in pick(named, next) {
             if !found.contains(&picked) {
