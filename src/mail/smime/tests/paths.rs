@@ -1,5 +1,5 @@
 //! Certificate policies along a chain, and lists of revoked certificates that others than the issuer's certificate signed.
-//! The same code was held against the 246 cases of NIST's PKITS by hand (docs/interop.md).
+//! The same code was held against NIST's PKITS by hand (docs/interop.md).
 
 use super::trust::{Identity, NOW, authority, certify, judge, sign, trust};
 use crate::mail::context::{Trust, TrustData};
