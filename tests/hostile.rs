@@ -130,3 +130,29 @@ fn memory() -> u64 {
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
     kilobytes.unwrap().trim().parse::<u64>().unwrap() >> 10
 }
+
+#[test]
+fn messages_that_lie_encoded_in_each_other_are_counted() {
+    let head =
+        "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n";
+    let text = format!("{}\r\n", "x".repeat(70)).repeat(100_000);
+    let mail = format!("{}Subject: x\r\n\r\n=41{text}", head.repeat(48));
+    let opened = open(&mail);
+    let reason = opened.reason.unwrap_or_default();
+    assert!(reason.contains("decoded_bytes"), "{reason}");
+    let told = |note: &String| note.contains("decoded_bytes");
+    assert!(
+        opened.text.notes.iter().any(told),
+        "{:?}",
+        opened.text.notes
+    );
+    assert!(memory() < 400, "{} MB", memory());
+}
+
+#[test]
+fn a_card_of_line_ends_takes_little_memory() {
+    let lines = "\n".repeat(12 << 20);
+    let mail = format!("Content-Type: text/vcard\r\n\r\nBEGIN:VCARD\r\n{lines}END:VCARD\r\n");
+    open(&mail);
+    assert!(memory() < 200, "{} MB", memory());
+}

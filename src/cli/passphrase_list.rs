@@ -83,6 +83,19 @@ fn lines_in(text: &[u8]) -> usize {
     text.iter().filter(|byte| **byte == b'\n').count()
 }
 
+/// Bytes up to the quotation mark that closes a field, those within counted doubled as they stand.
+fn quoted_length(text: &[u8]) -> usize {
+    let mut rest = text;
+    while let Some(quote) = rest.iter().position(|byte| *byte == b'"') {
+        rest = &rest[quote + 1..];
+        match rest.strip_prefix(b"\"") {
+            Some(next) => rest = next,
+            None => return text.len() - rest.len() - 1,
+        }
+    }
+    0
+}
+
 fn trimmed(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
@@ -94,8 +107,8 @@ fn field<'t>(text: &'t [u8], ends: &[u8]) -> Option<(SecretBytes, &'t [u8])> {
         let (field, rest) = text.split_at(end.unwrap_or(text.len()));
         return Some((SecretBytes::new(field.to_vec()), rest));
     };
-    // As long as it can become, so that no copy is left behind.
-    let mut field = Vec::with_capacity(rest.len());
+    // As long as it can become, so that no copy is left behind, and no longer: there may be a hundred thousand of them.
+    let mut field = Vec::with_capacity(quoted_length(rest));
     loop {
         let quote = rest.iter().position(|byte| *byte == b'"')?;
         field.extend_from_slice(&rest[..quote]);
@@ -134,6 +147,23 @@ mod tests {
         let there = BTreeSet::from(["a.p12".to_owned(), "e.p12".to_owned()]);
         let missing = [(3, "b, c.p12"), (4, "d.p12"), (7, "f.p12")];
         assert_eq!(list.without_file(&there), missing);
+    }
+
+    #[test]
+    fn a_field_takes_no_more_than_its_length() {
+        let text = format!("\"a \"\"b\"\"\",x\n{}", "\"n\",\"p\"\n".repeat(1000));
+        assert_eq!(quoted_length(&text.as_bytes()[1..]), 7);
+        assert_eq!(parsed(&text).of("a \"b\"").unwrap().expose(), b"x");
+        assert_eq!(quoted_length(b"never \"\" closed"), 0);
+    }
+
+    #[test]
+    fn a_list_is_read_up_to_its_limit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("list.csv");
+        std::fs::write(&path, "a.p12,plain\n").expect("written");
+        assert!(PassphraseList::read(&path, 12).is_ok());
+        assert!(PassphraseList::read(&path, 11).is_err());
     }
 
     #[test]

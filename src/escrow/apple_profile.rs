@@ -71,3 +71,59 @@ fn between<'a>(text: &'a str, begin: &'a str, end: &'a str) -> impl Iterator<Ite
     let pieces = text.split(begin).skip(1).take(MOST);
     pieces.filter_map(move |piece| Some(&piece[..piece.find(end)?]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A profile with these containers and passphrases.
+    fn profile(containers: &[Vec<u8>], passphrases: &[String]) -> String {
+        let containers = containers.iter().map(|container| {
+            let digits = data_encoding::BASE64.encode(container);
+            format!("<data>\n{digits}\n</data>")
+        });
+        let passphrases = passphrases.iter().map(|text| {
+            let text = text.replace('&', "&amp;").replace('<', "&lt;");
+            format!("<key>Password</key>\n<string>{text}</string>")
+        });
+        let values: String = containers.chain(passphrases).collect();
+        format!("<plist><string>{IDENTITY}</string>{values}</plist>")
+    }
+
+    #[test]
+    fn so_many_values_are_taken() {
+        let many = profile(&vec![vec![1]; 150], &vec!["x".to_owned(); 150]);
+        let read = read(many.as_bytes()).expect("a profile");
+        assert_eq!(
+            (read.containers.len(), read.passphrases.len()),
+            (MOST, MOST)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_in_it_comes_out(
+            containers in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..4),
+            passphrases in prop::collection::vec("[^\\PC>]{0,12}", 0..4),
+        ) {
+            let file = [b"signed".as_slice(), profile(&containers, &passphrases).as_bytes()].concat();
+            let read = read(&file).expect("a profile");
+            let shown = |all: &[SecretBytes]| -> Vec<Vec<u8>> {
+                all.iter().map(|one| one.expose().to_vec()).collect()
+            };
+            prop_assert_eq!(shown(&read.containers), containers);
+            let given: Vec<_> = passphrases.iter().map(|text| text.as_bytes().to_vec()).collect();
+            prop_assert_eq!(shown(&read.passphrases), given);
+        }
+
+        #[test]
+        fn any_list_is_survived(
+            pieces in prop::collection::vec("<data>|</data>|<key>Password</key>|<string>|</string>|</plist>|&[a-z]{0,4};|[ -~]{0,6}", 0..30),
+        ) {
+            let file = format!("<plist>{IDENTITY}{}</plist>", pieces.concat());
+            read(file.as_bytes());
+            read(pieces.concat().as_bytes());
+        }
+    }
+}

@@ -4,8 +4,9 @@
 //! the MAC fits, is read here: further keys, keys in encrypted safes, and PBES2 over the passphrase in other octets than
 //! UTF-8, as NSS before 3.30 (BMPString) and programs of Latin-1 times wrote it.
 
+use super::pbes2;
+use super::rounds::{self, Tries};
 use super::smime_load::unlocked;
-use super::{pbes2, rounds};
 use crate::mail::smime::algorithm::Algorithm;
 use crate::mail::smime::ber::{Element, tag};
 use crate::mail::smime::oids;
@@ -25,6 +26,14 @@ const MOST_BAGS: usize = 1000;
 /// Deepest nesting of safes in bags.
 const DEEPEST: u32 = 4;
 
+/// What the bags of a file are opened with.
+struct Opening<'o> {
+    octets: &'o [u8],
+    tries: &'o Tries<'o>,
+    /// Bags that are still looked at.
+    left: usize,
+}
+
 /// What a file holds.
 #[derive(Default)]
 pub(super) struct Opened {
@@ -32,18 +41,13 @@ pub(super) struct Opened {
     pub certificates: Vec<X509>,
 }
 
-/// Opens the file `bytes`, which `container` was read from, with the first of `passphrases` that fits, or with none.
-pub(super) fn open(
-    container: &Pkcs12,
-    bytes: &[u8],
-    passphrases: &[SecretBytes],
-) -> Option<Opened> {
-    let given = passphrases.iter().map(SecretBytes::expose);
-    given.chain([b"".as_slice()]).find_map(|passphrase| {
+/// Opens the file `bytes`, which `container` was read from, with the first of the passphrases that fits, or with none.
+pub(super) fn open(container: &Pkcs12, bytes: &[u8], tries: &Tries<'_>) -> Option<Opened> {
+    tries.each(rounds::in_all(bytes)).find_map(|passphrase| {
         let texts = texts(passphrase);
         texts
             .iter()
-            .find_map(|text| open_with(container, bytes, passphrase, text))
+            .find_map(|text| open_with(container, bytes, passphrase, text, tries))
     })
 }
 
@@ -52,6 +56,7 @@ fn open_with(
     bytes: &[u8],
     passphrase: &[u8],
     text: &SecretBytes,
+    tries: &Tries<'_>,
 ) -> Option<Opened> {
     match container.parse2(std::str::from_utf8(text.expose()).ok()?) {
         Ok(parsed) => {
@@ -60,13 +65,13 @@ fn open_with(
                 certificates: parsed.cert.into_iter().collect(),
             };
             opened.certificates.extend(parsed.ca.into_iter().flatten());
-            opened.add_bags(bytes, text.expose());
+            opened.add_bags(bytes, text.expose(), tries);
             Some(opened)
         }
         Err(error) if is_wrong_mac(&error) => None,
         Err(_) => octets_of(passphrase, text).iter().find_map(|octets| {
             let mut opened = Opened::default();
-            opened.add_bags(bytes, octets.expose());
+            opened.add_bags(bytes, octets.expose(), tries);
             (!opened.keys.is_empty()).then_some(opened)
         }),
     }
@@ -116,7 +121,7 @@ fn octets_of(passphrase: &[u8], text: &SecretBytes) -> Vec<SecretBytes> {
 impl Opened {
     /// Adds what is not there yet of the bags that open with these octets. The keys' safes come first: where none of
     /// their keys opens, nothing else is tried.
-    fn add_bags(&mut self, pfx: &[u8], octets: &[u8]) {
+    fn add_bags(&mut self, pfx: &[u8], octets: &[u8], tries: &Tries<'_>) {
         let Some(safes) = authenticated_safes(pfx) else {
             return;
         };
@@ -124,42 +129,49 @@ impl Opened {
             return;
         };
         let safes: Vec<_> = safes.inside().filter_map(Result::ok).collect();
-        let mut left = MOST_BAGS;
+        let mut opening = Opening {
+            octets,
+            tries,
+            left: MOST_BAGS,
+        };
         let (plain, locked): (Vec<_>, Vec<_>) =
             safes.iter().partition(|safe| is_of_type(safe, oids::DATA));
         for safe in plain {
             if let Some(bags) = plain_content(safe)
-                && self.add_safe(&bags, octets, &mut left, 0).is_none()
+                && self.add_safe(&bags, &mut opening, 0).is_none()
             {
                 return;
             }
         }
         for safe in locked {
+            if !tries.may_spend(rounds::asked_for(safe.raw)) {
+                return;
+            }
             let Some(bags) = locked_content(safe, octets) else {
                 continue;
             };
-            if self.add_safe(bags.expose(), octets, &mut left, 0).is_none() {
+            if self.add_safe(bags.expose(), &mut opening, 0).is_none() {
                 return;
             }
         }
     }
 
     /// `None` once there is nothing to go on for.
-    fn add_safe(&mut self, bags: &[u8], octets: &[u8], left: &mut usize, depth: u32) -> Option<()> {
+    fn add_safe(&mut self, bags: &[u8], opening: &mut Opening<'_>, depth: u32) -> Option<()> {
         let Ok(bags) = Element::only(bags) else {
             return Some(());
         };
         for bag in bags.inside().map_while(Result::ok) {
-            *left = left.checked_sub(1)?;
+            opening.left = opening.left.checked_sub(1)?;
             let Some((kind, value)) = bag_value(&bag) else {
                 continue;
             };
             match kind.as_str() {
-                SHROUDED_KEY_BAG => self.add_shrouded(&value, octets)?,
+                SHROUDED_KEY_BAG => self.add_shrouded(&value, opening)?,
                 KEY_BAG => self.add_key(plain_key(&value)),
                 CERTIFICATE_BAG => self.add_certificate(&value),
                 SAFE_BAG if depth < DEEPEST => {
-                    self.add_safe(value.raw, octets, left, depth + 1)?;
+                    self.add_safe(value.raw, opening, depth + 1)?;
                 }
                 _ => (),
             }
@@ -167,11 +179,14 @@ impl Opened {
         Some(())
     }
 
-    fn add_shrouded(&mut self, value: &Element<'_>, octets: &[u8]) -> Option<()> {
+    fn add_shrouded(&mut self, value: &Element<'_>, opening: &Opening<'_>) -> Option<()> {
         // What lay in an encrypted safe was not looked at before.
         let der = value.to_der().ok();
-        let affordable = der.filter(|der| rounds::asked_for(der) <= rounds::MOST);
-        let key = affordable.and_then(|der| unlocked(&der, octets).ok());
+        let affordable = der.filter(|der| {
+            let asked = rounds::asked_for(der);
+            asked <= rounds::MOST && opening.tries.may_spend(asked)
+        });
+        let key = affordable.and_then(|der| unlocked(&der, opening.octets).ok());
         let goes_on = key.is_some() || !self.keys.is_empty();
         self.add_key(key);
         goes_on.then_some(())
@@ -250,6 +265,113 @@ fn certificate(bag: &Element<'_>) -> Option<X509> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::smime::ber::der;
+    use const_oid::ObjectIdentifier;
+    use proptest::prelude::*;
+
+    fn oid(dotted: &str) -> Vec<u8> {
+        der(tag::OID, ObjectIdentifier::new_unwrap(dotted).as_bytes())
+    }
+
+    fn bag(kind: &str, value: &[u8]) -> Vec<u8> {
+        let explicit = der(tag::context(0), value);
+        der(tag::SEQUENCE, &[oid(kind), explicit].concat())
+    }
+
+    /// A file whose one safe, in the clear, holds these bags.
+    fn file(bags: &[u8]) -> Vec<u8> {
+        let data = |octets: &[u8]| {
+            let explicit = der(tag::context(0), &der(tag::OCTET_STRING, octets));
+            let kind = der(tag::OID, oids::DATA.as_bytes());
+            der(tag::SEQUENCE, &[kind, explicit].concat())
+        };
+        let safes = der(tag::SEQUENCE, &data(&der(tag::SEQUENCE, bags)));
+        der(
+            tag::SEQUENCE,
+            &[der(tag::INTEGER, &[3]), data(&safes)].concat(),
+        )
+    }
+
+    fn key() -> PKey<Private> {
+        PKey::ec_gen("P-256").unwrap()
+    }
+
+    /// How many keys are found in a file with these bags, under the passphrase "x".
+    fn found(bags: &[u8]) -> usize {
+        let mut opened = Opened::default();
+        opened.add_bags(&file(bags), b"x", &Tries::of(&[]));
+        opened.keys.len()
+    }
+
+    #[test]
+    fn keys_are_found_in_safes_in_bags_so_deep() {
+        let plain = bag(KEY_BAG, &key().private_key_to_pkcs8().unwrap());
+        let nested = |depth| {
+            (0..depth).fold(plain.clone(), |bags, _| {
+                bag(SAFE_BAG, &der(tag::SEQUENCE, &bags))
+            })
+        };
+        assert_eq!(found(&nested(0)), 1);
+        assert_eq!(found(&nested(DEEPEST)), 1);
+        assert_eq!(found(&nested(DEEPEST + 1)), 0);
+    }
+
+    #[test]
+    fn bags_of_all_safes_are_counted() {
+        let (first, last) = (key(), key());
+        let plain = |key: &PKey<Private>| bag(KEY_BAG, &key.private_key_to_pkcs8().unwrap());
+        let others = |count: usize| {
+            bag(
+                SAFE_BAG,
+                &der(tag::SEQUENCE, &bag(CERTIFICATE_BAG, &[5, 0]).repeat(count)),
+            )
+        };
+        let bags = |count| [plain(&first), others(count), plain(&last)].concat();
+        assert_eq!(found(&bags(MOST_BAGS - 3)), 2);
+        assert_eq!(found(&bags(MOST_BAGS - 2)), 1);
+    }
+
+    #[test]
+    fn rounds_of_keys_in_bags_are_counted_together() {
+        let cipher = openssl::symm::Cipher::aes_256_cbc();
+        let locked = key().private_key_to_pkcs8_passphrase(cipher, b"x").unwrap();
+        let bags = bag(SHROUDED_KEY_BAG, &locked);
+        let tries = Tries::of(&[]);
+        let opened = || {
+            let mut opened = Opened::default();
+            opened.add_bags(&file(&bags), b"x", &tries);
+            opened.keys.len()
+        };
+        assert_eq!(opened(), 1);
+        while tries.may_spend(1_000_000) {}
+        assert_eq!(opened(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bags_are_survived(
+            pieces in prop::collection::vec((0_usize..5, prop::collection::vec(any::<u8>(), 0..30)), 0..5),
+            depth in 0_u32..8,
+        ) {
+            let kinds = [KEY_BAG, SHROUDED_KEY_BAG, CERTIFICATE_BAG, SAFE_BAG, "1.2.3"];
+            let bags = pieces.iter().flat_map(|(kind, value)| bag(kinds[*kind], &der(tag::SEQUENCE, value)));
+            let wrapped = (0..depth).fold(bags.collect::<Vec<u8>>(), |bags, _| {
+                bag(SAFE_BAG, &der(tag::SEQUENCE, &bags))
+            });
+            found(&wrapped);
+        }
+
+        #[test]
+        fn any_change_is_survived(at in 0_usize..200, byte: u8) {
+            let mut file = file(&bag(KEY_BAG, &der(tag::SEQUENCE, &[1; 100])));
+            let at = at % file.len();
+            file[at] = byte;
+            let mut opened = Opened::default();
+            opened.add_bags(&file, b"x", &Tries::of(&[]));
+            prop_assert!(opened.keys.is_empty());
+            let _ = Pkcs12::from_der(&file).map(|container| open(&container, &file, &Tries::of(&[])));
+        }
+    }
 
     #[test]
     fn a_passphrase_is_read_as_programs_wrote_it() {

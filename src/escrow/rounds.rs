@@ -1,13 +1,55 @@
 //! How much work a locked key file asks for before anything in it is believed.
 
 use crate::mail::smime::ber::{Element, Reader, tag};
+use crate::secret::SecretBytes;
+use std::cell::Cell;
 
 /// Most rounds of a derivation from a passphrase, some seconds of work; more is a file made to keep us busy.
 pub const MOST: u64 = 10_000_000;
 /// Most rounds of all derivations in a file together, of which each passphrase that is tried may need all.
 pub const MOST_IN_ALL: u64 = 4 * MOST;
+/// Most rounds of all passphrases that are tried on all that is in a file.
+const MOST_TRIED: u64 = 2 * MOST_IN_ALL;
 /// Deepest nesting looked at; a PKCS#12 has less than half of it.
 const DEEPEST: u32 = 32;
+
+/// The passphrases for what is locked in one file, and the work that may still be spent on trying them.
+pub struct Tries<'p> {
+    passphrases: &'p [SecretBytes],
+    left: Cell<u64>,
+}
+
+impl<'p> Tries<'p> {
+    /// Nothing tried yet.
+    #[must_use]
+    pub const fn of(passphrases: &'p [SecretBytes]) -> Self {
+        Self {
+            passphrases,
+            left: Cell::new(MOST_TRIED),
+        }
+    }
+
+    /// All of them, for what costs little.
+    #[must_use]
+    pub const fn passphrases(&self) -> &'p [SecretBytes] {
+        self.passphrases
+    }
+
+    /// Takes off the rounds of one try; false where it is beyond what is allowed.
+    #[must_use]
+    pub fn may_spend(&self, rounds: u64) -> bool {
+        let left = self.left.get().checked_sub(rounds);
+        self.left.set(left.unwrap_or(0));
+        left.is_some()
+    }
+
+    /// The passphrases, then the empty one, each for a try of so many rounds, as far as the work goes.
+    pub fn each(&self, rounds: u64) -> impl Iterator<Item = &'p [u8]> {
+        let given = self.passphrases.iter().map(SecretBytes::expose);
+        let all = given.chain([b"".as_slice()]);
+        all.take_while(move |_| self.may_spend(rounds))
+    }
+}
 
 /// The most rounds that a PKCS#12 or an encrypted PKCS#8 asks for at once: for its MAC, a safe or a key. In all of them
 /// it is the number right behind the salt. Three numbers there are scrypt's and count together. What lies inside an
@@ -104,6 +146,20 @@ mod tests {
         ]
         .concat();
         assert_eq!(asked_for(&der(tag::SEQUENCE, &mac)), 0x7fff_ffff);
+    }
+
+    #[test]
+    fn what_all_tries_cost_is_bounded() {
+        let passphrases: Vec<_> = (0..100)
+            .map(|number| SecretBytes::from(number.to_string()))
+            .collect();
+        let tries = Tries::of(&passphrases);
+        assert_eq!(tries.each(2048).count(), 101);
+        assert_eq!(tries.each(MOST).count(), 7);
+        assert_eq!(tries.each(2048).count(), 0);
+        let none = Tries::of(&[]);
+        assert_eq!(none.each(MOST_IN_ALL).collect::<Vec<_>>(), [b""]);
+        assert!(none.may_spend(MOST_IN_ALL) && !none.may_spend(1));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //! certificates are matched by their public halves, whatever the order or the names.
 
 use super::apple_profile::Profile;
+use super::rounds::{self, Tries};
 use super::smime_key::SmimeKey;
-use super::{KeyProblem, UserKey, apple_profile, pkcs12, rounds};
+use super::{KeyProblem, UserKey, apple_profile, pkcs12};
 use crate::mail::legacy;
 use crate::mail::smime::ber::{Element, tag};
 use crate::mail::smime::certificates;
@@ -90,7 +91,7 @@ fn read(bytes: &[u8], passphrases: &[SecretBytes], extra_certificates: &[X509]) 
     let mut contents = if let Some(profile) = apple_profile::read(bytes) {
         in_profile(profile, passphrases)
     } else if bytes.windows(11).any(|window| window == b"-----BEGIN ") {
-        pem(bytes, passphrases)
+        pem(bytes, &Tries::of(passphrases))
     } else if is_ssh(bytes.trim_ascii_start()) {
         Contents {
             problems: vec![ssh_key()],
@@ -102,7 +103,7 @@ fn read(bytes: &[u8], passphrases: &[SecretBytes], extra_certificates: &[X509]) 
             ..Contents::default()
         }
     } else {
-        der(bytes, passphrases)
+        der(bytes, &Tries::of(passphrases))
     };
     if contents.keys.is_empty() && contents.problems.is_empty() && !contents.certificates.is_empty()
     {
@@ -153,7 +154,7 @@ fn affordable(der: &[u8]) -> Result<(), KeyProblem> {
     })
 }
 
-fn der(bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {
+fn der(bytes: &[u8], tries: &Tries<'_>) -> Contents {
     if let Err(problem) = affordable(bytes) {
         return Contents {
             problems: vec![problem],
@@ -161,10 +162,10 @@ fn der(bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {
         };
     }
     if let Ok(container) = Pkcs12::from_der(bytes) {
-        return pkcs12(&container, bytes, passphrases);
+        return pkcs12(&container, bytes, tries);
     }
     let mut contents = Contents::default();
-    match private_key(bytes, passphrases) {
+    match private_key(bytes, tries) {
         Some(Ok(key)) => contents.keys.push(key),
         Some(Err(problem)) => contents.problems.push(problem),
         None => contents.certificates = certificates_in_der(bytes),
@@ -181,9 +182,9 @@ fn der(bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {
     contents
 }
 
-fn pkcs12(container: &Pkcs12, bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {
+fn pkcs12(container: &Pkcs12, bytes: &[u8], tries: &Tries<'_>) -> Contents {
     let mut contents = Contents::default();
-    match pkcs12::open(container, bytes, passphrases) {
+    match pkcs12::open(container, bytes, tries) {
         Some(opened) => {
             contents.keys = opened.keys;
             contents.keys.truncate(MOST_KEYS);
@@ -200,10 +201,7 @@ fn pkcs12(container: &Pkcs12, bytes: &[u8], passphrases: &[SecretBytes]) -> Cont
 }
 
 /// A private key in DER: PKCS#8, encrypted PKCS#8, PKCS#1 or SEC 1. `None` if it is none of these.
-fn private_key(
-    bytes: &[u8],
-    passphrases: &[SecretBytes],
-) -> Option<Result<PKey<Private>, KeyProblem>> {
+fn private_key(bytes: &[u8], tries: &Tries<'_>) -> Option<Result<PKey<Private>, KeyProblem>> {
     if let Ok(key) =
         PKey::private_key_from_der(bytes).or_else(|_| PKey::private_key_from_pkcs8(bytes))
     {
@@ -213,12 +211,8 @@ fn private_key(
     let mut inside = Element::split(bytes).ok()?.0.inside();
     inside.expect(tag::SEQUENCE, "an algorithm").ok()?;
     inside.expect(tag::OCTET_STRING, "an encrypted key").ok()?;
-    let given = passphrases
-        .iter()
-        .map(SecretBytes::expose)
-        .chain([b"".as_slice()]);
-    let opened = given
-        .into_iter()
+    let opened = tries
+        .each(rounds::in_all(bytes))
         .find_map(|passphrase| unlocked(bytes, passphrase).ok());
     Some(opened.ok_or(KeyProblem::WrongPassphrase))
 }
@@ -256,14 +250,14 @@ impl Contents {
     }
 
     /// Adds what is in a block whose label does not say it: PKCS#12 or a key.
-    fn add_container(&mut self, block: &Block<'_>, passphrases: &[SecretBytes]) {
+    fn add_container(&mut self, block: &Block<'_>, tries: &Tries<'_>) {
         if let Some(inner) = block.decoded() {
-            self.add_der(&inner, passphrases);
+            self.add_der(&inner, tries);
         }
     }
 
-    fn add_der(&mut self, inner: &[u8], passphrases: &[SecretBytes]) {
-        let found = der(inner, passphrases);
+    fn add_der(&mut self, inner: &[u8], tries: &Tries<'_>) {
+        let found = der(inner, tries);
         self.keys.extend(found.keys);
         self.certificates.extend(found.certificates);
         // Most others are no keys and were never meant to be.
@@ -293,9 +287,10 @@ fn is_ssh(bytes: &[u8]) -> bool {
 fn in_profile(profile: Profile, passphrases: &[SecretBytes]) -> Contents {
     let given = passphrases.iter().map(SecretBytes::duplicate);
     let passphrases: Vec<_> = given.chain(profile.passphrases).collect();
+    let tries = Tries::of(&passphrases);
     let mut contents = Contents::default();
     for container in &profile.containers {
-        contents.add_der(container.expose(), &passphrases);
+        contents.add_der(container.expose(), &tries);
     }
     if contents.is_empty() {
         let what = "a profile whose identity cannot be read";
@@ -306,24 +301,24 @@ fn in_profile(profile: Profile, passphrases: &[SecretBytes]) -> Contents {
     contents
 }
 
-fn pem(bytes: &[u8], passphrases: &[SecretBytes]) -> Contents {
+fn pem(bytes: &[u8], tries: &Tries<'_>) -> Contents {
     let mut contents = Contents::default();
     let text = String::from_utf8_lossy(bytes);
     for block in blocks(&text).take(MOST_KEYS) {
         if block.label == "OPENSSH PRIVATE KEY" {
             contents.problems.push(ssh_key());
         } else if block.is_pkcs12() {
-            contents.add_container(&block, passphrases);
+            contents.add_container(&block, tries);
         } else if block.label.ends_with("PRIVATE KEY") {
             let checked = block.decoded().map_or(Ok(()), |inner| affordable(&inner));
-            match checked.and_then(|()| block.key(passphrases)) {
+            match checked.and_then(|()| block.key(tries)) {
                 Ok(key) => contents.keys.push(key),
                 Err(problem) => contents.problems.push(problem),
             }
         } else {
             let certificates = block.certificates();
             if certificates.is_empty() {
-                contents.add_container(&block, passphrases);
+                contents.add_container(&block, tries);
             }
             contents.certificates.extend(certificates);
         }
@@ -364,17 +359,17 @@ struct Block<'a> {
 impl Block<'_> {
     /// The private key in it, by its label or by what is in it: Go programs write `PRIVATE KEY` over PKCS#1. OpenSSL's
     /// reader of PEM derives the key of an encrypted PKCS#8 several times for each passphrase, so that is read as DER.
-    fn key(&self, passphrases: &[SecretBytes]) -> Result<PKey<Private>, KeyProblem> {
+    fn key(&self, tries: &Tries<'_>) -> Result<PKey<Private>, KeyProblem> {
         let bare = || {
             let inner = self.decoded()?;
-            private_key(&inner, passphrases)
+            private_key(&inner, tries)
         };
         if self.label == "ENCRYPTED PRIVATE KEY"
             && let Some(read) = bare()
         {
             return read;
         }
-        match pem_key(self.text, passphrases) {
+        match pem_key(self.text, tries.passphrases()) {
             Err(problem @ KeyProblem::Unreadable(_)) => bare().unwrap_or(Err(problem)),
             read => read,
         }

@@ -7,8 +7,8 @@ use super::{msg, rtf};
 /// Attachments and properties looked at in one file.
 const MAX_ITEMS: usize = 1000;
 
-/// Deepest message in messages.
-const MAX_DEPTH: u32 = 8;
+/// Deepest message in messages that is put together at once; the one in it stays a file, which is looked into in its turn.
+const MAX_DEPTH: u32 = 3;
 
 /// What is in a `winmail.dat`.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

@@ -245,8 +245,11 @@ const fn sextet(byte: u8) -> Option<u8> {
 #[must_use]
 pub fn quoted_printable(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
-    for line in text.split_inclusive(|&byte| byte == b'\n') {
-        quoted_line(line, &mut out);
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+        quoted_line(&rest[..end], &mut out);
+        rest = &rest[end..];
     }
     out
 }
@@ -273,20 +276,23 @@ pub fn quoted_printable_word(text: &[u8]) -> Vec<u8> {
 }
 
 fn escapes(line: &[u8], out: &mut Vec<u8>) {
-    let mut at = 0;
-    while at < line.len() {
-        let pair = line.get(at + 1..at + 3).filter(|_| line[at] == b'=');
-        match pair.and_then(|pair| data_encoding::HEXLOWER_PERMISSIVE.decode(pair).ok()) {
-            Some(byte) => {
-                out.extend_from_slice(&byte);
-                at += 3;
-            }
-            None => {
-                out.push(line[at]);
-                at += 1;
-            }
-        }
+    let mut rest = line;
+    while let Some(at) = memchr::memchr(b'=', rest) {
+        out.extend_from_slice(&rest[..at]);
+        let byte = match &rest[at + 1..] {
+            [high, low, ..] => octet(*high, *low),
+            _ => None,
+        };
+        out.push(byte.unwrap_or(b'='));
+        rest = &rest[at + byte.map_or(1, |_| 3)..];
     }
+    out.extend_from_slice(rest);
+}
+
+/// What two hexadecimal digits say.
+fn octet(high: u8, low: u8) -> Option<u8> {
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    u8::try_from(digit(high)? << 4 | digit(low)?).ok()
 }
 
 /// Decodes the first `begin`…`end` block; `None` if there is none.

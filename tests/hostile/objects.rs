@@ -15,6 +15,8 @@ const AES_CBC: &[u8] = b"\x60\x86\x48\x01\x65\x03\x04\x01\x02";
 const DATA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01";
 const ENVELOPED: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03";
 const SIGNED: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02";
+const AUTHENTICATED: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x01\x02";
+const HMAC_SHA256: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x02\x09";
 const RSA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
 
 fn sequence(parts: &[&[u8]]) -> Vec<u8> {
@@ -122,17 +124,35 @@ fn keys_of_other_names_are_tried_so_often_in_a_mail() {
     assert!(keys.guesses.get() <= 1000, "{}", keys.guesses.get());
 }
 
+/// Content in the clear with a MAC (RFC 5652 §9) that is wrong.
+fn authenticated(recipients: &[u8], content: &[u8]) -> Vec<u8> {
+    let mac = sequence(&[&oid(HMAC_SHA256)]);
+    let parts = [
+        der(tag::INTEGER, &[0]),
+        der(tag::SET, recipients),
+        mac,
+        content_info(DATA, &der(tag::OCTET_STRING, content)),
+        der(tag::OCTET_STRING, &[0; 32]),
+    ];
+    content_info(AUTHENTICATED, &der(tag::SEQUENCE, &parts.concat()))
+}
+
 #[test]
-fn what_wrong_keys_decrypt_is_bounded() {
+fn what_is_done_with_wrong_keys_is_bounded() {
     let recipients: Vec<u8> = (0..60).flat_map(transport).collect();
-    let object = enveloped(&recipients, &vec![0x55; 4 << 20]);
-    let keys = Wrong {
-        named: true,
-        ..Wrong::default()
-    };
-    let opened = open_by(&keys, &part(&object));
-    let reason = opened.reason.unwrap_or_default();
-    assert!(reason.contains("key_operations"), "{reason}");
+    let content = vec![0x55; 4 << 20];
+    for object in [
+        enveloped(&recipients, &content),
+        authenticated(&recipients, &content),
+    ] {
+        let keys = Wrong {
+            named: true,
+            ..Wrong::default()
+        };
+        let opened = open_by(&keys, &part(&object));
+        let reason = opened.layers[0].reason.clone().unwrap_or_default();
+        assert!(reason.contains("key_operations"), "{reason}");
+    }
 }
 
 #[test]

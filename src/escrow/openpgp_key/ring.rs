@@ -130,6 +130,9 @@ pub(super) fn unlock(packet: &RingPacket, passphrases: &mut [&SecretBytes]) -> U
         SecretKeyMaterial::Encrypted(encrypted) if is_elsewhere(encrypted.s2k()) => {
             return Unlocked::Absent;
         }
+        SecretKeyMaterial::Encrypted(encrypted) if !is_affordable(encrypted.s2k()) => {
+            return Unlocked::Unsupported;
+        }
         SecretKeyMaterial::Encrypted(_) => {}
     }
     let by_sequoia =
@@ -168,6 +171,17 @@ fn secret_key(packet: &RingPacket) -> Option<Key<SecretParts, UnspecifiedRole>> 
 /// GnuPG's marks for "no secret here" and "on a card" (S2K type 101).
 fn is_elsewhere(s2k: &S2K) -> bool {
     matches!(s2k, S2K::Private { tag: 101, .. })
+}
+
+/// Whether a derivation is one that this machine is given to: Argon2 with up to the 2 GiB that RFC 9106 names first, written
+/// four times at most.
+fn is_affordable(s2k: &S2K) -> bool {
+    const LARGEST_MEMORY: u8 = 21;
+    const MOST_WRITTEN: u64 = 4 << LARGEST_MEMORY;
+    match s2k {
+        S2K::Argon2 { t, m, .. } => *m <= LARGEST_MEMORY && u64::from(*t) << *m <= MOST_WRITTEN,
+        _ => true,
+    }
 }
 
 /// Old ciphers and digests under the passphrase that Sequoia's build lacks, and secret parts that it finds malformed.

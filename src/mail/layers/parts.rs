@@ -167,6 +167,9 @@ impl Walk<'_> {
     fn mislabelled(&mut self, spot: Spot<'_>, declared: bool, edits: &mut Edits) -> bool {
         let body = spot.decoded();
         if sniff::is_entity(&body) {
+            if !self.may_decode(spot) {
+                return true;
+            }
             let inside = Place {
                 nesting: spot.place.nesting + 1,
                 ..spot.place.clone()
@@ -201,8 +204,21 @@ impl Walk<'_> {
         true
     }
 
+    /// Counts the part's content, which is a message: those in it are decoded too while it is in memory. False if that is too
+    /// much for one mail.
+    fn may_decode(&mut self, spot: Spot<'_>) -> bool {
+        let counted = self.budget.decode(spot.body().len() as u64);
+        let over = counted.err();
+        let is_within = over.is_none();
+        self.failures.extend(over);
+        is_within
+    }
+
     /// A message that lies encoded in an attachment.
     fn encoded_message(&mut self, spot: Spot<'_>, edits: &mut Edits) {
+        if !self.may_decode(spot) {
+            return;
+        }
         let inside = Place {
             whole: false,
             nesting: spot.place.nesting + 1,
@@ -225,6 +241,9 @@ impl Walk<'_> {
         else {
             return self.leaf(spot, edits);
         };
+        if !self.may_decode(spot) {
+            return;
+        }
         let essence = content_type.essence();
         let mut entity =
             format!("Content-Type: {essence}; boundary=\"{boundary}\"\r\n\r\n").into_bytes();
@@ -241,6 +260,9 @@ impl Walk<'_> {
     /// Opens what lies encrypted in a `winmail.dat`. If something was, the part becomes a multipart of its text
     /// and attachments.
     fn tnef_part(&mut self, spot: Spot<'_>, edits: &mut Edits) {
+        if !self.may_decode(spot) {
+            return;
+        }
         let body = spot.decoded();
         let Some(contents) = tnef::parse(&body) else {
             return;
@@ -261,9 +283,7 @@ impl Walk<'_> {
     /// forwarded message. False for what is no such file.
     fn msg_part(&mut self, spot: Spot<'_>, edits: &mut Edits) -> bool {
         // One attachment can have many names in it, and be such a file too.
-        let length = spot.body().len() as u64;
-        if let Err(failure) = self.budget.expand(length, &self.policy.bounds) {
-            self.failures.push(failure);
+        if !self.may_decode(spot) {
             return true;
         }
         let Some(mail) = msg::as_mail(&spot.decoded()) else {

@@ -100,7 +100,11 @@ fn check(
     let found = search.among(recipients, &mut |key, belief| {
         let fits = mac(digest, key.expose(), &authenticated)
             .is_some_and(|mac| mac.len() == data.mac.len() && openssl::memcmp::eq(&mac, &data.mac));
-        wrong |= !fits && belief == Belief::Checked;
+        if !fits {
+            wrong |= belief == Belief::Checked;
+            let bytes = authenticated.len() as u64;
+            ctx.budget.in_vain(bytes, &ctx.policy.bounds)?;
+        }
         Ok(fits.then_some(()))
     })?;
     match found {

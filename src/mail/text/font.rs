@@ -195,6 +195,48 @@ fn code(document: &Document, object: &Object) -> Option<u32> {
 mod tests {
     use super::*;
     use lopdf::dictionary;
+    use proptest::prelude::*;
+
+    /// Numbers and what is none, and arrays of them.
+    fn value() -> impl Strategy<Value = Object> {
+        let leaf = prop_oneof![
+            any::<i64>().prop_map(Object::from),
+            (-9_i64..300).prop_map(Object::from),
+            any::<f32>().prop_map(Object::from),
+            Just(Object::Null),
+            Just(Object::from("Identity-H")),
+        ];
+        leaf.prop_recursive(2, 20, 5, |inner| {
+            prop::collection::vec(inner, 0..5).prop_map(Object::from)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_font_is_survived(
+            composite: bool,
+            first in value(),
+            widths in prop::collection::vec(value(), 0..20),
+            other in value(),
+            bytes in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let document = Document::new();
+            let descendant = dictionary! { "DW" => other, "W" => widths.clone() };
+            let font = dictionary! {
+                "Subtype" => if composite { "Type0" } else { "TrueType" },
+                "Encoding" => if composite { "Identity-H" } else { "WinAnsiEncoding" },
+                "FirstChar" => first,
+                "Widths" => widths,
+                "DescendantFonts" => vec![descendant.into()],
+            };
+            let cost = cost(&document, &font, 1000);
+            prop_assert!((16..10_000).contains(&cost), "{cost}");
+            let font = Font::read(&document, &font, 1000);
+            let _ = font.width(&bytes);
+            let text = font.text(&bytes, 1000).unwrap_or_default();
+            prop_assert!(text.chars().count() <= bytes.len(), "{text:?}");
+        }
+    }
 
     #[test]
     fn glyphs_of_composite_fonts_have_their_widths() {

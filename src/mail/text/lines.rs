@@ -16,7 +16,7 @@ pub fn is_card(start: &[u8]) -> bool {
 /// The properties one a line, folds and escapes undone; files in them are left out.
 pub fn of_card(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    let mut lines = unfolded(text).into_iter();
+    let mut lines = unfolded(text);
     while let Some(mut line) = lines.next() {
         let name = line[..line.find(':').unwrap_or(0)].to_ascii_uppercase();
         if name.contains("QUOTED-PRINTABLE") {
@@ -37,16 +37,17 @@ pub fn of_card(text: &str) -> String {
     out
 }
 
-/// The lines, each with those that continue it behind a blank.
-fn unfolded(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for line in text.lines() {
-        match (line.strip_prefix([' ', '\t']), lines.last_mut()) {
-            (Some(more), Some(last)) => last.push_str(more),
-            _ => lines.push(line.to_owned()),
+/// The lines, each with those that continue it behind a blank. One after the other: a file may be all line ends.
+fn unfolded(text: &str) -> impl Iterator<Item = String> {
+    let mut lines = text.lines().peekable();
+    std::iter::from_fn(move || {
+        let mut line = lines.next()?.to_owned();
+        let more = |next: &&str| next.starts_with([' ', '\t']);
+        while let Some(next) = lines.next_if(more) {
+            line.push_str(&next[1..]);
         }
-    }
-    lines
+        Some(line)
+    })
 }
 
 fn charset_of(name: &str) -> Option<&str> {

@@ -278,6 +278,10 @@ impl Collector<'_> {
         if nesting >= self.bounds.depth {
             return;
         }
+        if let Err(over) = self.budget.decode(message.len() as u64) {
+            self.found.notes.push(over.to_string());
+            return;
+        }
         let (root, over) = mime::parse(message, nesting, self.bounds, self.budget);
         self.found
             .notes

@@ -15,6 +15,8 @@ const LINE_GAP: f64 = 0.5;
 /// States that are kept for `Q`.
 const MAX_SAVED: usize = 500;
 
+/// What each operation of a page is counted as, in bytes, beyond those of the content, which count again when it is read.
+const OPERATION: usize = 8;
 /// What each font that a page may use is counted as, in bytes: all are looked up before the first is used.
 const LISTED: usize = 64;
 
@@ -74,6 +76,9 @@ pub fn text_of(
     out: &mut String,
 ) -> lopdf::Result<()> {
     let content = shared.document.get_page_content_with_limit(page, limit)?;
+    if !take(shared.room, content.len()) {
+        return Ok(());
+    }
     let mut reader = Reader {
         resources: shared.listed(page)?,
         shared,
@@ -88,7 +93,7 @@ pub fn text_of(
     };
     for operation in Content::decode_iter(&content) {
         reader.operation(&operation?);
-        if reader.out.len() > limit {
+        if reader.out.len() > limit || !take(reader.shared.room, OPERATION) {
             break;
         }
     }
@@ -315,9 +320,15 @@ fn matrix(number: impl Fn(usize) -> f64) -> Matrix {
 #[cfg(test)]
 mod tests {
     use super::super::pdf::read;
+    use proptest::prelude::*;
 
     /// A page with this content, its fonts having characters half as wide as high (F1, F2) and of unknown width (F3).
     fn shown(content: &str) -> String {
+        within(content, &mut 10_000_000).trim().to_owned()
+    }
+
+    /// As [`shown`], of what may be unpacked.
+    fn within(content: &str, room: &mut u64) -> String {
         let widths = "500 ".repeat(224);
         let font = format!(
             "<</Type/Font/Subtype/TrueType/Encoding/WinAnsiEncoding/FirstChar 32/LastChar 255/Widths[{widths}]>>"
@@ -327,8 +338,54 @@ mod tests {
             "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n3 0 obj<</Type/Page/Parent 2 0 R/Contents 4 0 R/Resources<</Font<</F1 {font}/F2 {font}/F3 {wide}>>>>/MediaBox[0 0 99 99]>>endobj\n4 0 obj<</Length {}>>stream\n{content}\nendstream endobj\ntrailer<</Root 1 0 R/Size 5>>\nstartxref\n0\n%%EOF\n",
             content.len()
         );
-        let text = read(pdf.as_bytes(), &mut 10_000_000).unwrap().text;
-        text.trim().to_owned()
+        read(pdf.as_bytes(), room).unwrap().text
+    }
+
+    #[test]
+    fn operations_take_room() {
+        let content = format!("{}BT /F1 9 Tf(word)Tj ET", "q Q ".repeat(20_000));
+        let mut room = 10_000_000;
+        assert_eq!(within(&content, &mut room).trim(), "word");
+        let used = 10_000_000 - room;
+        assert!(used > 8 * 40_000, "{used}");
+        assert_eq!(within(&content, &mut (used - 100)).trim(), "");
+    }
+
+    fn operation() -> impl Strategy<Value = String> {
+        let operator = prop::sample::select(vec![
+            "q", "Q", "cm", "BT", "ET", "Tm", "Td", "TD", "T*", "Tf", "Tc", "Tw", "Tz", "TL", "Tj",
+            "TJ", "'", "\"",
+        ]);
+        let number = prop_oneof![
+            any::<i16>().prop_map(|number| number.to_string()),
+            any::<f32>().prop_map(|number| format!("{number:.3}")),
+        ];
+        let string = "[a-z ]{0,9}".prop_map(|text| format!("({text})"));
+        let operand = prop_oneof![
+            number.clone(),
+            string.clone(),
+            prop::sample::select(vec!["/F1", "/F2", "/F3", "/F4"]).prop_map(str::to_owned),
+            prop::collection::vec(prop_oneof![number, string], 0..4)
+                .prop_map(|pieces| format!("[{}]", pieces.join(" "))),
+        ];
+        let operands = prop::collection::vec(operand, 0..7);
+        (operands, operator)
+            .prop_map(|(operands, operator)| format!("{} {operator}", operands.join(" ")))
+    }
+
+    proptest! {
+        #[test]
+        fn any_page_is_survived(operations in prop::collection::vec(operation(), 0..30)) {
+            let content = operations.join(" ");
+            let text = shown(&content);
+            // All that is shown is in the content, and at most one line end or blank before each piece.
+            prop_assert!(text.len() <= 2 * content.len(), "{text:?}");
+        }
+
+        #[test]
+        fn any_content_is_survived(content in "[ -~]{0,200}") {
+            shown(&content);
+        }
     }
 
     #[test]

@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn text_and_embedded_files_come_out() {
-        let mut room = 150;
+        let mut room = 230;
         let contents = read(ONE_PAGE.as_bytes(), &mut room).unwrap();
         assert!(contents.text.contains("Mauerwerk"), "{:?}", contents.text);
         assert_eq!(contents.embedded, [b"<xml>"]);
