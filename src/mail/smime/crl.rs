@@ -125,7 +125,8 @@ impl Crl {
             return Some(chain::may_sign_crls(link.issuer));
         }
         let names_it = || Points::of(link.x509).all().any(|point| point.names(name));
-        if !link.may_others_sign || !is_own && !(self.is_indirect() && names_it()) {
+        let is_for_it = is_own || self.is_indirect() && names_it();
+        if !link.may_others_sign || !is_for_it {
             return Some(false);
         }
         let from_message = around.certificates.iter().map(|one| &one.x509);
