@@ -2,11 +2,12 @@
 //!
 //! libtss2 waits for an answer without end when the TPM stays silent, and a library that parses a
 //! hostile bus may fail in any way. So the connection lives in a thread of its own: a call waits
-//! until its deadline, then leaves the thread alone and says so; the next call begins with a new
-//! thread and a new connection.
+//! until its deadline, then cuts the connection, leaves the thread alone and says so; the next call
+//! begins with a new thread and a new connection.
 
 use super::device::Link;
 use super::error::is_disconnection;
+use super::raw::cut;
 use super::{SrkName, TpmError};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel, sync_channel};
 use std::thread;
@@ -72,6 +73,7 @@ impl Owner {
             }
             Ok(result) => result,
             Err(RecvTimeoutError::Timeout) => {
+                cut(&self.tcti);
                 self.restart();
                 Err(TpmError::NoAnswer {
                     seconds: self.deadline.as_secs(),

@@ -6,7 +6,7 @@ use super::SrkName;
 use super::device::SRK_HANDLE;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use std::ffi::CString;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::{BorrowedFd, RawFd};
 use std::path::Path;
 use std::ptr::{null, null_mut};
@@ -190,6 +190,26 @@ fn check(code: u32) -> Result<(), u32> {
 /// without close-on-exec, and a keeper or worker that inherits it could talk to the TPM. To be called
 /// right after connecting; it looks for the open files that lead to the address.
 pub(super) fn close_on_exec(tcti: &str) {
+    each_file(|file, path| {
+        if leads_to(tcti, file, path) {
+            let _ = fcntl(file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
+        }
+    });
+}
+
+/// Ends the connections to a TPM that owes an answer: who waits for it on one learns so, and a TPM that takes one connection
+/// is free for the next. What is still written goes through, for a broken pipe would end a command. A device is the kernel's,
+/// which has deadlines of its own.
+pub(super) fn cut(tcti: &str) {
+    each_file(|file, _| {
+        if let Some(connection) = connection_to(tcti, file) {
+            let _ = connection.shutdown(Shutdown::Read);
+        }
+    });
+}
+
+/// Does something with each file that this process has open.
+fn each_file(act: impl Fn(BorrowedFd<'_>, &Path)) {
     let Ok(files) = std::fs::read_dir("/proc/self/fd") else {
         return;
     };
@@ -200,11 +220,8 @@ pub(super) fn close_on_exec(tcti: &str) {
         let Some(number) = number else { continue };
         // SAFETY: the number came from the list of open files. Should another thread have closed it
         // meanwhile, the calls fail, or mark that thread's newer file close-on-exec, which every
-        // file of ours is anyway.
-        let file = unsafe { BorrowedFd::borrow_raw(number) };
-        if leads_to(tcti, file, &path) {
-            let _ = fcntl(file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
-        }
+        // file of ours is anyway; what ends a connection looks at a copy of its own.
+        act(unsafe { BorrowedFd::borrow_raw(number) }, &path);
     }
 }
 
@@ -213,14 +230,16 @@ fn leads_to(tcti: &str, file: BorrowedFd<'_>, path: &Path) -> bool {
     if let Some(device) = tcti.strip_prefix("device:") {
         return std::fs::read_link(path).is_ok_and(|target| target == Path::new(device));
     }
-    let port = tcti
-        .split_once("port=")
-        .and_then(|(_, rest)| rest.split(',').next()?.parse::<u16>().ok());
-    let Some(port) = port else { return false };
-    let peer = file
-        .try_clone_to_owned()
-        .and_then(|copy| TcpStream::from(copy).peer_addr());
-    peer.is_ok_and(|peer| peer.port() == port || Some(peer.port()) == port.checked_add(1))
+    connection_to(tcti, file).is_some()
+}
+
+/// A copy of an open file that is a connection to the ports of this address.
+fn connection_to(tcti: &str, file: BorrowedFd<'_>) -> Option<TcpStream> {
+    let (_, rest) = tcti.split_once("port=")?;
+    let port: u16 = rest.split(',').next()?.parse().ok()?;
+    let copy = TcpStream::from(file.try_clone_to_owned().ok()?);
+    let peer = copy.peer_addr().ok()?.port();
+    (peer == port || Some(peer) == port.checked_add(1)).then_some(copy)
 }
 
 /// Stops libtss2 from writing its own messages to standard error, which repeat ours with bare codes,
