@@ -31,9 +31,10 @@ fn content_info(kind: &[u8], content: &[u8]) -> Vec<u8> {
     sequence(&[&oid(kind), &der(tag::context(0), content)])
 }
 
-fn enveloped(recipients: &[u8], content: &[u8]) -> Vec<u8> {
+/// Content whole (tag 0x80) or in pieces (0xa0).
+fn enveloped(recipients: &[u8], kind: u8, content: &[u8]) -> Vec<u8> {
     let cipher = sequence(&[&oid(AES_CBC), &der(tag::OCTET_STRING, &[1; 16])]);
-    let encrypted = sequence(&[&oid(DATA), &cipher, &der(0x80, content)]);
+    let encrypted = sequence(&[&oid(DATA), &cipher, &der(kind, content)]);
     let version = der(tag::INTEGER, &[2]);
     let recipients = der(tag::SET, recipients);
     content_info(ENVELOPED, &sequence(&[&version, &recipients, &encrypted]))
@@ -118,7 +119,7 @@ fn open_by(keys: &Wrong, message: &str) -> Opened {
 #[test]
 fn keys_of_other_names_are_tried_so_often_in_a_mail() {
     let recipients: Vec<u8> = (0..100).flat_map(transport).collect();
-    let object = format!("--b\r\n{}", part(&enveloped(&recipients, &[0; 16])));
+    let object = format!("--b\r\n{}", part(&enveloped(&recipients, 0x80, &[0; 16])));
     let keys = Wrong::default();
     open_by(&keys, &mixed(&object.repeat(40)));
     assert!(keys.guesses.get() <= 1000, "{}", keys.guesses.get());
@@ -141,8 +142,10 @@ fn authenticated(recipients: &[u8], content: &[u8]) -> Vec<u8> {
 fn what_is_done_with_wrong_keys_is_bounded() {
     let recipients: Vec<u8> = (0..60).flat_map(transport).collect();
     let content = vec![0x55; 4 << 20];
+    let pieces = der(tag::OCTET_STRING, &[0x55; 64]).repeat(34_900);
     for object in [
-        enveloped(&recipients, &content),
+        enveloped(&recipients, 0x80, &content),
+        enveloped(&recipients, 0xa0, &pieces),
         authenticated(&recipients, &content),
     ] {
         let keys = Wrong {
@@ -158,7 +161,7 @@ fn what_is_done_with_wrong_keys_is_bounded() {
 #[test]
 fn recipients_of_all_layers_are_counted() {
     let recipients: Vec<u8> = (0..400).flat_map(transport).collect();
-    let object = format!("--b\r\n{}", part(&enveloped(&recipients, &[0; 16])));
+    let object = format!("--b\r\n{}", part(&enveloped(&recipients, 0x80, &[0; 16])));
     let opened = open_by(&Wrong::default(), &mixed(&object.repeat(60)));
     let listed: usize = opened
         .layers
@@ -201,7 +204,11 @@ fn agreement(recipients: u32, ukm: &[u8]) -> Vec<u8> {
 #[test]
 fn what_recipients_of_a_key_agreement_share_is_not_copied_for_each() {
     let shown = |recipients, ukm: &[u8]| {
-        let opened = open(&part(&enveloped(&agreement(recipients, ukm), &[0; 16])));
+        let opened = open(&part(&enveloped(
+            &agreement(recipients, ukm),
+            0x80,
+            &[0; 16],
+        )));
         opened.layers[0].recipients.len()
     };
     assert_eq!(shown(400, &[7; 512]), 400);

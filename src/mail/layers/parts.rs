@@ -263,11 +263,11 @@ impl Walk<'_> {
         if !self.may_decode(spot) {
             return;
         }
-        let body = spot.decoded();
-        let Some(contents) = tnef::parse(&body) else {
+        // What it was put together from is not kept while all that is in it is looked into.
+        let contents = tnef::parse(&spot.decoded());
+        let Some(entity) = contents.map(|contents| tnef::as_entity(&contents)) else {
             return;
         };
-        let entity = tnef::as_entity(&contents);
         let inside = Place {
             nesting: spot.place.nesting + 1,
             ..spot.place.part()

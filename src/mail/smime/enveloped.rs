@@ -187,10 +187,11 @@ impl<'a, 'c> Content<'a, 'c> {
 
     /// Counts one try that came to nothing.
     fn in_vain(&self) -> Result<(), Failure> {
+        // A piece of one octet costs more than the octet.
         let ciphertext = self.encrypted.ciphertext.as_ref();
-        let total = ciphertext.and_then(|chunks| chunks.total().ok());
+        let encoded = ciphertext.map_or(0, super::ber::Chunks::encoded);
         let bounds = &self.ctx.policy.bounds;
-        self.ctx.budget.in_vain(total.unwrap_or(0) as u64, bounds)
+        self.ctx.budget.in_vain(encoded as u64, bounds)
     }
 
     fn try_key(&self, key: &SecretBytes) -> Result<Vec<u8>, ContentError> {

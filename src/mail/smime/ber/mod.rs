@@ -383,6 +383,14 @@ impl<'a> Chunks<'a> {
         }
     }
 
+    /// Octets that the pieces and what is around each of them take.
+    #[must_use]
+    pub fn encoded(&self) -> usize {
+        let whole = self.whole.map_or(0, <[u8]>::len);
+        let nested = self.nested.iter().map(|reader| reader.rest.len());
+        nested.fold(whole, usize::saturating_add)
+    }
+
     /// Octets in all pieces together.
     pub fn total(&self) -> Result<usize, BerError> {
         self.clone()
