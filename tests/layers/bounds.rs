@@ -23,17 +23,22 @@ fn signature(id: &[u8]) -> Vec<u8> {
     framed(tag::SIGNATURE, &[&head, id, &number].concat())
 }
 
+/// A mail of so many clear-signed texts, each with 32 bad signatures by a key that comes along.
+fn with_signed_texts(key: &[u8], id: &[u8], texts: usize) -> String {
+    let key = data_encoding::BASE64_MIME.encode(key);
+    let signatures = armor::armored("SIGNATURE", &signature(id).repeat(32));
+    let block = format!("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nx\n{signatures}");
+    format!(
+        "From: a@x\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\n{}\n--b\nContent-Type: application/pgp-keys\nContent-Transfer-Encoding: base64\n\n{key}\n--b--\n",
+        block.repeat(texts)
+    )
+}
+
 #[test]
 fn the_certificates_kept_with_signatures_are_bounded() {
     let (key, id) = key(256);
     let key = [key, framed(tag::USER_ID, &vec![b'x'; 700_000])].concat();
-    let key = data_encoding::BASE64_MIME.encode(&key);
-    let signatures = armor::armored("SIGNATURE", &signature(&id).repeat(32));
-    let block = format!("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nx\n{signatures}");
-    let mail = format!(
-        "From: a@x\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\n{}\n--b\nContent-Type: application/pgp-keys\nContent-Transfer-Encoding: base64\n\n{key}\n--b--\n",
-        block.repeat(4)
-    );
+    let mail = with_signed_texts(&key, &id, 4);
     let found = open(mail.as_bytes()).signatures;
     let bad = found.iter().filter(|one| one.math == SignatureMath::Bad);
     assert_eq!(bad.count(), 4 * 32);
@@ -45,13 +50,7 @@ fn the_certificates_kept_with_signatures_are_bounded() {
 #[test]
 fn many_signatures_by_a_large_key_are_not_all_checked() {
     let (key, id) = key(2048);
-    let key = data_encoding::BASE64_MIME.encode(&key);
-    let signatures = armor::armored("SIGNATURE", &signature(&id).repeat(32));
-    let block = format!("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nx\n{signatures}");
-    let mail = format!(
-        "From: a@x\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\n{}\n--b\nContent-Type: application/pgp-keys\nContent-Transfer-Encoding: base64\n\n{key}\n--b--\n",
-        block.repeat(40)
-    );
+    let mail = with_signed_texts(&key, &id, 40);
     let started = std::time::Instant::now();
     let found = open(mail.as_bytes()).signatures;
     assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());

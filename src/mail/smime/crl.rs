@@ -324,3 +324,44 @@ fn reason(entry: &X509RevokedRef) -> Option<i64> {
     let (_, reason) = entry.extension::<ReasonCode>().ok()??;
     reason.get_i64().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openssl::x509::X509NameBuilder;
+    use proptest::prelude::*;
+
+    fn name(text: &str) -> X509Name {
+        let mut name = X509NameBuilder::new().unwrap();
+        name.append_entry_by_text("CN", text).unwrap();
+        name.build()
+    }
+
+    proptest! {
+        #[test]
+        fn any_points_are_survived(
+            fields in prop::collection::vec((0xa0_u8..0xa5, prop::collection::vec(any::<u8>(), 0..12), any::<bool>()), 0..6),
+        ) {
+            let nested = fields.iter().map(|(tag, body, is_deep)| {
+                let inner = if *is_deep { der(DIRECTORY_NAME, body) } else { body.clone() };
+                der(*tag, &der(0xa1, &inner))
+            });
+            let point = der(tag::SEQUENCE, &nested.collect::<Vec<_>>().concat());
+            let points = Points(der(tag::SEQUENCE, &point.repeat(2)));
+            let issuer = name("Root");
+            prop_assert_eq!(points.all().count(), 2);
+            for point in points.all() {
+                prop_assert!(!point.names(&issuer));
+                let place = point.place.map(|place| full_names(&place, &issuer.to_der().unwrap()));
+                prop_assert!(place.is_none_or(|names| names.len() < 12));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let issuer = name("Root");
+            let points = Points(bytes);
+            prop_assert!(points.all().all(|point| !point.names(&issuer)));
+        }
+    }
+}
